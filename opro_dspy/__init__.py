@@ -1,0 +1,39 @@
+"""OPRO, "Large Language Models as Optimizers" (arXiv:2309.03409), as a DSPy optimizer."""
+
+from opro_dspy.errors import (
+    ConfigurationError,
+    LMCallError,
+    MetricError,
+    OproError,
+    ProgramFailedError,
+    RunError,
+    TellError,
+    UnknownArgumentError,
+)
+from opro_dspy.filters import Filters
+from opro_dspy.optimizer import Optimizer, View
+from opro_dspy.records import Candidate, Estimate, Evaluation
+from opro_dspy.result import CandidateResult, OPROResult
+from opro_dspy.teleprompter import OPRO
+from opro_dspy.trajectory import Trajectory
+
+__all__ = [
+    "OPRO",
+    "Candidate",
+    "CandidateResult",
+    "ConfigurationError",
+    "Estimate",
+    "Evaluation",
+    "Filters",
+    "LMCallError",
+    "MetricError",
+    "OPROResult",
+    "OproError",
+    "Optimizer",
+    "ProgramFailedError",
+    "RunError",
+    "TellError",
+    "Trajectory",
+    "UnknownArgumentError",
+    "View",
+]

@@ -1,0 +1,5 @@
+"""`python -m opro_dspy`."""
+
+from opro_dspy.cli import app
+
+app()

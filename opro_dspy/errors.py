@@ -1,0 +1,42 @@
+"""Every error that this package raises on purpose. Imports nothing of ours."""
+
+
+class OproError(Exception):
+    """Base class of all errors of opro_dspy."""
+
+
+class ConfigurationError(OproError, ValueError):
+    """A setting or an input is wrong; raised before the first paid call."""
+
+
+class UnknownArgumentError(OproError, TypeError):
+    """A keyword that no parameter has; the message names the nearest one."""
+
+
+class TellError(OproError, ValueError):
+    """`Optimizer.tell` was given evaluations that do not answer the last `ask`."""
+
+
+class MetricError(OproError, TypeError):
+    """The metric returned something that is not a number; names metric and example."""
+
+
+class RunError(OproError, RuntimeError):
+    """A run had to stop.
+
+    Attributes:
+        result: What was paid for up to that point, an `OPROResult`, or None when nothing was.
+    """
+
+    result: object | None = None
+
+
+class LMCallError(RunError):
+    """The optimizer LM or a scorer LM failed (auth, connection, rate limit, …).
+
+    Never counted as a bad candidate: the run stops and the error carries what it had found.
+    """
+
+
+class ProgramFailedError(RunError):
+    """The student's program or the metric failed on `max_errors` examples."""

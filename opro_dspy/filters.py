@@ -1,0 +1,56 @@
+"""From what the optimizer LM wrote to a candidate text: polishing, and reasons to reject."""
+
+import inspect
+import re
+
+from pydantic import BaseModel, ConfigDict, Field
+
+ALREADY_SCORED = "already scored"
+
+_FIELD_MARKER = re.compile(r"\[\[\s*##.{0,200}?##\s*\]\]", re.DOTALL)
+_PLACEHOLDER = re.compile(r"<\s*/?\s*(?:INS|Start|TEXT)\s*>", re.IGNORECASE)
+
+
+class Filters(BaseModel):
+    """Which proposals are refused without scoring them.
+
+    Source:
+        OPRO's reference code: over 500 characters, contains the placeholder, contains digits
+        (for GSM8K). The field marker is DSPy's successor of the placeholder.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    max_chars: int = Field(default=500, ge=1)
+    """Longest candidate text, in characters."""
+    allow_digits: bool = True
+    """Whether a candidate may contain digits; the paper forbids them for GSM8K."""
+
+    def reason_to_reject(self, text: str) -> str | None:
+        """Return why `text` (already polished) is no candidate, or None when it is one."""
+        if not text:
+            return "empty"
+        if len(text) > self.max_chars:
+            return f"too long: {len(text)} characters, at most {self.max_chars}"
+        if _PLACEHOLDER.search(text):
+            return "contains a placeholder tag"
+        if _FIELD_MARKER.search(text):
+            return "contains a field marker"
+        if not self.allow_digits and any(ch.isdigit() for ch in text):
+            return "contains digits"
+        return None
+
+
+def polish(text: str) -> str:
+    """Return `text` stripped, without `**`, its first letter capital, as a signature stores it.
+
+    Idempotent. A signature's docstring is dedented (`inspect.cleandoc`), so the text is too:
+    what is scored, compared and shown is what the program will hold.
+
+    Source:
+        OPRO's reference code polishes before it compares.
+    """
+    text = inspect.cleandoc(text.replace("**", "").strip()).strip()
+    while "**" in text:
+        text = text.replace("**", "").strip()
+    return text[:1].upper() + text[1:]

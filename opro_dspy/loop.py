@@ -1,0 +1,51 @@
+"""The method: ask, evaluate, tell, until a rule says stop."""
+
+import logging
+from collections.abc import Callable, Sequence
+
+from opro_dspy.optimizer import Optimizer
+from opro_dspy.protocols import Evaluator, Observer, RunEnded, StepEnded
+from opro_dspy.trajectory import Trajectory
+
+logger = logging.getLogger(__name__)
+
+INTERRUPTED = "interrupted: stopped by the user (Ctrl-C)"
+
+
+def optimize(
+    optimizer: Optimizer,
+    evaluator: Evaluator,
+    *,
+    stop: Callable[[Trajectory], str | None],
+    observers: Sequence[Observer] = (),
+) -> str:
+    """Run OPRO until `stop` gives a reason; return the reason.
+
+    Step 0 scores the initial candidates. Ctrl-C ends the run after the calls in flight with the
+    reason "interrupted: …"; what the trajectory holds by then stays.
+
+    Args:
+        optimizer: Proposes candidates from the trajectory.
+        evaluator: Scores them.
+        stop: Asked before each step but step 0.
+        observers: Told after each step.
+
+    Source:
+        OPRO (arXiv:2309.03409), section 2 and figure 2.
+    """
+    trajectory = optimizer.trajectory
+    reason: str | None = None
+    try:
+        while reason is None:
+            candidates = optimizer.ask()
+            evaluations = evaluator.evaluate(candidates, trajectory)
+            optimizer.tell(evaluations)
+            for observe in observers:
+                observe(StepEnded(trajectory=trajectory))
+            reason = stop(trajectory)
+    except KeyboardInterrupt:
+        reason = INTERRUPTED
+    logger.info("The run ends: %s.", reason)
+    for observe in observers:
+        observe(RunEnded(trajectory=trajectory, stop_reason=reason))
+    return reason

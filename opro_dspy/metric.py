@@ -1,0 +1,85 @@
+"""Calling a user's metric and reading what it returns."""
+
+import inspect
+import math
+import numbers
+from collections.abc import Callable
+from typing import Any
+
+import dspy
+
+from opro_dspy.errors import ConfigurationError, MetricError
+
+_PREVIEW_CHARS = 200
+
+
+class Metric:
+    """A user's metric as a function of example and prediction to a finite number.
+
+    Takes the two-argument metrics of `dspy.Evaluate`, those with a third argument `trace`, and
+    GEPA's with five; everything past the prediction is None.
+
+    Raises:
+        ConfigurationError: If the metric is missing, not callable, or takes other arguments.
+    """
+
+    def __init__(self, metric: Callable[..., Any] | None) -> None:
+        if metric is None:
+            raise ConfigurationError(
+                "`metric` is missing. Pass a function of (example, prediction, trace=None) that "
+                "returns a number, higher is better."
+            )
+        if not callable(metric):
+            raise ConfigurationError(
+                f"`metric` must be callable, got {metric!r}. Pass a function of "
+                "(example, prediction, trace=None)."
+            )
+        self.name = getattr(metric, "__name__", type(metric).__name__)
+        self._metric = metric
+        self._rest = (None,) * (_num_positional(metric, self.name) - 2)
+
+    def __call__(self, example: dspy.Example, prediction: Any, *, where: str) -> float:
+        """Return the score; exceptions of the metric itself pass through.
+
+        Raises:
+            MetricError: If it returns None, NaN, an infinity or no number; names the metric and
+                `where`.
+        """
+        value = self._metric(example, prediction, *self._rest)
+        score = _as_float(value)
+        if score is None:
+            shown = repr(example)[:_PREVIEW_CHARS]
+            raise MetricError(
+                f"the metric `{self.name}` returned {value!r} on {where}: {shown}. It must return "
+                "a finite number, a bool, or a dspy.Prediction with such a `score`."
+            )
+        return score
+
+
+def _num_positional(metric: Callable[..., Any], name: str) -> int:
+    """Return how many positional arguments to pass: two, and those beyond that are required."""
+    try:
+        parameters = inspect.signature(metric).parameters.values()
+    except (TypeError, ValueError):  # builtins need not tell their signature
+        return 2
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    positional = [p for p in parameters if p.kind in kinds]
+    required = sum(p.default is inspect.Parameter.empty for p in positional)
+    takes_any = any(p.kind is inspect.Parameter.VAR_POSITIONAL for p in parameters)
+    if required > 5 or (len(positional) < 2 and not takes_any):
+        raise ConfigurationError(
+            f"the metric `{name}` takes {len(positional)} positional arguments; it must take "
+            "(example, prediction), and may take (trace, pred_name, pred_trace) after them."
+        )
+    return max(2, required)
+
+
+def _as_float(value: Any) -> float | None:
+    if isinstance(value, dspy.Prediction):
+        value = value.get("score")
+    if hasattr(value, "item") and not isinstance(value, numbers.Number):
+        value = value.item() if getattr(value, "size", 1) == 1 else None  # numpy scalars
+    if not isinstance(value, numbers.Real):
+        return None
+    number = float(value)
+    return number if math.isfinite(number) else None

@@ -1,0 +1,54 @@
+"""Progress bars: one over the steps, one over the running step."""
+
+import sys
+from typing import Any
+
+from tqdm.auto import tqdm
+
+from opro_dspy.protocols import Event, ExampleScored, RunEnded, StepEnded, StepStarted
+
+
+class ProgressBars:
+    """Draws on stderr while it is a terminal; leaves other bars alone.
+
+    Args:
+        num_steps: Steps the run may take, step 0 not counted.
+        enabled: False draws nothing.
+    """
+
+    def __init__(self, *, num_steps: int, enabled: bool = True) -> None:
+        self._disable = not (enabled and sys.stderr.isatty())
+        self._steps = self._bar(total=num_steps, desc="OPRO", unit="step")
+        self._scores: tqdm[Any] | None = None
+
+    def _bar(self, **options: Any) -> "tqdm[Any]":
+        return tqdm(
+            disable=self._disable, file=sys.stderr, dynamic_ncols=True, leave=False, **options
+        )
+
+    def __call__(self, event: Event) -> None:
+        """Move the bars."""
+        if self._disable:
+            return
+        if isinstance(event, StepStarted):
+            self._close_scores()
+            self._scores = self._bar(total=event.n_scores, desc=f"step {event.step}", unit="ex")
+        elif isinstance(event, ExampleScored) and self._scores is not None:
+            self._scores.update()
+        elif isinstance(event, StepEnded):
+            self._close_scores()
+            best = event.trajectory.estimate(event.trajectory.best.candidate)
+            self._steps.set_postfix(best=f"{best.score:.3g}", refresh=False)
+            self._steps.update(1 if len(event.trajectory.steps) > 1 else 0)
+        elif isinstance(event, RunEnded):
+            self._close_scores()
+
+    def _close_scores(self) -> None:
+        if self._scores is not None:
+            self._scores.close()
+            self._scores = None
+
+    def close(self) -> None:
+        """Take the bars off the screen."""
+        self._close_scores()
+        self._steps.close()

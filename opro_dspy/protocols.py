@@ -1,0 +1,173 @@
+"""Every seat that a user may fill, on one page."""
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from opro_dspy.records import Candidate, Evaluation, Exemplar, Proposal, ShownEntry
+from opro_dspy.trajectory import Trajectory
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetaPromptContext:
+    """What a meta-prompt is made from."""
+
+    component: str
+    """Name of the predictor whose instruction is asked for."""
+    task: str
+    """Short description of the task and the program, one or several lines; may be empty."""
+    entries: tuple[ShownEntry, ...]
+    """Scored instructions, worst first."""
+    exemplars: tuple[Exemplar, ...]
+    """Training examples; the instruction's place is the meta-prompt's to show."""
+    instruction_position: str = "Q_begin"
+    """Where the program renders the instruction: Q_begin, Q_end or A_begin."""
+
+
+class MetaPrompt(Protocol):
+    """What the optimizer LM reads, and how its answer is read."""
+
+    def render(self, context: MetaPromptContext) -> str:
+        """Return the meta-prompt; show entries in the order given; never fail on any text."""
+        ...
+
+    def parse(self, answer: str) -> str | None:
+        """Return the proposed text in `answer`, or None when there is none."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProposalRequest:
+    """A meta-prompt and how to sample it."""
+
+    component: str
+    meta_prompt: str
+    parse: Callable[[str], str | None]
+    """Finds the proposed text in an answer; None asks the LM again."""
+    n: int
+    """Samples wanted, at least 1."""
+    temperature: float
+    step: int
+
+
+class Proposer(Protocol):
+    """The optimizer LM's seat: turns meta-prompts into proposals."""
+
+    def propose(self, requests: Sequence[ProposalRequest]) -> Sequence[Sequence[Proposal]]:
+        """Return `n` proposals for each request, in sampling order; never mutate arguments.
+
+        A sample that failed has `rejected` set; the others are unharmed. The same request gives
+        the same samples, whatever the order in which answers arrive.
+        """
+        ...
+
+
+class Evaluator(Protocol):
+    """The scorer's seat: measures candidates."""
+
+    def evaluate(
+        self, candidates: Sequence[Candidate], trajectory: Trajectory
+    ) -> Sequence[Evaluation]:
+        """Return one evaluation for each candidate, in order.
+
+        Evaluations of earlier candidates that were measured further may follow them. Nothing in
+        the result may depend on the order in which scores arrive.
+        """
+        ...
+
+
+class ExemplarChoice(Protocol):
+    """Chooses the training examples that the meta-prompt shows."""
+
+    def __call__(
+        self,
+        trajectory: Trajectory,
+        *,
+        shown: Sequence[str],
+        n_examples: int,
+        n: int,
+        rng: random.Random,
+    ) -> Sequence[int]:
+        """Return at most `n` distinct indices below `n_examples`.
+
+        Args:
+            trajectory: All evaluations so far, with their scores per example.
+            shown: Keys of the candidates that the meta-prompt shows.
+            n_examples: Training examples there are.
+            n: Exemplars wanted.
+            rng: Seeded by the run's seed and the step; the only source of chance.
+        """
+        ...
+
+
+class Schedule(Protocol):
+    """The optimizer LM's sampling temperature."""
+
+    def __call__(self, step: int, trajectory: Trajectory) -> float:
+        """Return the temperature, in [0, 2], for `step` (the first is 1)."""
+        ...
+
+
+class ComponentSelector(Protocol):
+    """Chooses what a step optimizes."""
+
+    def __call__(
+        self, step: int, components: Sequence[str], trajectory: Trajectory
+    ) -> Sequence[str]:
+        """Return the components, at least one of `components`, to propose texts for in `step`."""
+        ...
+
+
+class StopRule(Protocol):
+    """Ends a run."""
+
+    def __call__(self, trajectory: Trajectory) -> str | None:
+        """Return the reason to stop before the next step, or None to go on."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepStarted:
+    """A step's candidates are known and about to be scored."""
+
+    step: int
+    n_scores: int
+    """Scores that the step will ask for at most: candidates × examples."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExampleScored:
+    """One candidate met one example."""
+
+    candidate: Candidate
+    example: int
+    """Index of the example in the set that is being scored."""
+    score: float
+    failed: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepEnded:
+    """A step was told."""
+
+    trajectory: Trajectory
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunEnded:
+    """The search is over; the final choice may follow."""
+
+    trajectory: Trajectory
+    stop_reason: str
+
+
+Event = StepStarted | ExampleScored | StepEnded | RunEnded
+
+
+class Observer(Protocol):
+    """Watches a run: progress bars, logs, trackers. Called from the thread that runs the loop."""
+
+    def __call__(self, event: Event) -> None:
+        """Take note of `event`; must not change it. An exception stops the run."""
+        ...

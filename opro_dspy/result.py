@@ -1,0 +1,145 @@
+"""What a run found, frozen, with everything that led there; JSON round trip."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from opro_dspy.errors import ConfigurationError
+from opro_dspy.records import Estimate, Evaluation, Step, Usage
+
+FORMAT = 1
+
+
+class CandidateResult(BaseModel):
+    """One candidate with all that was measured of it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    instructions: dict[str, str]
+    """Predictor name to instruction."""
+    step: int
+    """The step that brought it; 0 for the initial instructions."""
+    train: Estimate
+    """The training estimate that the search ranked it by."""
+    selection: Estimate | None = None
+    """Its score on the selection set, if it met it."""
+    scores: dict[int, float]
+    """Training example index to metric value."""
+    failures: dict[int, str] = {}
+    """Training example index to the error that it raised there."""
+    dropped: str | None = None
+    """Why its evaluation ended early, if it did."""
+
+    @property
+    def score(self) -> float:
+        """The score on the selection set where it was measured, else the training estimate."""
+        return (self.selection or self.train).score
+
+
+class OPROResult(BaseModel):
+    """A finished run.
+
+    `result.model_dump_json()` and `OPROResult.from_json(text)` are inverse to each other.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: int = FORMAT
+    candidates: tuple[CandidateResult, ...]
+    """All scored candidates, oldest first; the first is the student."""
+    best_index: int | None
+    """Index of the chosen one in `candidates`; None when the run ended before one was scored."""
+    selection_set: str
+    """What the choice was made on: "valset" or "trainset"."""
+    steps: tuple[Step, ...]
+    """Meta-prompts, raw answers, temperatures and candidates, step by step; 0 is the start."""
+    unfinished: tuple[Evaluation, ...] = ()
+    """What was scored of candidates whose evaluation was cut short."""
+    stop_reason: str
+    usage: tuple[Usage, ...]
+    """Calls, cache hits and tokens, by role and LM."""
+    num_train: int
+    num_val: int
+    settings: dict[str, Any]
+    """The optimizer's settings, as JSON values."""
+    versions: dict[str, str]
+    seed: int
+
+    @property
+    def best(self) -> CandidateResult:
+        """The chosen candidate.
+
+        Raises:
+            ConfigurationError: If the run ended before any candidate was scored.
+        """
+        if self.best_index is None:
+            raise ConfigurationError(
+                f"no candidate was scored before the run ended ({self.stop_reason})."
+            )
+        return self.candidates[self.best_index]
+
+    @property
+    def baseline(self) -> CandidateResult | None:
+        """The student as it came; None when the run ended before it was scored."""
+        return self.candidates[0] if self.candidates else None
+
+    @property
+    def num_steps(self) -> int:
+        """Steps done, the initial one not counted."""
+        return max(0, len(self.steps) - 1)
+
+    @property
+    def total_calls(self) -> int:
+        """Calls of all LMs, cache hits not counted."""
+        return sum(row.calls for row in self.usage)
+
+    def used(self, role: str) -> Usage:
+        """Return what the LMs of `role` ("optimizer" or "scorer") used together."""
+        rows = [row for row in self.usage if row.role == role]
+        return Usage(
+            role=role,
+            model=", ".join(row.model for row in rows),
+            calls=sum(row.calls for row in rows),
+            cache_hits=sum(row.cache_hits for row in rows),
+            failures=sum(row.failures for row in rows),
+            input_tokens=sum(row.input_tokens for row in rows),
+            output_tokens=sum(row.output_tokens for row in rows),
+            seconds=sum(row.seconds for row in rows),
+        )
+
+    def save(self, path: str | Path) -> None:
+        """Write the result to `path` as JSON."""
+        Path(path).write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+    @classmethod
+    def from_json(cls, text: str) -> "OPROResult":
+        """Return the result that `text` holds.
+
+        Raises:
+            ConfigurationError: If `text` is no such result, or of another format version.
+        """
+        try:
+            found = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise ConfigurationError(f"this is no JSON: {error}.") from error
+        version = found.get("format") if isinstance(found, Mapping) else None
+        if version != FORMAT:
+            raise ConfigurationError(
+                f"this is no OPRO result of format {FORMAT}: its `format` is {version!r}."
+            )
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(str(part) for part in first["loc"])
+            raise ConfigurationError(
+                f"this is no OPRO result: `{place}`: {first['msg']}."
+            ) from error
+
+    @classmethod
+    def load(cls, path: str | Path) -> "OPROResult":
+        """Read a result that `save` wrote."""
+        return cls.from_json(Path(path).read_text(encoding="utf-8"))

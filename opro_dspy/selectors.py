@@ -1,0 +1,40 @@
+"""Which components of a program a step optimizes."""
+
+from collections.abc import Sequence
+
+from opro_dspy.errors import ConfigurationError
+from opro_dspy.protocols import ComponentSelector
+from opro_dspy.trajectory import Trajectory
+
+
+def round_robin(step: int, components: Sequence[str], trajectory: Trajectory) -> Sequence[str]:
+    """Optimize one component a step, in turn, beside the best texts of the others."""
+    return [components[(step - 1) % len(components)]]
+
+
+def every(step: int, components: Sequence[str], trajectory: Trajectory) -> Sequence[str]:
+    """Optimize all components in each step.
+
+    Every candidate changes one component beside the best texts of the others, so that its score
+    speaks for that text; the best of each are put together in the next step.
+    """
+    return components
+
+
+SELECTORS: dict[str, ComponentSelector] = {"round_robin": round_robin, "all": every}
+
+
+def resolve_selector(selector: str | ComponentSelector) -> ComponentSelector:
+    """Return the selector of that name, or the user's own.
+
+    Raises:
+        ConfigurationError: If it is neither a known name nor callable.
+    """
+    if isinstance(selector, str) and selector in SELECTORS:
+        return SELECTORS[selector]
+    if callable(selector):
+        return selector
+    raise ConfigurationError(
+        f"`component_selector` must be one of {', '.join(SELECTORS)} or a callable, "
+        f"got {selector!r}."
+    )

@@ -1,0 +1,214 @@
+"""OPRO as a DSPy optimizer: the constructor checks, `compile` runs."""
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import dspy
+from dspy.teleprompt import Teleprompter
+
+from opro_dspy.config import checked, refuse_unknown
+from opro_dspy.exemplars import resolve_exemplar_choice
+from opro_dspy.filters import Filters
+from opro_dspy.inputs import check_lm, check_sets
+from opro_dspy.meta_prompt import resolve_meta_prompt
+from opro_dspy.metric import Metric
+from opro_dspy.optimizer import View
+from opro_dspy.program import Program
+from opro_dspy.protocols import ComponentSelector, ExemplarChoice, MetaPrompt, Observer
+from opro_dspy.run import Run, Seats
+from opro_dspy.schedules import resolve_schedule
+from opro_dspy.selectors import resolve_selector
+from opro_dspy.trajectory import Trajectory
+
+
+class OPRO(Teleprompter):  # type: ignore[misc]
+    """Optimizes a program's instructions by showing an LM the scored ones (OPRO).
+
+    Example:
+        ```python
+        optimizer = OPRO(metric=metric, prompt_model=dspy.LM("openai/gpt-5"))
+        compiled = optimizer.compile(program, trainset=trainset, valset=valset)
+        ```
+
+    Args:
+        metric: Function of (example, prediction, trace=None) to a number, higher is better; a
+            bool, a numpy number or a `dspy.Prediction` with a `score` will do.
+        prompt_model: The optimizer LM; `dspy.settings.lm` if not given.
+        task_model: The scorer LM for predictors without an `lm` of their own; `dspy.settings.lm`
+            if not given. A predictor's own `lm` always stays.
+        num_candidates: Instructions sampled per step and predictor, ≥ 1 (paper: 8).
+        max_steps: Steps at most, ≥ 0 (paper: 200). A step costs up to `num_candidates` optimizer
+            calls and `num_candidates` × training examples runs of the program.
+        init_temperature: The optimizer LM's temperature in [0, 2] (paper: 1.0).
+        end_temperature: Where the "linear" schedule ends, in [0, 2].
+        temperature_schedule: "constant", "linear", "adaptive", or a callable of `(step)` or
+            `(step, trajectory)` that returns a temperature.
+        meta_prompt: "tagged", "bracketed", "pretrained", or an object of your own with `render`
+            and `parse` (see `protocols.MetaPrompt`).
+        exemplars: "random", "constant", "accumulative_most_frequent", "current_most_frequent",
+            or a callable (see `protocols.ExemplarChoice`).
+        component_selector: Which predictors a step optimizes: "round_robin", "all", or a callable
+            (see `protocols.ComponentSelector`).
+        initial_instructions: Starting points beside the student's own: for one predictor a text,
+            for several a mapping of predictor name to text (names left out keep the student's).
+        num_finalists: Candidates that meet the selection set beside the student, ≥ 1.
+        view: What of the trajectory the meta-prompt shows.
+        filters: Which proposals are refused without scoring.
+        stop: A further stop rule; composes with the ones named here.
+        stop_at_score: Stop when the best training estimate reaches this score.
+        patience: Stop when the best has not risen for so many steps.
+        max_empty_steps: Stop when so many steps in a row bring nothing new.
+        max_attempts: Requests for one sample, when it fails or does not parse.
+        num_threads: Calls in flight at most; `dspy.settings.num_threads` if not given.
+        max_errors: Examples on which the program or the metric may raise before a candidate is
+            given up (for the student: the run stops); `dspy.settings.max_errors` if not given.
+        failure_score: What such an example scores.
+        provide_traceback: Log their tracebacks; `dspy.settings.provide_traceback` if not given.
+        seed: Decides everything that is random; the same seed gives the same trajectory.
+        track_stats: Attach `candidate_programs`, `trial_logs` and `detailed_results`.
+        verbose: Draw progress bars when on a terminal.
+        observers: Called with every event of the run (see `protocols.Observer`).
+        callbacks: DSPy callbacks of this optimizer alone.
+        **unknown: None are taken; the error names the nearest setting.
+
+    Raises:
+        ConfigurationError: If a setting is wrong.
+        UnknownArgumentError: If there is no such setting; names the nearest one.
+
+    Source:
+        Yang et al., "Large Language Models as Optimizers", arXiv:2309.03409.
+    """
+
+    def __init__(
+        self,
+        metric: Callable[..., Any] | None = None,
+        *,
+        prompt_model: dspy.LM | None = None,
+        task_model: dspy.LM | None = None,
+        num_candidates: int = 8,
+        max_steps: int = 10,
+        init_temperature: float = 1.0,
+        end_temperature: float = 0.0,
+        temperature_schedule: str | Callable[..., float] = "constant",
+        meta_prompt: str | MetaPrompt = "tagged",
+        exemplars: str | ExemplarChoice = "random",
+        component_selector: str | ComponentSelector = "round_robin",
+        initial_instructions: str | Mapping[str, str] | Sequence[str | Mapping[str, str]] = (),
+        num_finalists: int = 3,
+        view: View | None = None,
+        filters: Filters | None = None,
+        stop: Callable[[Trajectory], str | None] | None = None,
+        stop_at_score: float | None = None,
+        patience: int | None = None,
+        max_empty_steps: int = 3,
+        max_attempts: int = 3,
+        num_threads: int | None = None,
+        max_errors: int | None = None,
+        failure_score: float = 0.0,
+        provide_traceback: bool | None = None,
+        seed: int = 0,
+        track_stats: bool = True,
+        verbose: bool = True,
+        observers: Sequence[Observer] = (),
+        callbacks: Sequence[Any] = (),
+        **unknown: Any,
+    ) -> None:
+        super().__init__()
+        refuse_unknown("OPRO", unknown, inspect.signature(OPRO.__init__).parameters)
+        config = checked(
+            num_candidates=num_candidates,
+            max_steps=max_steps,
+            init_temperature=init_temperature,
+            end_temperature=end_temperature,
+            num_finalists=num_finalists,
+            stop_at_score=stop_at_score,
+            patience=patience,
+            max_empty_steps=max_empty_steps,
+            max_attempts=max_attempts,
+            num_threads=num_threads,
+            max_errors=max_errors,
+            failure_score=failure_score,
+            provide_traceback=provide_traceback,
+            seed=seed,
+            track_stats=track_stats,
+            verbose=verbose,
+        )
+        self._seats = Seats(
+            config=config,
+            metric=Metric(metric),
+            prompt_model=check_lm("prompt_model", prompt_model),
+            task_model=check_lm("task_model", task_model),
+            schedule=resolve_schedule(
+                temperature_schedule,
+                init_temperature=init_temperature,
+                end_temperature=end_temperature,
+                num_steps=max_steps,
+            ),
+            meta_prompt=resolve_meta_prompt(meta_prompt),
+            exemplar_choice=resolve_exemplar_choice(exemplars),
+            selector=resolve_selector(component_selector),
+            initial_instructions=(
+                (initial_instructions,)
+                if isinstance(initial_instructions, (str, Mapping))
+                else tuple(initial_instructions)
+            ),
+            view=view or View(),
+            filters=filters or Filters(),
+            stop=stop,
+            observers=tuple(observers),
+            settings={
+                **config.model_dump(mode="json"),
+                "view": (view or View()).model_dump(mode="json"),
+                "filters": (filters or Filters()).model_dump(mode="json"),
+                "metric": _name(metric),
+                "temperature_schedule": _name(temperature_schedule),
+                "meta_prompt": _name(meta_prompt),
+                "exemplars": _name(exemplars),
+                "component_selector": _name(component_selector),
+            },
+        )
+        self.callbacks = list(callbacks)
+
+    def get_params(self) -> dict[str, Any]:
+        """Return the settings as JSON values, as trackers log them."""
+        return dict(self._seats.settings)
+
+    def compile(
+        self,
+        student: dspy.Module,
+        *,
+        trainset: Sequence[dspy.Example],
+        teacher: Any = None,
+        valset: Sequence[dspy.Example] | None = None,
+        **unknown: Any,
+    ) -> dspy.Module:
+        """Return a copy of `student` with the best instructions found.
+
+        Args:
+            student: The program; never changed. Frozen sub-modules are left alone.
+            trainset: Examples that candidates are scored on, with inputs set.
+            teacher: Accepted as other optimizers do; not used.
+            valset: Examples on which the best few and the student are compared at the end; the
+                training set if not given.
+            **unknown: None are taken; the error names the nearest argument.
+
+        Returns:
+            The program with `score`, `total_calls` and, with `track_stats`, `candidate_programs`
+            (best first), `trial_logs` and `detailed_results` (an `OPROResult`). On the selection
+            set it is never worse than the student.
+
+        Raises:
+            ConfigurationError: If an input is wrong; before the first call of an LM.
+            LMCallError: If an LM failed; its `result` holds what was found by then.
+            MetricError: If the metric returned no number.
+            ProgramFailedError: If the student fails on `max_errors` examples.
+        """
+        refuse_unknown("compile", unknown, inspect.signature(OPRO.compile).parameters)
+        program = Program(student)
+        check_sets(trainset, valset)
+        return Run(self._seats, program, list(trainset), list(valset or ())).compile()
+
+
+def _name(value: Any) -> str:
+    return value if isinstance(value, str) else getattr(value, "__name__", type(value).__name__)

@@ -1,0 +1,145 @@
+"""The trajectory: every evaluation so far, ranked, and the view of it for a meta-prompt."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from opro_dspy.records import Candidate, Estimate, Evaluation, Step
+
+Estimator = Callable[[Sequence[Evaluation]], Sequence[Estimate]]
+"""Estimates for evaluations, in their order; sees them all, so that it may compare them."""
+
+
+def plain_means(evaluations: Sequence[Evaluation]) -> list[Estimate]:
+    """Estimate each evaluation by its plain mean (OPRO, section 4.2: the training accuracy)."""
+    return [evaluation.estimate for evaluation in evaluations]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One line of the trajectory as one component sees it."""
+
+    text: str
+    candidate: Candidate
+    """The candidate whose score is shown for `text`."""
+    estimate: Estimate
+    other_context: bool
+    """True when measured beside other texts than the base's."""
+
+
+class Trajectory:
+    """All steps and evaluations of a run, oldest first.
+
+    Args:
+        estimator: How evaluations become comparable estimates; plain means by default.
+    """
+
+    def __init__(self, estimator: Estimator = plain_means) -> None:
+        self._estimator = estimator
+        self._steps: list[Step] = []
+        self._evaluations: dict[str, Evaluation] = {}
+        self._estimates: dict[str, Estimate] = {}
+        self._best_by_step: list[Estimate | None] = []
+
+    @property
+    def steps(self) -> Sequence[Step]:
+        """The steps that were told, oldest first; step 0 holds the initial instructions."""
+        return tuple(self._steps)
+
+    @property
+    def evaluations(self) -> Sequence[Evaluation]:
+        """All evaluations in the order their candidates were first told."""
+        return tuple(self._evaluations.values())
+
+    def __len__(self) -> int:
+        return len(self._evaluations)
+
+    def __iter__(self) -> Iterator[Evaluation]:
+        return iter(self._evaluations.values())
+
+    def __contains__(self, candidate: Candidate) -> bool:
+        return candidate.key in self._evaluations
+
+    def estimate(self, candidate: Candidate) -> Estimate:
+        """Return what is known of `candidate`; KeyError if it was never told."""
+        return self._estimates[candidate.key]
+
+    def evaluation(self, candidate: Candidate) -> Evaluation:
+        """Return the evaluation of `candidate`; KeyError if it was never told."""
+        return self._evaluations[candidate.key]
+
+    def append(self, step: Step, evaluations: Sequence[Evaluation]) -> None:
+        """Add a step with its evaluations; an evaluation told again replaces the older one."""
+        for evaluation in evaluations:
+            self._evaluations[evaluation.candidate.key] = evaluation
+        everything = self.evaluations
+        estimates = self._estimator(everything)
+        self._estimates = {
+            e.candidate.key: estimate for e, estimate in zip(everything, estimates, strict=True)
+        }
+        self._steps.append(step)
+        self._best_by_step.append(self.estimate(self.best.candidate) if everything else None)
+
+    def ranked(self) -> list[Evaluation]:
+        """Return all evaluations, best first; ties keep the order in which they were told."""
+        return sorted(self, key=lambda e: -self._estimates[e.candidate.key].score)
+
+    @property
+    def best(self) -> Evaluation:
+        """The evaluation with the highest estimate; the oldest of them on a tie.
+
+        Raises:
+            ValueError: If nothing was told yet.
+        """
+        return max(self, key=lambda e: self._estimates[e.candidate.key].score)
+
+    def best_after(self, step: int) -> Estimate | None:
+        """Return the best estimate as it stood after `step` was told."""
+        return self._best_by_step[step]
+
+    def in_unit_range(self) -> bool:
+        """Tell whether every score ever seen lies in [0, 1]."""
+        return all(0.0 <= score <= 1.0 for e in self for score in e.scores.values())
+
+    def perfect_score(self) -> float:
+        """Return the score from which an example counts as right: 1.0, or the highest ever seen."""
+        if self.in_unit_range():
+            return 1.0
+        return max(score for e in self for score in e.scores.values())
+
+    def view(
+        self, component: str, base: Candidate, *, top_k: int, threshold: float | None = None
+    ) -> list[Entry]:
+        """Return the best `top_k` texts of `component`, worst first, so that the best stand last.
+
+        A text measured several times is shown as measured beside the texts of `base`, or else in
+        its best context, and then marked. Ties keep the order in which they were told.
+
+        Args:
+            component: The component whose texts are shown.
+            base: The candidate that says which texts the other components have now.
+            top_k: Entries at most, at least 1.
+            threshold: Entries below this score are left out after the cut to `top_k`.
+
+        Source:
+            OPRO (arXiv:2309.03409), section 4.2, "optimization trajectory"; the threshold as in
+            the reference code.
+        """
+        context = base.context_of(component)
+        entries: dict[str, Entry] = {}
+        for evaluation in self.ranked():
+            candidate = evaluation.candidate
+            other = candidate.context_of(component) != context
+            text = candidate.texts[component]
+            if text not in entries or (entries[text].other_context and not other):
+                entries[text] = Entry(
+                    text=text,
+                    candidate=candidate,
+                    estimate=self.estimate(candidate),
+                    other_context=other,
+                )
+        best = sorted(entries.values(), key=lambda e: -e.estimate.score)[:top_k]
+        return [e for e in reversed(best) if threshold is None or e.estimate.score >= threshold]
+
+    def as_scores(self) -> Mapping[str, Mapping[int, float]]:
+        """Return candidate key to example index to score."""
+        return {e.candidate.key: e.scores for e in self}
