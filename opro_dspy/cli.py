@@ -59,8 +59,8 @@ def demo(
     console.print(
         f"Optimizing [bold]dspy.ChainOfThought('question -> answer')[/] on {task}: "
         f"{len(trainset)} training, {len(valset)} validation, {len(held_out)} held-out examples.\n"
-        "Both LMs are [bold]simulated[/]: the numbers below are of the simulation, "
-        "not of a real model.",
+        "Both LMs are [bold]simulated[/]: these are numbers of the simulation, not of a real "
+        "model.\n",
     )
     optimizer = OPRO(
         metric=exact_match, prompt_model=optimizer_lm(seed=seed), max_steps=steps, seed=seed
@@ -71,38 +71,46 @@ def demo(
         before, after = evaluate(program).score, evaluate(compiled).score
 
     result = compiled.detailed_results
-    console.print(_trajectory_table(result))
+    console.print(_trajectory_table(result, width=console.width))
     console.print(_cost_table(result))
-    console.print(f"Stopped because of {result.stop_reason}.")
-    console.print(Text("Best instruction: ") + Text(_instruction(result), style="bold"))
-    console.print(f"Held-out score: {before:.1f} before, [bold]{after:.1f}[/] after.")
+    console.print(f"The search ended with {result.stop_reason}.\n")
+    console.print("[bold]Best instruction[/]")
+    console.print(Text(_instruction(result)))
+    console.print(
+        f"\n[bold]Held-out score[/] ({len(held_out)} examples that the search never saw): "
+        f"{before:.1f} before, [bold]{after:.1f}[/] after."
+    )
 
 
 def _instruction(result: OPROResult) -> str:
     return " | ".join(result.best.instructions.values())
 
 
-def _trajectory_table(result: OPROResult) -> Table:
-    table = Table(title="Trajectory (training score, percent)", title_justify="left")
-    for name, justify in (("step", "right"), ("new", "right"), ("mean", "right"),
-                          ("best of step", "right"), ("best so far", "right")):
-        table.add_column(name, justify=justify)  # type: ignore[arg-type]
-    table.add_column("best instruction of the step", overflow="ellipsis", no_wrap=True, ratio=1)
+def _shortened(text: str, width: int) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= width else line[: width - 1] + "…"
+
+
+def _trajectory_table(result: OPROResult, *, width: int) -> Table:
+    table = Table(title="Trajectory (training scores in percent)", title_justify="left")
+    for name in ("step", "new", "mean", "top", "best so far"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("top instruction of the step", no_wrap=True)
     best_so_far = float("-inf")
     for step in result.steps:
         mine = [c for c in result.candidates if c.step == step.index]
         if not mine:
             table.add_row(str(step.index), "0", "", "", f"{100 * best_so_far:.1f}", "nothing new")
             continue
-        best = max(mine, key=lambda c: c.train.score)
-        best_so_far = max(best_so_far, best.train.score)
+        top = max(mine, key=lambda c: c.train.score)
+        best_so_far = max(best_so_far, top.train.score)
         table.add_row(
             str(step.index),
             str(len(mine)),
             f"{100 * sum(c.train.score for c in mine) / len(mine):.1f}",
-            f"{100 * best.train.score:.1f}",
+            f"{100 * top.train.score:.1f}",
             f"{100 * best_so_far:.1f}",
-            Text(" | ".join(best.instructions.values())),
+            Text(_shortened(" | ".join(top.instructions.values()), max(20, width - 48))),
         )
     return table
 
@@ -114,7 +122,7 @@ def _cost_table(result: OPROResult) -> Table:
     for role in ("optimizer", "scorer"):
         used = result.used(role)
         table.add_row(
-            f"{role} ({used.model})",
+            role,
             f"{used.calls:,}",
             f"{used.cache_hits:,}",
             f"{used.input_tokens:,}",

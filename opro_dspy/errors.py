@@ -17,10 +17,6 @@ class TellError(OproError, ValueError):
     """`Optimizer.tell` was given evaluations that do not answer the last `ask`."""
 
 
-class MetricError(OproError, TypeError):
-    """The metric returned something that is not a number; names metric and example."""
-
-
 class RunError(OproError, RuntimeError):
     """A run had to stop.
 
@@ -29,6 +25,10 @@ class RunError(OproError, RuntimeError):
     """
 
     result: object | None = None
+
+
+class MetricError(RunError, TypeError):
+    """The metric returned something that is not a number; names metric and example."""
 
 
 class LMCallError(RunError):

@@ -12,6 +12,7 @@ from typing import Any
 import dspy
 
 from opro_dspy.errors import LMCallError, MetricError, ProgramFailedError
+from opro_dspy.interrupt import Interrupt
 from opro_dspy.meter import Meter, lm_failure
 from opro_dspy.metric import Metric
 from opro_dspy.pool import completed
@@ -48,6 +49,7 @@ class ProgramEvaluator:
         max_errors: Such examples at which a candidate is given up, at least 1; for a step-0
             candidate the run stops. As in `dspy.Evaluate`.
         provide_traceback: Log the traceback of such errors.
+        interrupt: Tells of Ctrl-C.
         observers: Told of each score.
     """
 
@@ -64,6 +66,7 @@ class ProgramEvaluator:
         failure_score: float = 0.0,
         max_errors: int = 10,
         provide_traceback: bool = False,
+        interrupt: Interrupt | None = None,
         observers: Sequence[Observer] = (),
     ) -> None:
         self._build = build
@@ -76,6 +79,7 @@ class ProgramEvaluator:
         self._failure_score = failure_score
         self._max_errors = max_errors
         self._provide_traceback = provide_traceback
+        self._interrupt = interrupt
         self._observers = observers
         self.unfinished: tuple[Evaluation, ...] = ()
         """What was scored of candidates whose evaluation an error or Ctrl-C cut short."""
@@ -123,7 +127,10 @@ class ProgramEvaluator:
     def _run(self, rows: Sequence[_Row], examples: Sequence[dspy.Example]) -> None:
         fatal: dict[tuple[int, int], Exception] = {}
         calls = self._calls(rows, examples, fatal)
-        for (r, i), future in completed(self._executor, calls, window=2 * self._num_threads):
+        results = completed(
+            self._executor, calls, window=4 * self._num_threads, interrupt=self._interrupt
+        )
+        for (r, i), future in results:
             error = future.exception()
             if error is None:
                 self._note(rows[r], i, future.result())

@@ -18,11 +18,11 @@ from opro_dspy.records import Usage
 OPTIMIZER, SCORER = "optimizer", "scorer"
 
 _MARK = "_opro_raised_by_lm"
+_ROLE = "opro_dspy_role"
 
 
 @dataclass(slots=True)
 class _Call:
-    role: str
     model: str
     started: float
     usage: dict[str, Any] = field(default_factory=dict)
@@ -37,15 +37,30 @@ _CALL: ContextVar[_Call | None] = ContextVar("opro_dspy_lm_call", default=None)
 class Meter:
     """What each LM did, by role.
 
-    Use `with meter.role("scorer"):` around the calls to be counted. DSPy's settings carry it to
-    worker threads, to predictors with an `lm` of their own and to LMs that a program switches to.
+    `with meter.role("scorer"):` says what calls count for; `meter.watch(lm)` makes a copy of an LM
+    whose failures and time are counted as well. DSPy's settings carry the role to worker threads
+    and to LMs that a program brings along by itself: their calls and tokens are counted too.
     Retries inside DSPy's LM (after a 429, say) are one call here; an adapter's second try after an
     answer that does not parse is a call of its own.
+
+    Nothing is hung on modules: a callback in DSPy's settings would cost each module call more than
+    all other bookkeeping of an example.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._rows: dict[tuple[str, str], Usage] = {}
+        self._watched: dict[int, tuple[dspy.BaseLM, dspy.BaseLM]] = {}
+
+    def watch(self, lm: dspy.BaseLM) -> dspy.BaseLM:
+        """Return a copy of `lm` that is counted; it shares the engine and the history of `lm`."""
+        with self._lock:
+            if id(lm) not in self._watched:
+                copy = lm.copy()
+                copy.history = lm.history
+                copy.callbacks = [*lm.callbacks, _Callback(self)]
+                self._watched[id(lm)] = (lm, copy)
+            return self._watched[id(lm)][1]
 
     def role(self, role: str, **settings: Any) -> AbstractContextManager[None]:
         """Return a context in which every LM call counts for `role`.
@@ -54,14 +69,13 @@ class Meter:
             role: "optimizer" or "scorer".
             **settings: Further DSPy settings for the context, e.g. `lm`.
         """
-        # With `track_usage` on, DSPy gives each prediction its own tracker; ours would hide it.
-        tracked = not (dspy.settings.track_usage and dspy.settings.usage_tracker is None)
         ours: dict[str, Any] = {
-            "callbacks": [*dspy.settings.get("callbacks", []), _Callback(self, role, tracked)],
-            "caller_modules": [*(dspy.settings.caller_modules or []), _History()],
+            _ROLE: role,
+            "caller_modules": [*(dspy.settings.caller_modules or []), _History(self)],
         }
-        if tracked:
-            ours["usage_tracker"] = _Tracker(dspy.settings.usage_tracker)
+        # With `track_usage` on, DSPy gives each prediction its own tracker; ours would hide it.
+        if not (dspy.settings.track_usage and dspy.settings.usage_tracker is None):
+            ours["usage_tracker"] = _Tracker(self, dspy.settings.usage_tracker)
         context: AbstractContextManager[None] = dspy.context(**ours, **settings)
         return context
 
@@ -82,20 +96,21 @@ class Meter:
         """Tell whether any call came back with an answer so far."""
         return any(row.cache_hits or row.calls > row.failures for row in self.usage())
 
-    def finish(self, call: _Call, *, hit: bool, failed: bool) -> None:
+    def finish(self, call: _Call, *, failed: bool = False) -> None:
         """Count a call that came back."""
+        hit = not failed and not call.paid
         row = Usage(
-            role=call.role,
+            role=dspy.settings.get(_ROLE, SCORER),
             model=call.model,
             calls=0 if hit else 1,
             cache_hits=1 if hit else 0,
             failures=1 if failed else 0,
-            input_tokens=_tokens(call.usage, "prompt_tokens", "input_tokens"),
-            output_tokens=_tokens(call.usage, "completion_tokens", "output_tokens"),
+            input_tokens=0 if hit else _tokens(call.usage, "prompt_tokens", "input_tokens"),
+            output_tokens=0 if hit else _tokens(call.usage, "completion_tokens", "output_tokens"),
             seconds=0.0 if hit else time.perf_counter() - call.started,
         )
         with self._lock:
-            key = (call.role, call.model)
+            key = (row.role, row.model)
             self._rows[key] = _add(self._rows[key], row) if key in self._rows else row
 
 
@@ -116,19 +131,17 @@ def _tokens(usage: dict[str, Any], *names: str) -> int:
 
 
 class _Callback(BaseCallback):  # type: ignore[misc]
-    """Opens and closes the call record; runs in the thread or task that calls the LM."""
+    """Opens and closes a watched LM's call; runs in the thread or task that calls it."""
 
-    def __init__(self, meter: Meter, role: str, tracked: bool) -> None:
+    def __init__(self, meter: Meter) -> None:
         self._meter = meter
-        self._role = role
-        self._tracked = tracked
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "_Callback":
         return self
 
     def on_lm_start(self, call_id: str, instance: Any, inputs: dict[str, Any]) -> None:
         """Open a record for the call that this thread or task begins."""
-        _CALL.set(_Call(role=self._role, model=str(instance.model), started=time.perf_counter()))
+        _CALL.set(_Call(model=str(instance.model), started=time.perf_counter()))
 
     def on_lm_end(self, call_id: str, outputs: Any, exception: BaseException | None = None) -> None:
         """Count the call, and mark its exception as the LM's."""
@@ -136,17 +149,16 @@ class _Callback(BaseCallback):  # type: ignore[misc]
         if call is None:
             return
         _CALL.set(None)
-        failed = exception is not None
         if exception is not None:
             setattr(exception, _MARK, True)
-        hit = not failed and not (call.paid if self._tracked else call.usage)
-        self._meter.finish(call, hit=hit, failed=failed)
+        self._meter.finish(call, failed=exception is not None)
 
 
 class _History:
-    """Stands among DSPy's caller modules, whose `history` every LM call is written to."""
+    """Stands among DSPy's caller modules, to whose `history` every answered LM call is written."""
 
-    def __init__(self) -> None:
+    def __init__(self, meter: Meter) -> None:
+        self._meter = meter
         self.history = self
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "_History":
@@ -156,17 +168,25 @@ class _History:
         return 0
 
     def append(self, entry: dict[str, Any]) -> None:
-        """Note the usage of the call that is being recorded."""
+        """Note the call that is being recorded; its usage is empty if it was a cache hit."""
+        usage = dict(entry["usage"] or {})
         call = _CALL.get()
         if call is not None:
-            call.usage = dict(entry["usage"] or {})
+            call.usage = call.usage or usage
+            call.paid = call.paid or bool(usage)
+        elif not usage or not isinstance(dspy.settings.usage_tracker, _Tracker):
+            # An unwatched LM; where our tracker listens, it has counted the paid call already.
+            call = _Call(model=str(entry["model"]), started=time.perf_counter(), usage=usage)
+            call.paid = bool(usage)
+            self._meter.finish(call)
 
 
 class _Tracker(UsageTracker):  # type: ignore[misc]
     """Hears of every paid call, also when history is off; tells the user's tracker of it."""
 
-    def __init__(self, outer: UsageTracker | None) -> None:
+    def __init__(self, meter: Meter, outer: UsageTracker | None) -> None:
         super().__init__()
+        self._meter = meter
         self._outer = outer
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "_Tracker":
@@ -178,6 +198,9 @@ class _Tracker(UsageTracker):  # type: ignore[misc]
         if call is not None:
             call.paid = True
             call.usage = dict(usage_entry)
+        else:  # an LM that nobody watches
+            now = time.perf_counter()
+            self._meter.finish(_Call(model=lm, started=now, usage=dict(usage_entry), paid=True))
         if self._outer is not None:
             self._outer.add_usage(lm, usage_entry)
 

@@ -13,7 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from opro_dspy.errors import ConfigurationError, TellError
 from opro_dspy.exemplars import random_choice
 from opro_dspy.filters import ALREADY_SCORED, Filters, polish
-from opro_dspy.meta_prompt import TaggedMetaPrompt, fit, shown_score
+from opro_dspy.fitting import fit
+from opro_dspy.meta_prompt import TaggedMetaPrompt, shown_score
 from opro_dspy.protocols import (
     ComponentSelector,
     ExemplarChoice,
@@ -190,7 +191,7 @@ class Optimizer:
                 for query in queries
             ]
         )
-        candidates = {c.key: c for c in self._combination(components, base)}
+        candidates = {c.key: c for c in self._combination(components)}
         proposals = []
         for proposal in (p for answer in answers for p in answer):
             kept = self._judge(proposal, base, candidates)
@@ -204,6 +205,7 @@ class Optimizer:
             )
         return Step(
             index=index,
+            base=base,
             queries=tuple(queries),
             proposals=tuple(proposals),
             candidates=tuple(candidates.values()),
@@ -221,15 +223,25 @@ class Optimizer:
             reason = ALREADY_SCORED
         return replace(proposal, text=None if reason else text, rejected=reason)
 
-    def _combination(self, components: Sequence[str], base: Candidate) -> list[Candidate]:
-        """Return the best texts found beside `base`, put together, if that was never scored."""
-        if len(components) < 2:
+    def _combination(self, components: Sequence[str]) -> list[Candidate]:
+        """Return the last step's improvements of several components, put together.
+
+        Each was measured by itself beside the last step's base; whether they go together is not
+        known before the combination is scored.
+        """
+        last = self.trajectory.steps[-1]
+        if len(components) < 2 or last.base is None:
             return []
-        combined = base
+
+        def score(candidate: Candidate) -> float:
+            return self.trajectory.estimate(candidate).score
+
+        combined = last.base
         for component in components:
-            view = self.trajectory.view(component, base, top_k=len(self.trajectory))
-            best = next(entry for entry in reversed(view) if not entry.other_context)
-            combined = combined.with_text(component, best.text)
+            context = last.base.context_of(component)
+            changed = [c for c in last.candidates if c.context_of(component) == context]
+            best = max([last.base, *changed], key=score)
+            combined = combined.with_text(component, best.texts[component])
         return [] if combined in self.trajectory else [combined]
 
     def _query(self, index: int, component: str, base: Candidate, temperature: float) -> Query:
@@ -247,6 +259,10 @@ class Optimizer:
             exemplars=tuple(self._exemplars[i] for i in chosen),
             instruction_position=self._instruction_position,
         )
+        buckets = self._view.score_buckets
+        if buckets is not None and self.trajectory.in_unit_range():
+            note = f"A score is an integer from 0 to {buckets}; higher is better."
+            context = replace(context, score_note=note)
         fitted = fit(self._meta_prompt, context, max_tokens=self._view.max_meta_prompt_tokens)
         if (fitted.omitted_entries or fitted.omitted_exemplars) and not self._omission_logged:
             self._omission_logged = True

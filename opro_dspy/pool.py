@@ -7,12 +7,18 @@ from itertools import islice
 from queue import SimpleQueue
 from typing import TypeVar
 
+from opro_dspy.interrupt import Interrupt
+
 K = TypeVar("K")
 T = TypeVar("T")
 
 
 def completed(
-    executor: Executor, calls: Iterable[tuple[K, Callable[[], T]]], *, window: int
+    executor: Executor,
+    calls: Iterable[tuple[K, Callable[[], T]]],
+    *,
+    window: int,
+    interrupt: Interrupt | None = None,
 ) -> Iterator[tuple[K, "Future[T]"]]:
     """Run `calls` on `executor` and yield each key with its finished future.
 
@@ -21,13 +27,19 @@ def completed(
     settings). Constant work for each call.
 
     On Ctrl-C nothing more is started; the calls in flight are waited for and yielded, then
-    KeyboardInterrupt goes on. A second Ctrl-C does not wait.
+    KeyboardInterrupt is raised.
 
     Args:
         executor: Where the calls run.
         calls: Key and call; a call's exception stays in its future.
         window: Calls handed to the executor at once, at least 1.
+        interrupt: Tells of Ctrl-C; looked at before the first call and after each.
+
+    Raises:
+        KeyboardInterrupt: If `interrupt` was pressed.
     """
+    interrupt = interrupt or Interrupt()
+    interrupt.check()
     context = contextvars.copy_context()
     finished: SimpleQueue[Future[T]] = SimpleQueue()
     keys: dict[Future[T], K] = {}
@@ -43,17 +55,14 @@ def completed(
         submit(islice(source, window))
         while keys:
             future = finished.get()
-            key = keys.pop(future)
-            yield key, future
-            submit(islice(source, 1))
-    except KeyboardInterrupt:
-        for future in [future for future in keys if future.cancel()]:
-            del keys[future]
-        while keys:
-            future = finished.get()
             if future in keys:
                 yield keys.pop(future), future
-        raise
+            if not interrupt.pressed:
+                submit(islice(source, 1))
+                continue
+            for waiting in [waiting for waiting in keys if waiting.cancel()]:
+                del keys[waiting]
+        interrupt.check()
     finally:
         for future in keys:
             future.cancel()

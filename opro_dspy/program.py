@@ -2,7 +2,7 @@
 
 import inspect
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import dspy
@@ -50,6 +50,7 @@ class Program:
         self.student = student
         self.predictors = predictors
         self._lms = {name: predictor.lm for name, predictor in predictors.items()}
+        self._working_lms = dict(self._lms)
         self._template = _stripped_copy(student)
         for _, predictor in self._template.named_predictors():
             predictor.lm = None  # set again on each copy, so that no LM is copied with it
@@ -71,25 +72,23 @@ class Program:
             }
         )
 
+    def watch_lms(self, watch: Callable[[dspy.BaseLM], dspy.BaseLM]) -> None:
+        """Let working copies use `watch(lm)` in the place of each predictor's own `lm`."""
+        self._working_lms = {n: lm and watch(lm) for n, lm in self._lms.items()}
+
     def build(self, candidate: Candidate) -> dspy.Module:
         """Return a working copy with the candidate's instructions, demos and LMs kept."""
-        return self._with_texts(self._template.deepcopy(), candidate)
+        return _with_texts(self._template.deepcopy(), candidate, self._working_lms)
 
     def compiled(self, candidate: Candidate) -> dspy.Module:
         """Return the copy that a user gets: callbacks kept as well, old results taken off."""
-        program = self._with_texts(_stripped_copy(self.student), candidate)
+        program = _with_texts(_stripped_copy(self.student), candidate, self._lms)
         for (_, old), (_, new) in zip(
             self.student.named_sub_modules(dspy.Module),
             program.named_sub_modules(dspy.Module),
             strict=False,
         ):
             new.callbacks = list(old.callbacks)
-        return program
-
-    def _with_texts(self, program: dspy.Module, candidate: Candidate) -> dspy.Module:
-        for name, predictor in program.named_predictors():
-            predictor.signature = predictor.signature.with_instructions(candidate.texts[name])
-            predictor.lm = self._lms[name]
         return program
 
     def uses_default_lm(self) -> bool:
@@ -106,6 +105,15 @@ class Program:
             name: _description(name, predictor.signature, outlines)
             for name, predictor in self.predictors.items()
         }
+
+
+def _with_texts(
+    program: dspy.Module, candidate: Candidate, lms: Mapping[str, dspy.BaseLM | None]
+) -> dspy.Module:
+    for name, predictor in program.named_predictors():
+        predictor.signature = predictor.signature.with_instructions(candidate.texts[name])
+        predictor.lm = lms[name]
+    return program
 
 
 def _stripped_copy(student: dspy.Module) -> dspy.Module:
@@ -132,9 +140,15 @@ def _field_line(name: str, field: Any) -> str:
     return f"`{name}`{kind}{says}"
 
 
+def _field_list(fields: Mapping[str, Any]) -> str:
+    """Return the fields, set apart by semicolons if one has a remark, else by commas."""
+    lines = [_field_line(name, field) for name, field in fields.items()]
+    bare = _names(fields)
+    return bare if ", ".join(lines) == bare else "; ".join(lines)
+
+
 def _description(name: str, signature: Any, outlines: Mapping[str, str]) -> str:
-    reads = "; ".join(_field_line(n, f) for n, f in signature.input_fields.items())
-    writes = "; ".join(_field_line(n, f) for n, f in signature.output_fields.items())
+    reads, writes = _field_list(signature.input_fields), _field_list(signature.output_fields)
     lines = [f"The model that follows the instruction reads {reads} and writes {writes}."]
     if len(outlines) > 1:
         place = list(outlines).index(name) + 1

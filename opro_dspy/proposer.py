@@ -12,6 +12,7 @@ import dspy
 from dspy.utils.exceptions import LMError, is_retryable_lm_error
 
 from opro_dspy.errors import LMCallError
+from opro_dspy.interrupt import Interrupt
 from opro_dspy.pool import completed
 from opro_dspy.protocols import ProposalRequest
 from opro_dspy.records import Proposal
@@ -34,6 +35,7 @@ class LMProposer:
         seed: Part of every `rollout_id`.
         max_attempts: Requests for one sample at most, at least 1.
         send_temperature: False for a model that takes its default temperature only.
+        interrupt: Tells of Ctrl-C.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class LMProposer:
         seed: int,
         max_attempts: int = 3,
         send_temperature: bool = True,
+        interrupt: Interrupt | None = None,
     ) -> None:
         self._lm = lm
         self._executor = executor
@@ -52,6 +55,7 @@ class LMProposer:
         self._seed = seed
         self._max_attempts = max_attempts
         self._send_temperature = send_temperature
+        self._interrupt = interrupt
 
     def propose(self, requests: Sequence[ProposalRequest]) -> Sequence[Sequence[Proposal]]:
         """Return each request's samples in order; see `Proposer`.
@@ -68,7 +72,10 @@ class LMProposer:
         proposals: dict[tuple[int, int], Proposal] = {}
         errors: dict[tuple[int, int], LMError] = {}
         with self._context():
-            for key, future in completed(self._executor, calls, window=max(1, len(calls))):
+            results = completed(
+                self._executor, calls, window=max(1, len(calls)), interrupt=self._interrupt
+            )
+            for key, future in results:
                 proposals[key], error = future.result()
                 if error is not None:
                     errors[key] = error

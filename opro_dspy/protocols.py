@@ -23,6 +23,8 @@ class MetaPromptContext:
     """Training examples; the instruction's place is the meta-prompt's to show."""
     instruction_position: str = "Q_begin"
     """Where the program renders the instruction: Q_begin, Q_end or A_begin."""
+    score_note: str = "A higher score is better."
+    """What the scores of the entries mean, one sentence; may be empty."""
 
 
 class MetaPrompt(Protocol):

@@ -125,6 +125,8 @@ class Step:
     """One ask and its tell. Step 0 holds the initial instructions and has no query."""
 
     index: int
+    base: Candidate | None = None
+    """The candidate that the step set out from: the best one by then; None for step 0."""
     queries: tuple[Query, ...] = ()
     proposals: tuple[Proposal, ...] = ()
     candidates: tuple[Candidate, ...] = ()

@@ -16,6 +16,7 @@ from opro_dspy.errors import ConfigurationError, RunError
 from opro_dspy.evaluator import ProgramEvaluator
 from opro_dspy.filters import Filters
 from opro_dspy.inputs import initial_candidates
+from opro_dspy.interrupt import Interrupt
 from opro_dspy.loop import INTERRUPTED, optimize
 from opro_dspy.meter import OPTIMIZER, SCORER, Meter
 from opro_dspy.metric import Metric
@@ -78,7 +79,9 @@ class Run:
         self.optimizer_lm, scorer_lm = self._lms()
         num_threads = self.config.num_threads or dspy.settings.num_threads or 1
         self.executor = ThreadPoolExecutor(num_threads, thread_name_prefix="opro_dspy")
+        self.interrupt = Interrupt()
         self.meter = Meter()
+        program.watch_lms(self.meter.watch)
         self.bars = ProgressBars(num_steps=self.config.max_steps, enabled=self.config.verbose)
         self.observers: tuple[Observer, ...] = (*seats.observers, self.bars)
         self.evaluator = self._evaluator(num_threads, scorer_lm)
@@ -89,24 +92,27 @@ class Run:
 
     def compile(self) -> dspy.Module:
         """Search, choose, and dress the chosen program with its result."""
+        with self.interrupt.listening():
+            best, reason = self._search_and_choose()
+        return self._dressed(best, self._result(best, reason))
+
+    def _search_and_choose(self) -> tuple[Candidate | None, str]:
         trajectory = self.optimizer.trajectory
-        reason = "not started"
         try:
             reason = optimize(
                 self.optimizer, self.evaluator, stop=self._stop(), observers=self.observers
             )
-            best = self._choose(trajectory, interrupted=reason == INTERRUPTED)
+            return self._choose(trajectory, interrupted=reason == INTERRUPTED), reason
         except RunError as error:
             if len(trajectory) or self.evaluator.unfinished:
                 error.result = self._result(None, f"error: {error}")
                 error.args = (f"{error} {_saved(trajectory)}",)
             raise
         except KeyboardInterrupt:
-            reason, best = INTERRUPTED, self._choose(trajectory, interrupted=True)
+            return self._choose(trajectory, interrupted=True), INTERRUPTED
         finally:
             self.bars.close()
             self.executor.shutdown(wait=False, cancel_futures=True)
-        return self._dressed(best, self._result(best, reason))
 
     def _lms(self) -> tuple[dspy.LM, dspy.LM | None]:
         default = dspy.settings.lm
@@ -131,11 +137,14 @@ class Run:
             examples=self.trainset,
             executor=self.executor,
             num_threads=num_threads,
-            context=partial(self.meter.role, SCORER, lm=scorer_lm, trace=None),
+            context=partial(
+                self.meter.role, SCORER, lm=scorer_lm and self.meter.watch(scorer_lm), trace=None
+            ),
             meter=self.meter,
             failure_score=config.failure_score,
             max_errors=settings.max_errors if config.max_errors is None else config.max_errors,
             provide_traceback=settings.provide_traceback if traceback is None else traceback,
+            interrupt=self.interrupt,
             observers=self.observers,
         )
 
@@ -149,12 +158,13 @@ class Run:
                 lm.model,
             )
         proposer = LMProposer(
-            lm,
+            self.meter.watch(lm),
             executor=self.executor,
             context=partial(self.meter.role, OPTIMIZER),
             seed=config.seed,
             max_attempts=config.max_attempts,
             send_temperature=send_temperature,
+            interrupt=self.interrupt,
         )
         return Optimizer(
             proposer,

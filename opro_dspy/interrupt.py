@@ -1,0 +1,43 @@
+"""Ctrl-C that ends a run in order: the first one is heard at a safe place, the second at once."""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+
+class Interrupt:
+    """Remembers that the user pressed Ctrl-C.
+
+    KeyboardInterrupt may rise between any two bytecodes, also inside a lock or a destructor that
+    swallows it. Within `listening()` the first SIGINT only sets `pressed`; whoever waits for calls
+    looks at it. A second one goes to the handler that was there before.
+    """
+
+    def __init__(self) -> None:
+        self.pressed = False
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Take over SIGINT for a while; does nothing outside the main thread."""
+        before = signal.getsignal(signal.SIGINT)
+        if threading.current_thread() is not threading.main_thread() or not callable(before):
+            yield
+            return
+
+        def note(signum: int, frame: FrameType | None) -> None:
+            if self.pressed:
+                before(signum, frame)
+            self.pressed = True
+
+        signal.signal(signal.SIGINT, note)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+    def check(self) -> None:
+        """Raise KeyboardInterrupt if Ctrl-C was pressed."""
+        if self.pressed:
+            raise KeyboardInterrupt

@@ -1,0 +1,25 @@
+"""Simulated LMs behind DSPy's engine interface, and tasks for them: offline, seeded, fast."""
+
+from opro_dspy.simulation.conditions import Faults, Latency
+from opro_dspy.simulation.kinds import LANDSCAPE_NAMES, landscape
+from opro_dspy.simulation.landscapes import Landscape
+from opro_dspy.simulation.lm import SimulatedLM
+from opro_dspy.simulation.optimizer_engine import SimulatedOptimizer, optimizer_lm
+from opro_dspy.simulation.scorer import SimulatedScorer, scorer_lm
+from opro_dspy.simulation.tasks import TASK_NAMES, exact_match, make_examples
+
+__all__ = [
+    "LANDSCAPE_NAMES",
+    "TASK_NAMES",
+    "Faults",
+    "Landscape",
+    "Latency",
+    "SimulatedLM",
+    "SimulatedOptimizer",
+    "SimulatedScorer",
+    "exact_match",
+    "landscape",
+    "make_examples",
+    "optimizer_lm",
+    "scorer_lm",
+]

@@ -1,0 +1,20 @@
+"""One hypothesis profile for all tests, and DSPy's cache in a folder of the run's own."""
+
+import os
+import tempfile
+
+import pytest
+from hypothesis import settings
+
+settings.register_profile("repeatable", derandomize=True, deadline=None)
+settings.load_profile("repeatable")
+
+os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "true"
+os.environ["DSPY_CACHEDIR"] = tempfile.mkdtemp(prefix="opro_dspy_tests_")
+
+
+@pytest.fixture(autouse=True)
+def _no_lm_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep provider keys of the machine away from the tests."""
+    for name in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY"):
+        monkeypatch.delenv(name, raising=False)

@@ -1,0 +1,33 @@
+import re
+
+from typer.testing import CliRunner
+
+from opro_dspy.cli import app
+
+RUNNER = CliRunner()
+
+
+def plain(text: str) -> str:
+    return " ".join(re.sub(r"[\u2500-\u257f]", " ", text).split())
+
+
+def test_help_lists_the_commands() -> None:
+    result = RUNNER.invoke(app, ["--help"])
+    assert result.exit_code == 0
+    assert "demo" in result.stdout
+
+
+def test_a_short_demo_says_what_it_found_and_that_it_is_simulated() -> None:
+    result = RUNNER.invoke(
+        app, ["demo", "--steps", "1", "--task", "object_counting", "--seed", "5"]
+    )
+    assert result.exit_code == 0, result.output
+    text = plain(result.stdout)
+    for said in ("simulated", "Best instruction", "Held-out score", "cache hits", "tokens in"):
+        assert said in text
+
+
+def test_a_wrong_task_is_refused_with_the_right_names() -> None:
+    result = RUNNER.invoke(app, ["demo", "--task", "chess"])
+    assert result.exit_code == 2
+    assert "arithmetic" in result.output

@@ -1,0 +1,191 @@
+from collections.abc import Sequence
+
+import pytest
+
+from opro_dspy.errors import ConfigurationError, TellError
+from opro_dspy.optimizer import Optimizer, View
+from opro_dspy.protocols import ProposalRequest
+from opro_dspy.records import Candidate, Evaluation, Exemplar, Proposal
+from opro_dspy.selectors import every
+
+
+class ScriptedProposer:
+    """Proposes the texts given, step by step; keeps the requests."""
+
+    def __init__(self, *steps: Sequence[str]) -> None:
+        self._steps = list(steps)
+        self.requests: list[ProposalRequest] = []
+
+    def propose(self, requests: Sequence[ProposalRequest]) -> Sequence[Sequence[Proposal]]:
+        self.requests.extend(requests)
+        texts = self._steps.pop(0) if self._steps else []
+        return [
+            [Proposal(component=r.component, raw=text, text=text) for text in texts]
+            for r in requests
+        ]
+
+
+def scored(candidate: Candidate, score: float = 0.5) -> Evaluation:
+    return Evaluation(candidate=candidate, scores={0: score})
+
+
+def tell_all(optimizer: Optimizer, *scores: float) -> list[str]:
+    candidates = optimizer.ask()
+    values = scores or (0.5,) * len(candidates)
+    optimizer.tell([scored(c, s) for c, s in zip(candidates, values, strict=True)])
+    return [" ".join(c.texts.values()) for c in candidates]
+
+
+def test_the_first_ask_returns_the_initial_candidates() -> None:
+    optimizer = Optimizer(ScriptedProposer(), initial=["a", "b", "a"])
+    assert tell_all(optimizer) == ["a", "b"]
+
+
+def test_a_rejected_tell_loses_nothing() -> None:
+    optimizer = Optimizer(ScriptedProposer(), initial=["a", "b"])
+    a, b = optimizer.ask()
+    with pytest.raises(TellError, match=r"expects 2 evaluations .* got 1"):
+        optimizer.tell([scored(a)])
+    with pytest.raises(TellError, match="another candidate"):
+        optimizer.tell([scored(b), scored(a)])
+    with pytest.raises(TellError, match="holds no score"):
+        optimizer.tell([scored(a), Evaluation(candidate=b, scores={})])
+    with pytest.raises(TellError, match="never asked"):
+        optimizer.tell([scored(a), scored(b), scored(Candidate({"instruction": "c"}))])
+    assert len(optimizer.trajectory) == 0
+    optimizer.tell([scored(a), scored(b)])
+    assert len(optimizer.trajectory) == 2
+
+
+def test_ask_waits_for_tell_and_tell_for_ask() -> None:
+    optimizer = Optimizer(ScriptedProposer(), initial=["a"])
+    with pytest.raises(TellError, match=r"Call ask\(\) first"):
+        optimizer.tell([])
+    optimizer.ask()
+    with pytest.raises(TellError, match=r"Call tell\(\) before ask"):
+        optimizer.ask()
+
+
+def test_what_was_scored_before_is_not_asked_for_again() -> None:
+    proposer = ScriptedProposer(["start", "b", "**b**", "c"], ["B", "d"])
+    optimizer = Optimizer(proposer, initial=["Start"])
+    tell_all(optimizer)
+    assert tell_all(optimizer) == ["B", "C"]
+    assert tell_all(optimizer) == ["D"]
+    reasons = [p.rejected for p in optimizer.trajectory.steps[1].proposals]
+    assert reasons == ["already scored", None, "already scored", None]
+
+
+def test_a_step_without_news_raises_the_temperature_and_says_so(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    optimizer = Optimizer(ScriptedProposer(["a"], [], ["b"]), initial=["A"])
+    for _ in range(3):
+        tell_all(optimizer)
+    assert "brought no new candidate" in caplog.text
+    temperatures = [s.queries[0].temperature for s in optimizer.trajectory.steps[1:]]
+    assert temperatures == [1.0, 1.2]
+    assert tell_all(optimizer) == ["B"]
+    assert optimizer.trajectory.steps[3].queries[0].temperature == 1.4
+    assert optimizer.temperature(4) == 1.0
+
+
+def test_one_component_a_step_beside_the_best_of_the_others() -> None:
+    start = Candidate({"p": "P", "q": "Q"})
+    optimizer = Optimizer(ScriptedProposer(["p1", "p2"], ["q1"]), initial=[start])
+    tell_all(optimizer, 0.1)
+    assert tell_all(optimizer, 0.3, 0.2) == ["P1 Q", "P2 Q"]
+    assert tell_all(optimizer, 0.4) == ["P1 Q1"]
+
+
+def test_all_components_a_step_each_beside_the_best_of_the_others() -> None:
+    start = Candidate({"p": "P", "q": "Q"})
+    optimizer = Optimizer(ScriptedProposer(["x"]), initial=[start], selector=every)
+    tell_all(optimizer, 0.1)
+    assert tell_all(optimizer, 0.3, 0.2) == ["X Q", "P X"]
+
+
+def test_improvements_that_did_not_help_are_not_combined() -> None:
+    start = Candidate({"p": "P", "q": "Q"})
+    optimizer = Optimizer(ScriptedProposer(["x"], []), initial=[start], selector=every)
+    tell_all(optimizer, 0.1)
+    tell_all(optimizer, 0.3, 0.0)
+    assert tell_all(optimizer) == []
+
+
+def test_the_combination_of_the_best_texts_is_scored() -> None:
+    start = Candidate({"p": "P", "q": "Q"})
+    optimizer = Optimizer(ScriptedProposer(["x"], []), initial=[start], selector=every)
+    tell_all(optimizer, 0.1)
+    tell_all(optimizer, 0.3, 0.2)
+    assert tell_all(optimizer) == ["X X"]
+
+
+def test_scores_measured_beside_other_texts_are_marked_in_the_meta_prompt() -> None:
+    proposer = ScriptedProposer(["p1"], ["q1"], ["p2"])
+    optimizer = Optimizer(proposer, initial=[Candidate({"p": "P", "q": "Q"})])
+    for score in (0.1, 0.3, 0.5):
+        tell_all(optimizer, score)
+    optimizer.ask()
+    assert "beside other instructions" not in proposer.requests[0].meta_prompt
+    assert "beside other instructions" in proposer.requests[2].meta_prompt
+
+
+@pytest.mark.parametrize(
+    ("score", "buckets", "note"),
+    [
+        (0.5, 100, "A score is an integer from 0 to 100; higher is better."),
+        (0.5, 20, "A score is an integer from 0 to 20; higher is better."),
+        (0.5, None, "A higher score is better."),
+        (-7.5, 100, "A higher score is better."),
+    ],
+)
+def test_the_meta_prompt_says_what_a_score_is(score: float, buckets: int | None, note: str) -> None:
+    proposer = ScriptedProposer(["b"])
+    optimizer = Optimizer(proposer, initial=["a"], view=View(score_buckets=buckets))
+    tell_all(optimizer, score)
+    optimizer.ask()
+    assert note in proposer.requests[0].meta_prompt
+
+
+def test_what_does_not_fit_is_left_out_recorded_and_logged_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    long = [f"{letter} {'very ' * 60}" for letter in "abcdef"]
+    optimizer = Optimizer(
+        ScriptedProposer(long, ["x"], ["y"]),
+        initial=["Start"],
+        view=View(max_meta_prompt_tokens=500),
+        exemplars=[Exemplar(inputs={"q": "?"}, outputs={"a": "!"})] * 3,
+    )
+    tell_all(optimizer)
+    tell_all(optimizer, *[0.1, 0.2, 0.3, 0.4, 0.5, 0.6])
+    tell_all(optimizer)
+    tell_all(optimizer)
+    query = optimizer.trajectory.steps[2].queries[0]
+    assert query.omitted_entries > 0
+    assert query.n_entries + query.omitted_entries == 7
+    assert "F very" in query.meta_prompt and "A very" not in query.meta_prompt
+    assert caplog.text.count("were left out") == 1
+
+
+def test_another_seed_shows_other_exemplars() -> None:
+    def shown(seed: int) -> list[tuple[int, ...]]:
+        exemplars = [Exemplar(inputs={"q": str(i)}, outputs={}) for i in range(50)]
+        optimizer = Optimizer(
+            ScriptedProposer(["b"], ["c"]), initial=["A"], exemplars=exemplars, seed=seed
+        )
+        for _ in range(3):
+            tell_all(optimizer)
+        return [s.queries[0].exemplars for s in optimizer.trajectory.steps[1:]]
+
+    assert shown(0) == shown(0)
+    assert shown(0) != shown(1)
+    assert shown(0)[0] != shown(0)[1]
+
+
+def test_initial_candidates_must_agree_on_their_components() -> None:
+    with pytest.raises(ConfigurationError, match="at least one"):
+        Optimizer(ScriptedProposer(), initial=[])
+    with pytest.raises(ConfigurationError, match="same components"):
+        Optimizer(ScriptedProposer(), initial=["a", Candidate({"p": "b"})])

@@ -1,0 +1,63 @@
+import pytest
+
+from opro_dspy.errors import ConfigurationError
+from opro_dspy.records import Estimate, Usage
+from opro_dspy.result import CandidateResult, OPROResult
+
+
+def result(**changes: object) -> OPROResult:
+    candidate = CandidateResult(
+        instructions={"self": "a"},
+        step=0,
+        train=Estimate(score=0.5, stderr=0.1, n_examples=2),
+        scores={0: 0.0, 1: 1.0},
+    )
+    settings = {
+        "candidates": (candidate,),
+        "best_index": 0,
+        "selection_set": "trainset",
+        "steps": (),
+        "stop_reason": "max_steps",
+        "usage": (Usage(role="scorer", model="a", calls=2), Usage(role="scorer", model="b")),
+        "num_train": 2,
+        "num_val": 0,
+        "settings": {},
+        "versions": {},
+        "seed": 0,
+        **changes,
+    }
+    return OPROResult(**settings)
+
+
+def test_a_result_without_candidates_says_why_there_is_no_best() -> None:
+    with pytest.raises(ConfigurationError, match="before the run ended"):
+        result(candidates=(), best_index=None).best  # noqa: B018
+    assert result(candidates=(), best_index=None).baseline is None
+
+
+def test_usage_adds_up_by_role() -> None:
+    assert result().used("scorer").calls == 2
+    assert result().used("scorer").model == "a, b"
+    assert result().used("optimizer").calls == 0
+    assert result().total_calls == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "no JSON"),
+        ("{", "no JSON"),
+        ("[]", "format 1: its `format` is None"),
+        ('{"format": 99}', "its `format` is 99"),
+        ('{"format": 1}', "no OPRO result: `candidates`: Field required"),
+    ],
+)
+def test_what_is_no_result_is_refused(text: str, message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        OPROResult.from_json(text)
+
+
+def test_unknown_keys_are_refused() -> None:
+    text = result().model_dump_json().replace('"seed"', '"more": 1, "seed"')
+    with pytest.raises(ConfigurationError, match="`more`"):
+        OPROResult.from_json(text)
