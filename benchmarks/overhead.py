@@ -19,8 +19,8 @@ from pathlib import Path
 
 import dspy
 
+from opro_dspy.boundary.meter import SCORER, Meter
 from opro_dspy.evaluator import ProgramEvaluator
-from opro_dspy.meter import SCORER, Meter
 from opro_dspy.metric import Metric
 from opro_dspy.program import Program
 from opro_dspy.trajectory import Trajectory

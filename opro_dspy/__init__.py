@@ -1,5 +1,6 @@
 """OPRO, "Large Language Models as Optimizers" (arXiv:2309.03409), as a DSPy optimizer."""
 
+from opro_dspy.boundary.prices import Price
 from opro_dspy.errors import (
     ConfigurationError,
     LMCallError,
@@ -10,8 +11,10 @@ from opro_dspy.errors import (
     TellError,
     UnknownArgumentError,
 )
+from opro_dspy.estimate import RunEstimate
 from opro_dspy.filters import Filters
 from opro_dspy.optimizer import Optimizer, View
+from opro_dspy.racing import Racing
 from opro_dspy.records import Candidate, Estimate, Evaluation
 from opro_dspy.result import CandidateResult, OPROResult
 from opro_dspy.teleprompter import OPRO
@@ -30,8 +33,11 @@ __all__ = [
     "OPROResult",
     "OproError",
     "Optimizer",
+    "Price",
     "ProgramFailedError",
+    "Racing",
     "RunError",
+    "RunEstimate",
     "TellError",
     "Trajectory",
     "UnknownArgumentError",

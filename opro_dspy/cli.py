@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from opro_dspy import OPRO, OPROResult
+from opro_dspy import OPRO, OPROResult, RunEstimate
 from opro_dspy.simulation import (
     LANDSCAPE_NAMES,
     TASK_NAMES,
@@ -39,6 +39,7 @@ def demo(
     ),
     steps: int = typer.Option(8, min=0, help="Steps of 8 candidates."),
     seed: int = typer.Option(0, help="Another seed, another run."),
+    estimate: bool = typer.Option(False, "--estimate", help="Only say what it would cost."),
 ) -> None:
     """Optimize a small DSPy program offline, on simulated LMs.
 
@@ -65,6 +66,11 @@ def demo(
     optimizer = OPRO(
         metric=exact_match, prompt_model=optimizer_lm(seed=seed), max_steps=steps, seed=seed
     )
+    if estimate:
+        with dspy.context(lm=scorer):
+            cost = optimizer.estimate(program, trainset=trainset, valset=valset)
+        console.print(_estimate_table(cost))
+        return
     with dspy.context(lm=scorer):
         compiled = optimizer.compile(program, trainset=trainset, valset=valset)
         evaluate = dspy.Evaluate(devset=held_out, metric=exact_match)
@@ -74,11 +80,24 @@ def demo(
     console.print(_trajectory_table(result, width=console.width))
     console.print(_cost_table(result))
     console.print(f"The search ended with {result.stop_reason}.\n")
+    _print_choice(console, result)
     console.print("[bold]Best instruction[/]")
     console.print(Text(_instruction(result)))
     console.print(
         f"\n[bold]Held-out score[/] ({len(held_out)} examples that the search never saw): "
         f"{before:.1f} before, [bold]{after:.1f}[/] after."
+    )
+
+
+def _print_choice(console: Console, result: OPROResult) -> None:
+    best, baseline = result.best, result.baseline
+    if best.selection is None or baseline is None or baseline.selection is None:
+        return
+    console.print(
+        f"On the {result.selection_set}: {100 * baseline.selection.score:.1f} before, "
+        f"{100 * best.selection.score:.1f} ± {100 * best.selection.stderr:.1f} after. The training "
+        f"estimate was {100 * best.train.score:.1f} ± {100 * best.train.stderr:.1f}; "
+        f"the difference of {100 * (result.optimism or 0.0):.1f} is what choosing flatters.\n"
     )
 
 
@@ -92,7 +111,7 @@ def _shortened(text: str, width: int) -> str:
 
 
 def _trajectory_table(result: OPROResult, *, width: int) -> Table:
-    table = Table(title="Trajectory (training scores in percent)", title_justify="left")
+    table = Table(title="Trajectory (training estimates in percent)", title_justify="left")
     for name in ("step", "new", "mean", "top", "best so far"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("top instruction of the step", no_wrap=True)
@@ -112,6 +131,19 @@ def _trajectory_table(result: OPROResult, *, width: int) -> Table:
             f"{100 * best_so_far:.1f}",
             Text(_shortened(" | ".join(top.instructions.values()), max(20, width - 48))),
         )
+    return table
+
+
+def _estimate_table(cost: RunEstimate) -> Table:
+    table = Table(title="What it will cost, from at least to at most", title_justify="left")
+    for name in ("role", "calls", "tokens in", "tokens out", "USD"):
+        table.add_column(name, justify="left" if name == "role" else "right")
+    for role, part in (("optimizer", cost.optimizer), ("scorer", cost.scorer)):
+        spans = (part.calls, part.input_tokens, part.output_tokens)
+        usd = "unknown price"
+        if part.cost_usd is not None:
+            usd = f"{part.cost_usd[0]:,.2f} to {part.cost_usd[1]:,.2f}"
+        table.add_row(role, *(f"{low:,} to {high:,}" for low, high in spans), usd)
     return table
 
 

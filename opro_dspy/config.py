@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -33,6 +33,7 @@ class OproConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     num_candidates: int = Field(default=8, ge=1)
+    auto: Literal["light", "medium", "heavy"] | None = None
     max_steps: int = Field(default=10, ge=0)
     init_temperature: float = Field(default=1.0, ge=0.0, le=2.0)
     end_temperature: float = Field(default=0.0, ge=0.0, le=2.0)
@@ -43,11 +44,23 @@ class OproConfig(BaseModel):
     max_empty_steps: int = Field(default=3, ge=1)
     failure_score: float = Field(default=0.0, allow_inf_nan=False)
     provide_traceback: bool | None = None
+    max_metric_calls: int | None = Field(default=None, ge=1)
+    max_tokens: int | None = Field(default=None, ge=1)
+    max_cost: float | None = Field(default=None, gt=0.0, allow_inf_nan=False)
+    max_seconds: float | None = Field(default=None, gt=0.0, allow_inf_nan=False)
+    requests_per_minute: int | None = Field(default=None, ge=1)
+    timeout: float | None = Field(default=600.0, gt=0.0, allow_inf_nan=False)
     patience: int | None = Field(default=None, ge=1)
     stop_at_score: float | None = Field(default=None, allow_inf_nan=False)
     seed: int = 0
     track_stats: bool = True
     verbose: bool = True
+
+    @property
+    def has_caps(self) -> bool:
+        """Whether any cap on spending is set."""
+        caps = (self.max_metric_calls, self.max_tokens, self.max_cost, self.max_seconds)
+        return any(cap is not None for cap in caps)
 
 
 def checked(**settings: Any) -> OproConfig:
@@ -56,8 +69,12 @@ def checked(**settings: Any) -> OproConfig:
     Raises:
         ConfigurationError: If one is wrong; names it, what was given and what it may be.
     """
+    plain = {
+        name: value.item() if type(value).__module__ == "numpy" else value
+        for name, value in settings.items()
+    }
     try:
-        return OproConfig(**settings)
+        return OproConfig(**plain)
     except ValidationError as error:
         problems = [
             f"`{'.'.join(map(str, e['loc']))}`: {e['msg']}, got {e['input']!r}"

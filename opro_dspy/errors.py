@@ -6,7 +6,10 @@ class OproError(Exception):
 
 
 class ConfigurationError(OproError, ValueError):
-    """A setting or an input is wrong; raised before the first paid call."""
+    """A setting or an input is wrong: raised before the first paid call.
+
+    A seat of your own (selector, schedule, …) that returns something wrong is found out later.
+    """
 
 
 class UnknownArgumentError(OproError, TypeError):
@@ -21,10 +24,12 @@ class RunError(OproError, RuntimeError):
     """A run had to stop.
 
     Attributes:
-        result: What was paid for up to that point, an `OPROResult`, or None when nothing was.
+        result: What was paid for up to that point, an `OPROResult`.
+        program: The best program so far, by the training estimate; None before one was scored.
     """
 
     result: object | None = None
+    program: object | None = None
 
 
 class MetricError(RunError, TypeError):

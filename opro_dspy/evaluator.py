@@ -1,37 +1,18 @@
-"""The scorer's seat: all candidates × examples of a step on one pool."""
+"""The scorer's seat: which examples a step's candidates meet, and the sets of the final choice."""
 
-import logging
-import traceback
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
-from functools import partial
-from typing import Any
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import dspy
 
-from opro_dspy.errors import LMCallError, MetricError, ProgramFailedError
-from opro_dspy.interrupt import Interrupt
-from opro_dspy.meter import Meter, lm_failure
-from opro_dspy.metric import Metric
-from opro_dspy.pool import completed
-from opro_dspy.protocols import ExampleScored, Observer, StepStarted
+from opro_dspy.errors import ProgramFailedError
+from opro_dspy.grid import Conditions, Grid
+from opro_dspy.protocols import StepStarted
+from opro_dspy.race import Race
+from opro_dspy.racing import Racing, draw_order, estimates, fit, hopeless_against, leaders
 from opro_dspy.records import Candidate, Evaluation
 from opro_dspy.trajectory import Trajectory
-
-logger = logging.getLogger(__name__)
-
-
-@dataclass(slots=True)
-class _Row:
-    """One candidate's scores as they come in."""
-
-    candidate: Candidate
-    scores: dict[int, float] = field(default_factory=dict)
-    failures: dict[int, str] = field(default_factory=dict)
-    limit: int | None = None
-    """Example index from which on nothing more is scored, once errors are too many."""
 
 
 class ProgramEvaluator:
@@ -39,175 +20,190 @@ class ProgramEvaluator:
 
     Args:
         build: Makes the program that holds a candidate's instructions.
-        metric: Called with each example and prediction.
         examples: The training set.
-        executor: Where examples run.
-        num_threads: Calls in flight at once.
-        context: Makes the context in which the program runs, e.g. a meter's.
-        meter: Tells whether the LM ever answered.
-        failure_score: Score of an example on which the program or the metric raised.
-        max_errors: Such examples at which a candidate is given up, at least 1; for a step-0
-            candidate the run stops. As in `dspy.Evaluate`.
-        provide_traceback: Log the traceback of such errors.
-        interrupt: Tells of Ctrl-C.
-        observers: Told of each score.
+        conditions: How examples are scored.
+        racing: How candidates race; None scores each on the whole training set (the paper).
+        seed: Decides which examples a step's candidates meet first.
     """
 
     def __init__(
         self,
         build: Callable[[Candidate], dspy.Module],
         *,
-        metric: Metric,
         examples: Sequence[dspy.Example],
-        executor: Executor,
-        num_threads: int,
-        context: Callable[[], AbstractContextManager[None]],
-        meter: Meter,
-        failure_score: float = 0.0,
-        max_errors: int = 10,
-        provide_traceback: bool = False,
-        interrupt: Interrupt | None = None,
-        observers: Sequence[Observer] = (),
+        conditions: Conditions,
+        racing: Racing | None = None,
+        seed: int = 0,
     ) -> None:
         self._build = build
-        self._metric = metric
         self._examples = examples
-        self._executor = executor
-        self._num_threads = num_threads
-        self._context = context
-        self._meter = meter
-        self._failure_score = failure_score
-        self._max_errors = max_errors
-        self._provide_traceback = provide_traceback
-        self._interrupt = interrupt
-        self._observers = observers
+        self._conditions = conditions
+        self._racing = racing
+        self._seed = seed
         self.unfinished: tuple[Evaluation, ...] = ()
         """What was scored of candidates whose evaluation an error or Ctrl-C cut short."""
+        self.refused: str | None = None
+        """The cap of the budget that cut the last evaluation short, if one did."""
 
     def evaluate(
         self, candidates: Sequence[Candidate], trajectory: Trajectory
     ) -> Sequence[Evaluation]:
-        """Score each candidate on the whole training set; see `Evaluator`.
+        """Let the candidates race, then measure the leaders further; see `Evaluator`.
 
         Raises:
             LMCallError: If an LM failed.
             MetricError: If the metric returned something that is no number.
-            ProgramFailedError: If a candidate of step 0 reached `max_errors`.
+            ProgramFailedError: If an initial candidate reached `max_errors`, or all candidates of
+                a step failed on every example.
         """
-        step = len(trajectory.steps)
-        evaluations = self.score(candidates, self._examples, step=step)
-        dropped = [e for e in evaluations if e.dropped is not None]
-        if step == 0 and dropped:
-            errors = dropped[0].failures
-            first = min(errors)
-            raise ProgramFailedError(
-                f"the program or the metric failed on {len(errors)} of the first "
-                f"{max(errors) + 1} training examples with the initial instruction "
-                f"(`max_errors` is {self._max_errors}). "
-                f"First error, on example {first}: {errors[first]}"
-            )
-        return evaluations
-
-    def score(
-        self, candidates: Sequence[Candidate], examples: Sequence[dspy.Example], *, step: int
-    ) -> Sequence[Evaluation]:
-        """Score each candidate on all of `examples`, in one grid; errors as `evaluate`."""
-        rows = [_Row(candidate) for candidate in candidates]
-        self._tell(StepStarted(step=step, n_scores=len(rows) * len(examples)))
-        self.unfinished = ()
-        try:
-            with self._context():
-                self._run(rows, examples)
-        except BaseException:
-            n = len(examples)
-            self.unfinished = tuple(self._close(row, n) for row in rows if row.scores)
-            raise
-        return [self._close(row, len(examples)) for row in rows]
-
-    def _run(self, rows: Sequence[_Row], examples: Sequence[dspy.Example]) -> None:
-        fatal: dict[tuple[int, int], Exception] = {}
-        calls = self._calls(rows, examples, fatal)
-        results = completed(
-            self._executor, calls, window=4 * self._num_threads, interrupt=self._interrupt
+        if not candidates:
+            return []
+        step, racing = len(trajectory.steps), self._racing
+        n = len(self._examples)
+        rungs: tuple[int, ...] = (n,)
+        if racing is None:
+            order = list(range(n))
+        else:
+            rng = random.Random(f"{self._seed}:{step}:examples")
+            model = fit(trajectory.evaluations, n_examples=n) if step else None
+            order = draw_order(model, n_examples=n, rng=rng)
+            rungs = racing.rungs if step else (racing.start,)
+        race = self._race(trajectory, order, rungs=rungs, n_candidates=len(candidates))
+        for observe in self._conditions.observers:
+            observe(StepStarted(step=step, n_scores=race.n_cells))
+        evaluations = self._run(
+            race, candidates, self._examples, [order] * len(candidates), fill=racing is None
         )
-        for (r, i), future in results:
-            error = future.exception()
-            if error is None:
-                self._note(rows[r], i, future.result())
-            elif not isinstance(error, Exception):
-                raise error
-            elif (stop := self._fatal(error)) is not None:
-                fatal[r, i] = stop
-            else:
-                self._note_failure(rows[r], i, error)
-        if fatal:
-            raise fatal[min(fatal)]
+        self._check(step, [e for e in evaluations if e.scores])
+        if racing is None or not step or self.refused:
+            return evaluations
+        return self._with_leaders(trajectory, evaluations, order, racing)
 
-    def _calls(
+    def complete(
         self,
-        rows: Sequence[_Row],
+        candidates: Sequence[Candidate],
         examples: Sequence[dspy.Example],
-        fatal: dict[tuple[int, int], Exception],
-    ) -> Iterator[tuple[tuple[int, int], Callable[[], float]]]:
-        """Yield the grid's calls, candidate by candidate, as long as they are wanted."""
-        for r, row in enumerate(rows):
-            program = self._build(row.candidate)
-            for i, example in enumerate(examples):
-                if fatal:
-                    return
-                if row.limit is not None and i >= row.limit:
-                    break
-                yield (r, i), partial(self._score_one, program, example, i)
-
-    def _score_one(self, program: dspy.Module, example: dspy.Example, index: int) -> float:
-        prediction = program(**example.inputs())
-        return self._metric(example, prediction, where=f"example {index}")
-
-    def _fatal(self, error: Exception) -> Exception | None:
-        """Return the error that has to stop the run, or None when the example alone failed."""
-        if isinstance(error, MetricError):
-            return error
-        cause = lm_failure(error, answered=self._meter.answered())
-        if cause is None:
-            return None
-        stop = LMCallError(
-            "a scorer LM failed, which says nothing about the candidate: "
-            f"{type(cause).__name__}: {cause}"
+        known: Sequence[Evaluation] = (),
+    ) -> Sequence[Evaluation]:
+        """Score each candidate on those of `examples` that it has not met in `known`."""
+        before = {evaluation.candidate.key: evaluation for evaluation in known}
+        orders = []
+        for candidate in candidates:
+            met = before[candidate.key].scores if candidate.key in before else {}
+            orders.append([i for i in range(len(examples)) if i not in met])
+        race = Race(
+            [len(order) for order in orders],
+            rungs=(max(1, len(examples)),),
+            max_errors=self._conditions.max_errors,
+            in_turn=True,
         )
-        stop.__cause__ = error
-        return stop
+        found = self._run(race, candidates, examples, orders, fill=True)
+        return [_merged(before.get(e.candidate.key), e) for e in found]
 
-    def _note(self, row: _Row, index: int, score: float, failed: str | None = None) -> None:
-        row.scores[index] = score
-        self._tell(
-            ExampleScored(candidate=row.candidate, example=index, score=score, failed=failed)
-        )
-
-    def _note_failure(self, row: _Row, index: int, error: Exception) -> None:
-        said = f"{type(error).__name__}: {error}"
-        row.failures[index] = said
-        if len(row.failures) == self._max_errors:
-            row.limit = max(row.failures) + 1
-        text = "".join(traceback.format_exception(error)) if self._provide_traceback else said
-        logger.warning("Example %d failed and scores %s: %s", index, self._failure_score, text)
-        self._note(row, index, self._failure_score, failed=said)
-
-    def _close(self, row: _Row, n_examples: int) -> Evaluation:
-        """Return the row's evaluation, the same in whatever order its scores came in."""
-        scores, failures, dropped = row.scores, row.failures, None
-        if row.limit is not None:
-            last = sorted(failures)[self._max_errors - 1]
-            failures = {i: said for i, said in failures.items() if i <= last}
-            seen = {i: score for i, score in scores.items() if i <= last}
-            scores = {i: seen.get(i, self._failure_score) for i in range(n_examples)}
-            dropped = f"given up after {len(failures)} errors in {last + 1} examples"
-        return Evaluation(
-            candidate=row.candidate,
-            scores=dict(sorted(scores.items())),
-            failures=dict(sorted(failures.items())),
-            dropped=dropped,
+    def _race(
+        self,
+        trajectory: Trajectory,
+        order: Sequence[int],
+        *,
+        rungs: Sequence[int],
+        n_candidates: int,
+    ) -> Race:
+        n = len(order)
+        ends = [rung for rung in rungs if rung < n] + [n] * any(rung >= n for rung in rungs)
+        # Where calls are capped nobody starts early: the cap then falls at the same place always.
+        known = len(trajectory) > 0 and trajectory.in_unit_range()
+        capped = self._conditions.gate.budget.caps_metric_calls
+        bounds = (0.0, 1.0) if known and not capped else None
+        if self._racing is None or len(ends) == 1:
+            return Race([n] * n_candidates, rungs=ends, max_errors=self._conditions.max_errors)
+        evaluations = trajectory.evaluations
+        incumbent = evaluations.index(trajectory.best)
+        return Race(
+            [n] * n_candidates,
+            rungs=ends,
+            bounds=bounds,
+            hopeless=hopeless_against(
+                fit(evaluations, n_examples=n), incumbent, order, z=self._racing.z
+            ),
+            max_errors=self._conditions.max_errors,
         )
 
-    def _tell(self, event: Any) -> None:
-        for observe in self._observers:
-            observe(event)
+    def _with_leaders(
+        self,
+        trajectory: Trajectory,
+        new: Sequence[Evaluation],
+        order: Sequence[int],
+        racing: Racing,
+    ) -> Sequence[Evaluation]:
+        """Measure the leaders further; return `new` and whoever of old was measured."""
+        n = len(self._examples)
+        everything = [*trajectory.evaluations, *(e for e in new if e.scores)]
+        found = estimates(everything, n_examples=n)
+        chosen = [
+            everything[i] for i in leaders(found, n_examples=n, k=racing.num_leaders, z=racing.z)
+        ]
+        orders = [[i for i in order if i not in e.scores][: racing.batch] for e in chosen]
+        race = Race([len(o) for o in orders], rungs=(racing.batch,))
+        more = self._run(race, [e.candidate for e in chosen], self._examples, orders)
+        result = {e.candidate.key: e for e in new}
+        for old, further in zip(chosen, more, strict=True):
+            result[old.candidate.key] = _merged(old, further)
+        return list(result.values())
+
+    def _run(
+        self,
+        race: Race,
+        candidates: Sequence[Candidate],
+        examples: Sequence[dspy.Example],
+        orders: Sequence[Sequence[int]],
+        *,
+        fill: bool = False,
+    ) -> list[Evaluation]:
+        self.unfinished = ()
+        if race.finished:
+            return [Evaluation(candidate=c, scores={}) for c in candidates]
+        grid = Grid(
+            self._conditions,
+            race,
+            candidates=candidates,
+            programs=[self._build(candidate) for candidate in candidates],
+            examples=examples,
+            orders=orders,
+        )
+        lanes = range(len(candidates))
+        try:
+            grid.run()
+            self.refused = grid.refused
+        except BaseException:
+            found = [grid.evaluation(lane, fill=fill) for lane in lanes]
+            self.unfinished = tuple(e for e in found if e.scores)
+            raise
+        return [grid.evaluation(lane, fill=fill) for lane in lanes]
+
+    def _check(self, step: int, evaluations: Sequence[Evaluation]) -> None:
+        """Stop the run when nothing can be learned from it."""
+        failed = [e for e in evaluations if e.dropped or len(e.failures) == len(e.scores)]
+        if not failed:
+            return
+        if not (step == 0 and failed) and len(failed) < max(2, len(evaluations)):
+            return
+        errors = failed[0].failures
+        first = min(errors)
+        raise ProgramFailedError(
+            f"the program or the metric failed on {len(errors)} of the first "
+            f"{len(failed[0].scores)} training examples with the "
+            f"{'initial instruction' if step == 0 else 'instructions of a whole step'} "
+            f"(`max_errors` is {self._conditions.max_errors}). "
+            f"First error, on example {first}: {errors[first]}"
+        )
+
+
+def _merged(old: Evaluation | None, new: Evaluation) -> Evaluation:
+    if old is None:
+        return new
+    return replace(
+        new,
+        scores=dict(sorted({**old.scores, **new.scores}.items())),
+        failures=dict(sorted({**old.failures, **new.failures}.items())),
+        dropped=new.dropped or old.dropped,
+    )

@@ -6,10 +6,12 @@ The most useful examples come first, because the last ones leave first when the 
 import random
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
+from numbers import Integral
 
 from opro_dspy.errors import ConfigurationError
 from opro_dspy.protocols import ExemplarChoice
 from opro_dspy.records import Evaluation
+from opro_dspy.seats import called, name_of, wrong
 from opro_dspy.trajectory import Trajectory
 
 
@@ -119,6 +121,36 @@ def _filled(first: Sequence[int], *, n_examples: int, n: int, rng: random.Random
     chosen = list(first[:n])
     rest = sorted(set(range(n_examples)).difference(chosen))
     return chosen + rng.sample(rest, min(n - len(chosen), len(rest)))
+
+
+def chosen(
+    choice: ExemplarChoice,
+    step: int,
+    trajectory: Trajectory,
+    *,
+    shown: Sequence[str],
+    n_examples: int,
+    n: int,
+    rng: random.Random,
+) -> tuple[int, ...]:
+    """Return the indices that `choice` takes for `step`; the arguments are a choice's.
+
+    Raises:
+        ConfigurationError: If it raises, or returns anything but at most `n` distinct indices.
+    """
+    seat = f"exemplar choice {name_of(choice)}"
+    found = called(
+        seat,
+        step,
+        lambda: choice(trajectory, shown=shown, n_examples=n_examples, n=n, rng=rng),
+    )
+    indices = tuple(found) if isinstance(found, Iterable) else (None,)
+    numbers = [int(i) for i in indices if isinstance(i, Integral) and not isinstance(i, bool)]
+    within = all(0 <= number < n_examples for number in numbers)
+    if not within or len(set(numbers)) < len(indices) or len(numbers) > n:
+        expected = f"at most {n} different whole numbers from 0 to {n_examples - 1}"
+        raise wrong(seat, step, found, expected)
+    return tuple(numbers)
 
 
 EXEMPLAR_CHOICES: Mapping[str, ExemplarChoice] = {

@@ -50,7 +50,15 @@ def polish(text: str) -> str:
     Source:
         OPRO's reference code polishes before it compares.
     """
-    text = inspect.cleandoc(text.replace("**", "").strip()).strip()
+    text = inspect.cleandoc(printable(text).replace("**", "").strip()).strip()
     while "**" in text:
         text = text.replace("**", "").strip()
     return text[:1].upper() + text[1:]
+
+
+def printable(text: str) -> str:
+    """Return `text` with each lone surrogate replaced, so that it can be sent and written.
+
+    Surrogates that stand in pairs become the character that they mean. Idempotent.
+    """
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")

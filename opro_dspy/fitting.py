@@ -17,6 +17,8 @@ class Fitted:
     """A meta-prompt and what it left out to fit."""
 
     text: str
+    n_tokens: int
+    """Tokens of `text`; more than the budget when what always stays does not fit."""
     n_entries: int
     """Entries shown."""
     omitted_entries: int
@@ -55,6 +57,7 @@ def fit(
     exemplars = _most(0, m, lambda k: fits(entries, k))
     return Fitted(
         text=text(entries, exemplars),
+        n_tokens=count_tokens(text(entries, exemplars)),
         n_entries=entries,
         omitted_entries=n - entries,
         omitted_exemplars=m - exemplars,

@@ -1,7 +1,8 @@
 """The door: what a user hands to `compile` is checked before the first call of an LM."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
 from typing import Any
 
 import dspy
@@ -47,29 +48,72 @@ def _check_set(name: str, examples: Any) -> None:
                 f"`{name}[{index}]` must be a dspy.Example, got {type(example).__name__}. "
                 "Make one with dspy.Example(**row).with_inputs('question')."
             )
-        # The only way to ask whether with_inputs was called: `inputs()` raises ValueError.
-        try:
-            example.inputs()
-        except ValueError:
-            raise ConfigurationError(
-                f"`{name}[{index}]` does not say which fields are inputs. "
-                "Call .with_inputs('question', ...) on each example."
-            ) from None
+        _check_input_keys(f"{name}[{index}]", example)
 
 
-def initial_candidates(
-    program: Program, instructions: Sequence[str | Mapping[str, str]]
-) -> list[Candidate]:
-    """Return the student's instructions and those of the user, without repeats.
+def _check_input_keys(where: str, example: dspy.Example) -> None:
+    """Refuse an example of which DSPy would silently pass on less than `with_inputs` says."""
+    keys = getattr(example, "_input_keys", None)  # `inputs()` leaves out what is missing
+    if keys is None:
+        raise ConfigurationError(
+            f"`{where}` does not say which fields are inputs. "
+            "Call .with_inputs('question', ...) on each example."
+        )
+    fields = example.keys()
+    if not keys:
+        raise ConfigurationError(
+            f"`{where}` has no inputs: .with_inputs() was called without a name. "
+            f"Name some of its fields: {fields}."
+        )
+    missing = sorted(str(key) for key in keys if key not in fields)
+    if missing:
+        key = missing[0]
+        nearest = get_close_matches(key, fields, n=1)
+        hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
+        raise ConfigurationError(
+            f"`{where}` has no field {key!r}, which .with_inputs() names; it has {fields}.{hint}"
+        )
+
+
+def check_instructions(instructions: Any) -> tuple[str | Mapping[str, str], ...]:
+    """Return what was passed as `initial_instructions` as a tuple of texts and mappings.
 
     Raises:
-        ConfigurationError: If a text is given for a program with several predictors, or a mapping
-            names a predictor that is not there.
+        ConfigurationError: If it is no text, no mapping of texts, and no list of these.
+    """
+    if isinstance(instructions, (str, Mapping)):
+        instructions = (instructions,)
+    if not isinstance(instructions, Iterable) or isinstance(instructions, bytes):
+        raise ConfigurationError(
+            "`initial_instructions` must be a text, a mapping of predictor name to text, or a "
+            f"list of these, got {instructions!r}. Leave it out if there are none."
+        )
+    checked = tuple(instructions)
+    for given in checked:
+        texts = given.values() if isinstance(given, Mapping) else [given]
+        if not all(isinstance(text, str) for text in texts):
+            raise ConfigurationError(
+                "`initial_instructions` must hold texts, or mappings of predictor name to text, "
+                f"got {given!r}."
+            )
+    return checked
+
+
+def initial_candidates(program: Program, instructions: Any) -> list[Candidate]:
+    """Return the candidates of step 0: the student's own first, then the user's, without repeats.
+
+    Args:
+        program: The student.
+        instructions: The user's texts, or mappings of predictor name to text; names left out keep
+            the student's text. A blank text becomes the signature's default text.
+
+    Raises:
+        ConfigurationError: If one is no text, or names no predictor of the program.
     """
     student = program.candidate
     candidates = {student.key: student}
     names = list(student.texts)
-    for given in instructions:
+    for given in check_instructions(instructions):
         if isinstance(given, str):
             if len(names) > 1:
                 raise ConfigurationError(
@@ -77,7 +121,7 @@ def initial_candidates(
                     f"predictors. Pass a mapping of predictor name to text; the names are {names}."
                 )
             given = {names[0]: given}
-        elif not isinstance(given, Mapping) or not set(given) <= set(names):
+        elif not set(given) <= set(names):
             raise ConfigurationError(
                 f"`initial_instructions` must hold texts or mappings with keys among {names}, "
                 f"got {given!r}."
@@ -88,11 +132,27 @@ def initial_candidates(
 
 
 def check_lm(name: str, lm: Any) -> Any:
-    """Return `lm` if it is a `dspy.LM` or None, else raise ConfigurationError."""
+    """Return `lm` if it is an LM or None.
+
+    Args:
+        name: What to call it in the error, e.g. `prompt_model` or `dspy.settings.lm`.
+        lm: What was given.
+
+    Raises:
+        ConfigurationError: If it is anything else, such as a model's name.
+    """
     if lm is not None and not isinstance(lm, dspy.BaseLM):
-        raise ConfigurationError(
-            f"`{name}` must be a dspy.LM, got {lm!r}. Write dspy.LM({lm!r})."
-            if isinstance(lm, str)
-            else f"`{name}` must be a dspy.LM, got {type(lm).__name__}."
-        )
+        given = f"{lm!r}. Write dspy.LM({lm!r})" if isinstance(lm, str) else type(lm).__name__
+        raise ConfigurationError(f"`{name}` must be a dspy.LM, got {given}.")
     return lm
+
+
+def check_lms(program: Program) -> Any:
+    """Return `dspy.settings.lm` when it and the LMs of the program's predictors are LMs.
+
+    Raises:
+        ConfigurationError: If one of them is not; None is allowed.
+    """
+    for name, lm in program.lms.items():
+        check_lm(f"{name}.lm", lm)
+    return check_lm("dspy.settings.lm", dspy.settings.lm)

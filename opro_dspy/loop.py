@@ -1,11 +1,10 @@
 """The method: ask, evaluate, tell, until a rule says stop."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from opro_dspy.optimizer import Optimizer
-from opro_dspy.protocols import Evaluator, Observer, RunEnded, StepEnded
-from opro_dspy.trajectory import Trajectory
+from opro_dspy.protocols import Evaluator, Observer, RunEnded, StepEnded, StopRule
 
 logger = logging.getLogger(__name__)
 
@@ -16,7 +15,7 @@ def optimize(
     optimizer: Optimizer,
     evaluator: Evaluator,
     *,
-    stop: Callable[[Trajectory], str | None],
+    stop: StopRule,
     observers: Sequence[Observer] = (),
 ) -> str:
     """Run OPRO until `stop` gives a reason; return the reason.

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import ROUND_HALF_UP, Decimal
 from difflib import get_close_matches
 
@@ -64,7 +64,8 @@ def _example(number: int, exemplar: Exemplar, position: str, tag: str) -> str:
     inputs, outputs = fields(exemplar.inputs), fields(exemplar.outputs)
     place = outputs if position == "A_begin" else inputs
     place.insert(len(place) if position == "Q_end" else 0, f"  {tag}")
-    return "\n".join([f"Example {number}", "Input:", *inputs, "Expected output:", *outputs])
+    expected = ["Expected output:", *outputs] if outputs else []
+    return "\n".join([f"Example {number}", "Input:", *inputs, *expected])
 
 
 def _page(context: MetaPromptContext, *, parts: tuple[str, str, str, str], tag: str) -> str:
@@ -107,8 +108,13 @@ class TaggedMetaPrompt:
         OPRO (arXiv:2309.03409), section 4.2 and appendix C.2; the wording is ours.
     """
 
+    position: str | None = None
+    """Where the instruction goes, whatever the context says; None takes the context's."""
+
     def render(self, context: MetaPromptContext) -> str:
         """Return the meta-prompt; the tag is `<Start>` at the start of the answer, else `<INS>`."""
+        if self.position is not None:
+            context = replace(context, instruction_position=self.position)
         tag, noun, aim = "INS", "instruction", "the instruction that a language model follows"
         if context.instruction_position == "A_begin":
             tag, noun, aim = "Start", "opening", "the words that open a language model's output"
@@ -118,11 +124,13 @@ class TaggedMetaPrompt:
             "concise, effective and general: it has to serve every input of this task. Begin your "
             f"answer with <{tag}>, give only the {noun}, and end with </{tag}>."
         )
+        outputs = any(exemplar.outputs for exemplar in context.exemplars)
+        expected = " and which output is expected in the end" * outputs
         parts = (
             f"Your goal is to improve {aim} when it does a task. <{tag}> stands for this {noun}.",
             f"Here are {noun}s tried before, each followed by its score, from the lowest to the "
             "highest.",
-            f"These examples show where <{tag}> goes and which output is expected of the model.",
+            f"These examples show where <{tag}> goes{expected}.",
             request,
         )
         return _page(context, parts=parts, tag=f"<{tag}>")
@@ -147,8 +155,8 @@ class BracketedMetaPrompt:
             "Here are texts tried before, each followed by its score, from the lowest to the "
             "highest.",
             "These examples show how a text is applied: it is put in the place of <INS>, the model "
-            "reads the result and writes its output, and the output is compared with the expected "
-            "one.",
+            "reads the result and writes its output, and what comes out in the end is compared "
+            "with the expected output.",
             "Write a new text. It must differ from the texts above and score as high as possible. "
             "Answer with the text in square brackets.",
         )
@@ -195,8 +203,9 @@ META_PROMPTS: Mapping[str, MetaPrompt] = {
     "tagged": TaggedMetaPrompt(),
     "bracketed": BracketedMetaPrompt(),
     "pretrained": PretrainedMetaPrompt(),
+    "tagged_start": TaggedMetaPrompt(position="A_begin"),
 }
-"""The paper's three families by name."""
+"""The paper's three families by name, and the variant for the start of the answer."""
 
 
 def resolve_meta_prompt(meta_prompt: str | MetaPrompt) -> MetaPrompt:

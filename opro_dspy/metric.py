@@ -11,6 +11,8 @@ import dspy
 from opro_dspy.errors import ConfigurationError, MetricError
 
 _PREVIEW_CHARS = 200
+_MAX_POSITIONAL = 5
+"""Example, prediction, trace, and GEPA's pred_name and pred_trace."""
 
 
 class Metric:
@@ -34,6 +36,11 @@ class Metric:
                 f"`metric` must be callable, got {metric!r}. Pass a function of "
                 "(example, prediction, trace=None)."
             )
+        if isinstance(metric, type):
+            raise ConfigurationError(
+                f"`metric` must be a function, got the class {metric.__name__}. Pass an instance "
+                "that can be called with (example, prediction, trace=None)."
+            )
         self.name = getattr(metric, "__name__", type(metric).__name__)
         self._metric = metric
         self._rest = (None,) * (_num_positional(metric, self.name) - 2)
@@ -48,9 +55,9 @@ class Metric:
         value = self._metric(example, prediction, *self._rest)
         score = _as_float(value)
         if score is None:
-            shown = repr(example)[:_PREVIEW_CHARS]
+            shown, returned = repr(example)[:_PREVIEW_CHARS], repr(value)[:_PREVIEW_CHARS]
             raise MetricError(
-                f"the metric `{self.name}` returned {value!r} on {where}: {shown}. It must return "
+                f"the metric `{self.name}` returned {returned} on {where}: {shown}. It must return "
                 "a finite number, a bool, or a dspy.Prediction with such a `score`."
             )
         return score
@@ -59,19 +66,21 @@ class Metric:
 def _num_positional(metric: Callable[..., Any], name: str) -> int:
     """Return how many positional arguments to pass: two, and those beyond that are required."""
     try:
-        parameters = inspect.signature(metric).parameters.values()
+        signature = inspect.signature(metric)
     except (TypeError, ValueError):  # builtins need not tell their signature
         return 2
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    positional = [p for p in parameters if p.kind in kinds]
-    required = sum(p.default is inspect.Parameter.empty for p in positional)
-    takes_any = any(p.kind is inspect.Parameter.VAR_POSITIONAL for p in parameters)
-    if required > 5 or (len(positional) < 2 and not takes_any):
+    positional = [p for p in signature.parameters.values() if p.kind in kinds]
+    n = min(max(2, sum(p.default is inspect.Parameter.empty for p in positional)), _MAX_POSITIONAL)
+    try:
+        signature.bind(*(None,) * n)
+    except TypeError as error:
         raise ConfigurationError(
-            f"the metric `{name}` takes {len(positional)} positional arguments; it must take "
-            "(example, prediction), and may take (trace, pred_name, pred_trace) after them."
-        )
-    return max(2, required)
+            f"the metric `{name}` cannot be called with {n} positional arguments: {error}. It must "
+            "take (example, prediction), and may take (trace, pred_name, pred_trace) after them; "
+            "give all else a default, or use functools.partial."
+        ) from None
+    return n
 
 
 def _as_float(value: Any) -> float | None:

@@ -1,15 +1,19 @@
 """Reading and writing a program's instructions; the student itself is never changed."""
 
-import inspect
-import json
-from collections.abc import Callable, Mapping
+import copy
+import logging
+from collections import deque
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 import dspy
-from pydantic import BaseModel
 
 from opro_dspy.errors import ConfigurationError
+from opro_dspy.fields import as_key, as_text, field_list, field_names
+from opro_dspy.filters import printable
 from opro_dspy.records import Candidate, Exemplar
+
+logger = logging.getLogger(__name__)
 
 RESULT_ATTRIBUTES = (
     "candidate_programs",
@@ -21,18 +25,21 @@ RESULT_ATTRIBUTES = (
 )
 """What optimizers attach to the program they return; working copies go without."""
 
-MAX_FIELD_CHARS = 2000
-"""Longest value of an exemplar's field in the meta-prompt, in characters."""
+RESULT_MARKS = frozenset({"candidate_programs", "detailed_results"})
+"""Of these, each optimizer of DSPy attaches at least one."""
 
 
 class Program:
     """A student program as a set of instructions that can be exchanged.
 
+    Predictors in frozen sub-modules, and frozen predictors, keep their instruction and LM.
+
     Args:
         student: The program; kept as it is.
 
     Raises:
-        ConfigurationError: If `student` is no `dspy.Module` or has no predictor to optimize.
+        ConfigurationError: If `student` is no `dspy.Module`, has no predictor to optimize, or
+            cannot be copied.
     """
 
     def __init__(self, student: dspy.Module) -> None:
@@ -41,114 +48,165 @@ class Program:
                 f"`student` must be a dspy.Module, got {type(student).__name__}. "
                 "Pass an instance of your program, not its class."
             )
-        predictors = dict(student.named_predictors())
-        if not predictors:
+        self.student = student
+        self.predictors = _unfrozen(student)
+        if not self.predictors:
             raise ConfigurationError(
                 f"the program {type(student).__name__} has no predictor to optimize: it holds no "
                 "dspy.Predict, or all its sub-modules are frozen (`_compiled=True`)."
             )
-        self.student = student
-        self.predictors = predictors
-        self._lms = {name: predictor.lm for name, predictor in predictors.items()}
-        self._working_lms = dict(self._lms)
-        self._template = _stripped_copy(student)
-        for _, predictor in self._template.named_predictors():
-            predictor.lm = None  # set again on each copy, so that no LM is copied with it
+        self._shared = _shared_parts(student)
+        self._template = self._copy_of_student()
+        self._working = self._shared
+        everyone = dict(self._template.named_sub_modules(dspy.Predict))
+        self.lms: dict[str, dspy.BaseLM | None] = {name: p.lm for name, p in everyone.items()}
+        """The own LM of each predictor, the frozen ones' included; None for the default LM."""
+        self.output_names = frozenset(
+            n for p in everyone.values() for n in p.signature.output_fields
+        )
+        """The names of all fields that some predictor writes, the frozen ones included."""
 
     @property
     def candidate(self) -> Candidate:
-        """The student's own instructions."""
-        return Candidate({n: p.signature.instructions for n, p in self.predictors.items()})
+        """The student's own instructions, as they are stored in its copies."""
+        return self.normalize(
+            Candidate({n: p.signature.instructions for n, p in self.predictors.items()})
+        )
 
     def normalize(self, candidate: Candidate) -> Candidate:
-        """Return `candidate` with its texts as the signatures store them.
+        """Return `candidate` with its texts as the signatures store them. Idempotent.
 
-        A signature dedents its instructions, and gives an empty one its default text.
+        A signature dedents its instructions, and gives empty ones its default text.
         """
         return Candidate(
             {
-                name: predictor.signature.with_instructions(candidate.texts[name]).instructions
+                name: _as_stored(predictor.signature, candidate.texts[name])
                 for name, predictor in self.predictors.items()
             }
         )
 
     def watch_lms(self, watch: Callable[[dspy.BaseLM], dspy.BaseLM]) -> None:
         """Let working copies use `watch(lm)` in the place of each predictor's own `lm`."""
-        self._working_lms = {n: lm and watch(lm) for n, lm in self._lms.items()}
+        watched = {id(lm): watch(lm) for lm in self.lms.values() if lm is not None}
+        self._working = {**self._shared, **watched}
 
     def build(self, candidate: Candidate) -> dspy.Module:
         """Return a working copy with the candidate's instructions, demos and LMs kept."""
-        return _with_texts(self._template.deepcopy(), candidate, self._working_lms)
+        return _with_texts(copy.deepcopy(self._template, dict(self._working)), candidate)
 
     def compiled(self, candidate: Candidate) -> dspy.Module:
         """Return the copy that a user gets: callbacks kept as well, old results taken off."""
-        program = _with_texts(_stripped_copy(self.student), candidate, self._lms)
-        for (_, old), (_, new) in zip(
-            self.student.named_sub_modules(dspy.Module),
-            program.named_sub_modules(dspy.Module),
-            strict=False,
-        ):
-            new.callbacks = list(old.callbacks)
+        return _with_texts(self._copy_of_student(callbacks=True), candidate)
+
+    def _copy_of_student(self, *, callbacks: bool = False) -> dspy.Module:
+        """Copy the student without results of earlier optimizers."""
+        copies = dict(self._shared)
+        program = copy.deepcopy(self.student, copies)
+        for name in _old_results(program):
+            delattr(program, name)
+        if callbacks:
+            for _, module in self.student.named_sub_modules(dspy.Module):
+                if id(module) in copies:
+                    copies[id(module)].callbacks = list(module.callbacks)
         return program
 
     def uses_default_lm(self) -> bool:
         """Tell whether a predictor has no LM of its own."""
-        return any(lm is None for lm in self._lms.values())
+        return None in self.lms.values()
 
     def describe(self) -> dict[str, str]:
         """Return, for each predictor, what an author of its instruction has to know."""
+        signatures = {name: predictor.signature for name, predictor in self.predictors.items()}
         outlines = {
-            name: f"{_names(p.signature.input_fields)} → {_names(p.signature.output_fields)}"
-            for name, p in self.predictors.items()
+            name: f"{field_names(s.input_fields)} → {field_names(s.output_fields)}"
+            for name, s in signatures.items()
         }
-        return {
-            name: _description(name, predictor.signature, outlines)
-            for name, predictor in self.predictors.items()
-        }
+        return {name: _description(name, s, outlines) for name, s in signatures.items()}
 
 
-def _with_texts(
-    program: dspy.Module, candidate: Candidate, lms: Mapping[str, dspy.BaseLM | None]
-) -> dspy.Module:
-    for name, predictor in program.named_predictors():
-        predictor.signature = predictor.signature.with_instructions(candidate.texts[name])
-        predictor.lm = lms[name]
+def _unfrozen(program: dspy.Module) -> dict[str, dspy.Predict]:
+    """Return the predictors to optimize, by name. A root that is frozen itself counts as free."""
+    predictors = program.named_predictors()
+    return {name: p for name, p in predictors if p is program or not p._compiled}
+
+
+def _as_stored(signature: Any, text: str) -> str:
+    text = printable(text)
+    while (stored := signature.with_instructions(text).instructions) != text:
+        text = stored
+    return text
+
+
+def _with_texts(program: dspy.Module, candidate: Candidate) -> dspy.Module:
+    for name, predictor in _unfrozen(program).items():
+        if predictor.signature.instructions != candidate.texts[name]:
+            predictor.signature = predictor.signature.with_instructions(candidate.texts[name])
     return program
 
 
-def _stripped_copy(student: dspy.Module) -> dspy.Module:
-    """Copy `student` without results of earlier optimizers; predictors' LMs are not copied."""
-    lms = [predictor.lm for _, predictor in student.named_predictors()]
-    copy = student.deepcopy()
-    for attribute in RESULT_ATTRIBUTES:
-        if not isinstance(getattr(copy, attribute, None), dspy.Module):
-            vars(copy).pop(attribute, None)
-    for (_, predictor), lm in zip(copy.named_predictors(), lms, strict=True):
-        predictor.lm = lm
-    return copy
+def _old_results(program: dspy.Module) -> dict[str, Any]:
+    """Return what an optimizer attached; without its marks, such names are the program's own."""
+    found = {name: vars(program)[name] for name in RESULT_ATTRIBUTES if name in vars(program)}
+    found = {name: value for name, value in found.items() if not isinstance(value, dspy.Module)}
+    return found if found.keys() & RESULT_MARKS else {}
 
 
-def _names(fields: Mapping[str, Any]) -> str:
-    return ", ".join(f"`{name}`" for name in fields)
+def _shared_parts(student: dspy.Module) -> dict[int, Any]:
+    """Return what copies of `student` share with it, by id: a memo for `copy.deepcopy`.
+
+    These are the LMs of predictors, old results, and what cannot be copied (locks, ...).
+
+    Raises:
+        ConfigurationError: If the student cannot be copied even so.
+    """
+    predictors = student.named_sub_modules(dspy.Predict)
+    shared = {id(p.lm): p.lm for _, p in predictors if p.lm is not None}
+    shared |= {id(value): value for value in _old_results(student).values()}
+    if _copy_error(student, shared) is None:
+        return shared
+    stubborn = {path: part for path, part in _parts(student) if _copy_error(part, shared)}
+    shared |= {id(part): part for part in stubborn.values()}
+    if error := _copy_error(student, shared):
+        raise ConfigurationError(
+            f"the program {type(student).__name__} cannot be copied: {error!r}. "
+            "copy.deepcopy(program) has to work, apart from attributes such as locks."
+        ) from error
+    logger.warning(
+        "copy.deepcopy fails for %s: all candidates' programs share it with the student.",
+        ", ".join(stubborn),
+    )
+    return shared
 
 
-def _field_line(name: str, field: Any) -> str:
-    annotation = field.annotation
-    kind = "" if annotation is str else f" ({getattr(annotation, '__name__', annotation)})"
-    desc = (field.json_schema_extra or {}).get("desc") or ""
-    says = "" if desc == f"${{{name}}}" or not desc else f": {desc}"
-    return f"`{name}`{kind}{says}"
+def _copy_error(value: Any, shared: Mapping[int, Any]) -> Exception | None:
+    try:
+        copy.deepcopy(value, dict(shared))
+    except Exception as error:  # noqa: BLE001  (a user's object may refuse in any way)
+        return error
+    return None
 
 
-def _field_list(fields: Mapping[str, Any]) -> str:
-    """Return the fields, set apart by semicolons if one has a remark, else by commas."""
-    lines = [_field_line(name, field) for name, field in fields.items()]
-    bare = _names(fields)
-    return bare if ", ".join(lines) == bare else "; ".join(lines)
+def _parts(student: dspy.Module) -> Iterator[tuple[str, Any]]:
+    """Yield what the student is made of, modules and containers taken apart, each with a path."""
+    queue, seen = deque([(type(student).__name__, student)]), set()
+    while queue:
+        path, value = queue.popleft()
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        if isinstance(value, dspy.Module):
+            copied = vars(value).keys() - {"callbacks", "history"}  # as Module.__getstate__ says
+            queue += [(f"{path}.{name}", vars(value)[name]) for name in sorted(copied)]
+        elif isinstance(value, dict):
+            queue += [(f"{path}[{key!r}]", part) for key, part in value.items()]
+        elif isinstance(value, (list, tuple)):
+            queue += [(f"{path}[{index}]", part) for index, part in enumerate(value)]
+        else:
+            yield path, value
 
 
 def _description(name: str, signature: Any, outlines: Mapping[str, str]) -> str:
-    reads, writes = _field_list(signature.input_fields), _field_list(signature.output_fields)
+    reads, writes = field_list(signature.input_fields), field_list(signature.output_fields)
     lines = [f"The model that follows the instruction reads {reads} and writes {writes}."]
     if len(outlines) > 1:
         place = list(outlines).index(name) + 1
@@ -160,28 +218,23 @@ def _description(name: str, signature: Any, outlines: Mapping[str, str]) -> str:
     return "\n".join(lines)
 
 
-def as_exemplar(example: dspy.Example) -> Exemplar:
-    """Return `example` as text by field: its inputs and its labels."""
+def as_exemplar(example: dspy.Example, outputs: Collection[str] = ()) -> Exemplar:
+    """Return `example` as text by field: its inputs, and what the program is to write.
+
+    Args:
+        example: A training example with inputs set.
+        outputs: Fields that the program writes (`Program.output_names`); labels of other names
+            (an id, a reference chain of thought) are left out. If no label has such a name, the
+            metric reads labels of its own, and all are shown.
+    """
+    labels = dict(example.labels().items())
+    expected = {name: value for name, value in labels.items() if name in outputs} or labels
     return Exemplar(
         inputs={name: as_text(value) for name, value in example.inputs().items()},
-        outputs={name: as_text(value) for name, value in example.labels().items()},
+        outputs={name: as_text(value) for name, value in expected.items()},
     )
 
 
-def as_text(value: Any) -> str:
-    """Return a field's value as text, at most `MAX_FIELD_CHARS` long."""
-    if isinstance(value, str):
-        text = value
-    elif isinstance(value, BaseModel):
-        text = value.model_dump_json()
-    elif isinstance(value, (list, tuple, dict)):
-        text = json.dumps(value, ensure_ascii=False, default=str)
-    else:
-        text = str(value)
-    text = inspect.cleandoc(text)
-    return text if len(text) <= MAX_FIELD_CHARS else text[: MAX_FIELD_CHARS - 1] + "…"
-
-
 def example_key(example: dspy.Example) -> str:
-    """Return the example's content as canonical JSON: equal examples have equal keys."""
-    return json.dumps(example.toDict(), sort_keys=True, default=str)
+    """Return the example's content, DSPy's notes (`dspy_uuid`, ...) apart, as canonical JSON."""
+    return as_key(dict(example.items()))

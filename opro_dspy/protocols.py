@@ -124,7 +124,7 @@ class ComponentSelector(Protocol):
 class StopRule(Protocol):
     """Ends a run."""
 
-    def __call__(self, trajectory: Trajectory) -> str | None:
+    def __call__(self, trajectory: Trajectory, /) -> str | None:
         """Return the reason to stop before the next step, or None to go on."""
         ...
 

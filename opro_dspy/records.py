@@ -145,7 +145,11 @@ class Usage:
     cache_hits: int = 0
     failures: int = 0
     """Calls that ended with an error; they are among `calls`."""
+    retries: int = 0
+    """Calls that repeat a failed one; they are among `calls`."""
     input_tokens: int = 0
     output_tokens: int = 0
+    cost_usd: float | None = None
+    """Cost of the calls whose cost is known; None when it is of none."""
     seconds: float = 0.0
     """Sum over calls, so more than the wall-clock when calls overlap."""

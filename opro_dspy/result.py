@@ -26,6 +26,10 @@ class CandidateResult(BaseModel):
     """The training estimate that the search ranked it by."""
     selection: Estimate | None = None
     """Its score on the selection set, if it met it."""
+    selection_scores: dict[int, float] = {}
+    """Selection example index to metric value, if it met the selection set."""
+    selection_failures: dict[int, str] = {}
+    """Selection example index to the error that it raised there."""
     scores: dict[int, float]
     """Training example index to metric value."""
     failures: dict[int, str] = {}
@@ -53,11 +57,16 @@ class OPROResult(BaseModel):
     best_index: int | None
     """Index of the chosen one in `candidates`; None when the run ended before one was scored."""
     selection_set: str
-    """What the choice was made on: "valset" or "trainset"."""
+    """What the choice was made on: "valset", "trainset", or "training estimates" after Ctrl-C or
+    an error, when the candidates had not met the same examples."""
     steps: tuple[Step, ...]
     """Meta-prompts, raw answers, temperatures and candidates, step by step; 0 is the start."""
+    unfinished_step: Step | None = None
+    """The step that was being scored when the run was cut short."""
     unfinished: tuple[Evaluation, ...] = ()
-    """What was scored of candidates whose evaluation was cut short."""
+    """What was scored in the evaluation that was cut short, on `unfinished_set`."""
+    unfinished_set: str | None = None
+    """The set that `unfinished` was scored on: "trainset" or "valset"."""
     stop_reason: str
     usage: tuple[Usage, ...]
     """Calls, cache hits and tokens, by role and LM."""
@@ -85,6 +94,15 @@ class OPROResult(BaseModel):
     def baseline(self) -> CandidateResult | None:
         """The student as it came; None when the run ended before it was scored."""
         return self.candidates[0] if self.candidates else None
+
+    @property
+    def optimism(self) -> float | None:
+        """How far the best's training estimate lies above its score on the selection set.
+
+        Overfitting and the winner's curse together; None when it did not meet the set.
+        """
+        best = self.best
+        return None if best.selection is None else best.train.score - best.selection.score
 
     @property
     def num_steps(self) -> int:

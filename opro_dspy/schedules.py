@@ -3,10 +3,15 @@
 import inspect
 import math
 from collections.abc import Callable
+from functools import wraps
+from numbers import Real
 from typing import cast
 
 from opro_dspy.errors import ConfigurationError
+from opro_dspy.filters import ALREADY_SCORED
 from opro_dspy.protocols import Schedule
+from opro_dspy.records import Candidate, Evaluation, Step
+from opro_dspy.seats import called, name_of, wrong
 from opro_dspy.trajectory import Trajectory
 
 MAX_TEMPERATURE = 2.0
@@ -15,11 +20,14 @@ SCHEDULE_NAMES = ("constant", "linear", "adaptive")
 
 def constant(temperature: float) -> Schedule:
     """Sample at `temperature` in every step (the paper's setting is 1.0)."""
+    check_temperature("temperature", temperature)
     return lambda step, trajectory: temperature
 
 
 def linear(start: float, end: float, *, num_steps: int) -> Schedule:
     """Go from `start` at step 1 to `end` at step `num_steps`, as the reference code can."""
+    check_temperature("start", start)
+    check_temperature("end", end)
 
     def schedule(step: int, trajectory: Trajectory) -> float:
         share = min(1.0, (step - 1) / (num_steps - 1)) if num_steps > 1 else 0.0
@@ -39,6 +47,7 @@ def adaptive(start: float, *, delta: float = 0.1, low: float = 0.3, high: float 
         Our own; the bounds follow OPRO, section 5.3: at 0.5 and below the search gets stuck, at
         1.5 and above it ignores the trajectory.
     """
+    check_temperature("start", start)
     low, high = min(low, start), max(high, start)
 
     def schedule(step: int, trajectory: Trajectory) -> float:
@@ -46,7 +55,7 @@ def adaptive(start: float, *, delta: float = 0.1, low: float = 0.3, high: float 
         for done in trajectory.steps[1:]:
             now, before = trajectory.best_after(done.index), trajectory.best_after(done.index - 1)
             improved = now is not None and before is not None and now.score > before.score
-            repeats = sum(p.rejected == "already scored" for p in done.proposals)
+            repeats = sum(p.rejected == ALREADY_SCORED for p in done.proposals)
             stuck = 2 * repeats >= max(1, len(done.proposals))
             temperature += -delta if improved and not stuck else delta
             temperature = min(high, max(low, temperature))
@@ -87,25 +96,47 @@ def _checked(schedule: Callable[..., float]) -> Schedule:
         inspect.signature(schedule).bind(1, None)
         adapted = cast(Schedule, schedule)
     except TypeError:
-        # A callable of the step alone.
+
+        @wraps(schedule)  # a callable of the step alone
         def adapted(step: int, trajectory: Trajectory) -> float:
             return schedule(step)
 
-    first = adapted(1, Trajectory())
-    check_temperature("temperature_schedule at step 1", first)
+    temperature_at(adapted, 1, _at_step_1())
     return adapted
 
 
-def check_temperature(name: str, value: object) -> float:
-    """Return `value` if it is a temperature in [0, 2], else raise ConfigurationError."""
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not number or not 0.0 <= float(cast(float, value)) <= MAX_TEMPERATURE:
-        raise ConfigurationError(
-            f"`{name}` must be a temperature in [0, {MAX_TEMPERATURE:g}], got {value!r}."
-        )
+def _at_step_1() -> Trajectory:
+    """Return a trajectory as step 1 may find it, for trying a schedule out."""
+    start = Candidate({"instruction": ""})
+    trajectory = Trajectory()
+    step = Step(index=0, candidates=(start,))
+    trajectory.append(step, [Evaluation(candidate=start, scores={0: 0.0})])
+    return trajectory
+
+
+def temperature_at(schedule: Schedule, step: int, trajectory: Trajectory) -> float:
+    """Return what `schedule` says for `step`; from step 2 on it may lie outside [0, 2].
+
+    Raises:
+        ConfigurationError: If it raises or returns no number; for step 1, also if the number is
+            no temperature.
+    """
+    seat = f"temperature_schedule {name_of(schedule)}"
+    value: object = called(seat, step, lambda: schedule(step, trajectory))
+    known = isinstance(value, Real) and not isinstance(value, bool) and not math.isnan(value)
+    if not known or (step == 1 and clamp(cast(float, value)) != value):
+        raise wrong(seat, step, value, f"a temperature in [0, {MAX_TEMPERATURE:g}]")
     return float(cast(float, value))
 
 
+def check_temperature(name: str, value: float) -> None:
+    """Raise ConfigurationError if `value` is no temperature in [0, 2]."""
+    if not 0.0 <= value <= MAX_TEMPERATURE:
+        raise ConfigurationError(
+            f"`{name}` must be a temperature in [0, {MAX_TEMPERATURE:g}], got {value!r}."
+        )
+
+
 def clamp(value: float) -> float:
-    """Return `value` within [0, 2]; NaN becomes 1.0, the paper's temperature."""
-    return 1.0 if math.isnan(value) else min(MAX_TEMPERATURE, max(0.0, float(value)))
+    """Return `value` within [0, 2]."""
+    return min(MAX_TEMPERATURE, max(0.0, float(value)))

@@ -1,9 +1,10 @@
 """Which components of a program a step optimizes."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from opro_dspy.errors import ConfigurationError
 from opro_dspy.protocols import ComponentSelector
+from opro_dspy.seats import called, name_of, wrong
 from opro_dspy.trajectory import Trajectory
 
 
@@ -38,3 +39,26 @@ def resolve_selector(selector: str | ComponentSelector) -> ComponentSelector:
         f"`component_selector` must be one of {', '.join(SELECTORS)} or a callable, "
         f"got {selector!r}."
     )
+
+
+def selected(
+    selector: ComponentSelector, step: int, components: Sequence[str], trajectory: Trajectory
+) -> tuple[str, ...]:
+    """Return the components that `selector` names for `step`.
+
+    Raises:
+        ConfigurationError: If it raises, or names none, a strange one, or one twice.
+    """
+    seat = f"component selector {name_of(selector)}"
+    names = called(seat, step, lambda: selector(step, components, trajectory))
+    known = set(components)
+    if (
+        isinstance(names, str)
+        or not isinstance(names, Iterable)
+        or not (found := tuple(names))
+        or not all(isinstance(name, str) and name in known for name in found)
+        or len(set(found)) < len(found)
+    ):
+        expected = f"a list of one or more of {', '.join(map(repr, components))}, none twice"
+        raise wrong(seat, step, names, expected)
+    return found

@@ -2,24 +2,40 @@
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 import dspy
 from dspy.teleprompt import Teleprompter
 
+from opro_dspy.boundary.prices import Price
 from opro_dspy.config import checked, refuse_unknown
+from opro_dspy.errors import ConfigurationError
+from opro_dspy.estimate import RunEstimate
 from opro_dspy.exemplars import resolve_exemplar_choice
 from opro_dspy.filters import Filters
-from opro_dspy.inputs import check_lm, check_sets
+from opro_dspy.inputs import check_instructions, check_lm, check_sets
 from opro_dspy.meta_prompt import resolve_meta_prompt
 from opro_dspy.metric import Metric
 from opro_dspy.optimizer import View
+from opro_dspy.plan import check_auto
 from opro_dspy.program import Program
-from opro_dspy.protocols import ComponentSelector, ExemplarChoice, MetaPrompt, Observer
+from opro_dspy.protocols import (
+    ComponentSelector,
+    ExemplarChoice,
+    MetaPrompt,
+    Observer,
+    StopRule,
+)
+from opro_dspy.racing import Racing, resolve_racing
 from opro_dspy.run import Run, Seats
 from opro_dspy.schedules import resolve_schedule
 from opro_dspy.selectors import resolve_selector
-from opro_dspy.trajectory import Trajectory
+from opro_dspy.stopping import Stop
+
+Options = TypeVar("Options", View, Filters)
+
+
+DEFAULT_STEPS = 10
 
 
 class OPRO(Teleprompter):  # type: ignore[misc]
@@ -38,13 +54,15 @@ class OPRO(Teleprompter):  # type: ignore[misc]
         task_model: The scorer LM for predictors without an `lm` of their own; `dspy.settings.lm`
             if not given. A predictor's own `lm` always stays.
         num_candidates: Instructions sampled per step and predictor, ≥ 1 (paper: 8).
-        max_steps: Steps at most, ≥ 0 (paper: 200). A step costs up to `num_candidates` optimizer
-            calls and `num_candidates` × training examples runs of the program.
+        auto: "light", "medium" or "heavy" sets `max_steps` to 6, 12 or 25 for each predictor and
+            caps the metric calls at what they need as a rule.
+        max_steps: Steps at most, ≥ 0; 10 if not given (paper: 200).
         init_temperature: The optimizer LM's temperature in [0, 2] (paper: 1.0).
         end_temperature: Where the "linear" schedule ends, in [0, 2].
         temperature_schedule: "constant", "linear", "adaptive", or a callable of `(step)` or
             `(step, trajectory)` that returns a temperature.
-        meta_prompt: "tagged", "bracketed", "pretrained", or an object of your own with `render`
+        meta_prompt: "tagged", "tagged_start" (for the start of an answer), "bracketed",
+            "pretrained", or an object of your own with `render`
             and `parse` (see `protocols.MetaPrompt`).
         exemplars: "random", "constant", "accumulative_most_frequent", "current_most_frequent",
             or a callable (see `protocols.ExemplarChoice`).
@@ -55,9 +73,22 @@ class OPRO(Teleprompter):  # type: ignore[misc]
         num_finalists: Candidates that meet the selection set beside the student, ≥ 1.
         view: What of the trajectory the meta-prompt shows.
         filters: Which proposals are refused without scoring.
+        racing: True lets the candidates of a step race, so that few examples are spent on those
+            that will hardly win; False scores each on the whole training set (the paper); a
+            `Racing` sets the details.
         stop: A further stop rule; composes with the ones named here.
-        stop_at_score: Stop when the best training estimate reaches this score.
+        stop_at_score: Stop when the best training estimate reaches this score, in the metric's own
+            unit (0.9 for 90 percent of a 0/1 metric).
         patience: Stop when the best has not risen for so many steps.
+        max_metric_calls: Scored examples at most. All caps are hard: a call is admitted only if
+            what is spent and reserved for calls in flight stays within, and part of each is kept
+            for the final choice. Reaching one is a normal end.
+        max_tokens: Input and output tokens of all LM calls at most.
+        max_cost: USD of all LM calls at most; needs a price for each LM.
+        max_seconds: Nothing is started after so many seconds.
+        prices: Model name to `Price`, where DSPy knows none.
+        requests_per_minute: LM requests in any minute at most.
+        timeout: Seconds after which an example is taken for hung and put off; None waits forever.
         max_empty_steps: Stop when so many steps in a row bring nothing new.
         max_attempts: Requests for one sample, when it fails or does not parse.
         num_threads: Calls in flight at most; `dspy.settings.num_threads` if not given.
@@ -86,8 +117,9 @@ class OPRO(Teleprompter):  # type: ignore[misc]
         *,
         prompt_model: dspy.LM | None = None,
         task_model: dspy.LM | None = None,
+        auto: Literal["light", "medium", "heavy"] | None = None,
         num_candidates: int = 8,
-        max_steps: int = 10,
+        max_steps: int | None = None,
         init_temperature: float = 1.0,
         end_temperature: float = 0.0,
         temperature_schedule: str | Callable[..., float] = "constant",
@@ -98,9 +130,17 @@ class OPRO(Teleprompter):  # type: ignore[misc]
         num_finalists: int = 3,
         view: View | None = None,
         filters: Filters | None = None,
-        stop: Callable[[Trajectory], str | None] | None = None,
+        racing: bool | Racing = True,
+        stop: StopRule | None = None,
         stop_at_score: float | None = None,
         patience: int | None = None,
+        max_metric_calls: int | None = None,
+        max_tokens: int | None = None,
+        max_cost: float | None = None,
+        max_seconds: float | None = None,
+        prices: Mapping[str, Price] | None = None,
+        requests_per_minute: int | None = None,
+        timeout: float | None = 600.0,
         max_empty_steps: int = 3,
         max_attempts: int = 3,
         num_threads: int | None = None,
@@ -116,14 +156,22 @@ class OPRO(Teleprompter):  # type: ignore[misc]
     ) -> None:
         super().__init__()
         refuse_unknown("OPRO", unknown, inspect.signature(OPRO.__init__).parameters)
+        check_auto(auto, max_steps=max_steps)
         config = checked(
+            auto=auto,
             num_candidates=num_candidates,
-            max_steps=max_steps,
+            max_steps=DEFAULT_STEPS if max_steps is None else max_steps,
             init_temperature=init_temperature,
             end_temperature=end_temperature,
             num_finalists=num_finalists,
             stop_at_score=stop_at_score,
             patience=patience,
+            max_metric_calls=max_metric_calls,
+            max_tokens=max_tokens,
+            max_cost=max_cost,
+            max_seconds=max_seconds,
+            requests_per_minute=requests_per_minute,
+            timeout=timeout,
             max_empty_steps=max_empty_steps,
             max_attempts=max_attempts,
             num_threads=num_threads,
@@ -143,24 +191,23 @@ class OPRO(Teleprompter):  # type: ignore[misc]
                 temperature_schedule,
                 init_temperature=init_temperature,
                 end_temperature=end_temperature,
-                num_steps=max_steps,
+                num_steps=config.max_steps,
             ),
             meta_prompt=resolve_meta_prompt(meta_prompt),
             exemplar_choice=resolve_exemplar_choice(exemplars),
             selector=resolve_selector(component_selector),
-            initial_instructions=(
-                (initial_instructions,)
-                if isinstance(initial_instructions, (str, Mapping))
-                else tuple(initial_instructions)
-            ),
-            view=view or View(),
-            filters=filters or Filters(),
-            stop=stop,
-            observers=tuple(observers),
+            initial_instructions=check_instructions(initial_instructions),
+            view=_options("view", view, View),
+            filters=_options("filters", filters, Filters),
+            racing=resolve_racing(racing),
+            prices=dict(prices or {}),
+            stop=None if stop is None else Stop(_callable("stop", stop)),
+            observers=tuple(_callable("observers", o) for o in _sequence("observers", observers)),
             settings={
                 **config.model_dump(mode="json"),
-                "view": (view or View()).model_dump(mode="json"),
-                "filters": (filters or Filters()).model_dump(mode="json"),
+                "view": _options("view", view, View).model_dump(mode="json"),
+                "filters": _options("filters", filters, Filters).model_dump(mode="json"),
+                "racing": (raced := resolve_racing(racing)) and raced.model_dump(mode="json"),
                 "metric": _name(metric),
                 "temperature_schedule": _name(temperature_schedule),
                 "meta_prompt": _name(meta_prompt),
@@ -205,10 +252,52 @@ class OPRO(Teleprompter):  # type: ignore[misc]
             ProgramFailedError: If the student fails on `max_errors` examples.
         """
         refuse_unknown("compile", unknown, inspect.signature(OPRO.compile).parameters)
+        return self._run(student, trainset, valset).compile()
+
+    def estimate(
+        self,
+        student: dspy.Module,
+        *,
+        trainset: Sequence[dspy.Example],
+        valset: Sequence[dspy.Example] | None = None,
+    ) -> RunEstimate:
+        """Return what `compile` will cost as a range, by role, without calling any LM.
+
+        Caches, retries and early stops are left aside.
+
+        Raises:
+            ConfigurationError: If an input is wrong, as in `compile`.
+        """
+        return self._run(student, trainset, valset).estimate()
+
+    def _run(self, student: Any, trainset: Any, valset: Any) -> Run:
         program = Program(student)
         check_sets(trainset, valset)
-        return Run(self._seats, program, list(trainset), list(valset or ())).compile()
+        return Run(self._seats, program, list(trainset), list(valset or ()))
 
 
 def _name(value: Any) -> str:
     return value if isinstance(value, str) else getattr(value, "__name__", type(value).__name__)
+
+
+def _callable(name: str, value: Any) -> Any:
+    if not callable(value):
+        raise ConfigurationError(f"`{name}` must be callable, got {value!r}.")
+    return value
+
+
+def _sequence(name: str, value: Any) -> Sequence[Any]:
+    if isinstance(value, (str, Mapping)) or not isinstance(value, Sequence):
+        raise ConfigurationError(f"`{name}` must be a list, got {value!r}.")
+    return value
+
+
+def _options(name: str, value: Any, kind: type[Options]) -> Options:
+    """Return `value` as options of `kind`; None is the default."""
+    if value is None:
+        return kind()
+    if not isinstance(value, kind):
+        raise ConfigurationError(
+            f"`{name}` must be a {kind.__name__}, got {value!r}. Write {kind.__name__}(...)."
+        )
+    return value

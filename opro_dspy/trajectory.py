@@ -1,7 +1,8 @@
 """The trajectory: every evaluation so far, ranked, and the view of it for a meta-prompt."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate
 
 from opro_dspy.records import Candidate, Estimate, Evaluation, Step
 
@@ -68,32 +69,47 @@ class Trajectory:
         return self._evaluations[candidate.key]
 
     def append(self, step: Step, evaluations: Sequence[Evaluation]) -> None:
-        """Add a step with its evaluations; an evaluation told again replaces the older one."""
+        """Add a step with its evaluations; an evaluation told again replaces the older one.
+
+        An evaluation without scores says that its candidate was not scored: the candidate stays
+        in the step, but is not known here, and may be proposed again.
+        """
         for evaluation in evaluations:
-            self._evaluations[evaluation.candidate.key] = evaluation
+            if evaluation.scores:
+                self._evaluations[evaluation.candidate.key] = evaluation
         everything = self.evaluations
         estimates = self._estimator(everything)
         self._estimates = {
             e.candidate.key: estimate for e, estimate in zip(everything, estimates, strict=True)
         }
         self._steps.append(step)
-        self._best_by_step.append(self.estimate(self.best.candidate) if everything else None)
+        best = self.best if everything else None
+        known = best is not None and best.dropped is None
+        self._best_by_step.append(self.estimate(best.candidate) if best and known else None)
+
+    def worth(self, candidate: Candidate) -> tuple[bool, float]:
+        """Return what ranks `candidate`, higher is better; KeyError if it was never told.
+
+        A dropped one ranks below all others: its failure score says nothing, and is a high one
+        where the metric goes below 0.
+        """
+        return self.evaluation(candidate).dropped is None, self.estimate(candidate).score
 
     def ranked(self) -> list[Evaluation]:
         """Return all evaluations, best first; ties keep the order in which they were told."""
-        return sorted(self, key=lambda e: -self._estimates[e.candidate.key].score)
+        return sorted(self, key=lambda e: self.worth(e.candidate), reverse=True)
 
     @property
     def best(self) -> Evaluation:
-        """The evaluation with the highest estimate; the oldest of them on a tie.
+        """The evaluation that ranks highest; the oldest of them on a tie.
 
         Raises:
             ValueError: If nothing was told yet.
         """
-        return max(self, key=lambda e: self._estimates[e.candidate.key].score)
+        return max(self, key=lambda e: self.worth(e.candidate))
 
     def best_after(self, step: int) -> Estimate | None:
-        """Return the best estimate as it stood after `step` was told."""
+        """Return the best estimate as it stood after `step`; None if all were dropped by then."""
         return self._best_by_step[step]
 
     def in_unit_range(self) -> bool:
@@ -112,13 +128,15 @@ class Trajectory:
         """Return the best `top_k` texts of `component`, worst first, so that the best stand last.
 
         A text measured several times is shown as measured beside the texts of `base`, or else in
-        its best context, and then marked. Ties keep the order in which they were told.
+        its best context, and then marked. Ties keep the order in which they were told. Dropped
+        ones come first, with no higher score than the lowest of the others.
 
         Args:
             component: The component whose texts are shown.
             base: The candidate that says which texts the other components have now.
             top_k: Entries at most, at least 1.
-            threshold: Entries below this score are left out after the cut to `top_k`.
+            threshold: Entries below this score are left out after the cut to `top_k`; the best
+                one always stays.
 
         Source:
             OPRO (arXiv:2309.03409), section 4.2, "optimization trajectory"; the threshold as in
@@ -137,9 +155,34 @@ class Trajectory:
                     estimate=self.estimate(candidate),
                     other_context=other,
                 )
-        best = sorted(entries.values(), key=lambda e: -e.estimate.score)[:top_k]
-        return [e for e in reversed(best) if threshold is None or e.estimate.score >= threshold]
+        ranked = sorted(entries.values(), key=lambda e: self.worth(e.candidate), reverse=True)
+        view = _falling(ranked[:top_k])
+        least = float("-inf") if threshold is None else threshold
+        return [e for e in reversed(view) if e is view[0] or e.estimate.score >= least]
 
-    def as_scores(self) -> Mapping[str, Mapping[int, float]]:
-        """Return candidate key to example index to score."""
-        return {e.candidate.key: e.scores for e in self}
+    def combination(self, components: Sequence[str]) -> Candidate | None:
+        """Return the last step's improvements of `components`, put together, if that is new.
+
+        Each was measured by itself beside the step's base; whether they go together is not known
+        before the combination is scored. None for a single component, or before step 1.
+        """
+        last = self._steps[-1]
+        if len(components) < 2 or last.base is None:
+            return None
+        combined = last.base
+        for component in components:
+            context = last.base.context_of(component)
+            scored = (c for c in last.candidates if c in self)
+            changed = [c for c in scored if c.context_of(component) == context]
+            best = max([last.base, *changed], key=self.worth)
+            combined = combined.with_text(component, best.texts[component])
+        return None if combined in self else combined
+
+
+def _falling(ranked: Sequence[Entry]) -> list[Entry]:
+    """Return `ranked` with no score above one before it, as a dropped entry's could be."""
+    scores = accumulate((entry.estimate.score for entry in ranked), min)
+    return [
+        replace(entry, estimate=replace(entry.estimate, score=score))
+        for entry, score in zip(ranked, scores, strict=True)
+    ]

@@ -1,6 +1,7 @@
 """One hypothesis profile for all tests, and DSPy's cache in a folder of the run's own."""
 
 import os
+import signal
 import tempfile
 
 import pytest
@@ -11,6 +12,8 @@ settings.load_profile("repeatable")
 
 os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "true"
 os.environ["DSPY_CACHEDIR"] = tempfile.mkdtemp(prefix="opro_dspy_tests_")
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored when run in the background
 
 
 @pytest.fixture(autouse=True)

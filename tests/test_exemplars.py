@@ -1,6 +1,7 @@
 import random
 from typing import Any, cast
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -9,6 +10,7 @@ from opro_dspy.errors import ConfigurationError
 from opro_dspy.exemplars import (
     EXEMPLAR_CHOICES,
     accumulative_most_frequent,
+    chosen,
     constant,
     current_most_frequent,
     random_choice,
@@ -178,3 +180,30 @@ def test_an_unknown_name_is_refused_with_the_names_and_the_nearest() -> None:
 def test_what_cannot_be_called_is_refused() -> None:
     with pytest.raises(ConfigurationError, match=r"or a callable, got 3"):
         resolve_exemplar_choice(cast(ExemplarChoice, 3))
+
+
+def picked(choice: Any, n: int = 2) -> tuple[int, ...]:
+    return chosen(choice, 3, Trajectory(), shown=[], n_examples=4, n=n, rng=random.Random("0"))
+
+
+@pytest.mark.parametrize("answer", [[1, 0], (3,), [], np.array([2, 1])])
+def test_a_choice_of_ones_own_may_return_any_indices_there_are(answer: Any) -> None:
+    found = picked(lambda *_, **__: answer)
+    assert found == tuple(answer)
+    assert all(type(index) is int for index in found)
+
+
+@pytest.mark.parametrize(
+    "answer", [[4], [-1], [1, 1], [0, 1, 2], None, "01", 1, [False], [1.0], ["1"]]
+)
+def test_what_is_no_choice_is_refused_with_the_seat_and_the_step(answer: Any) -> None:
+    with pytest.raises(
+        ConfigurationError,
+        match=r"exemplar choice .*<lambda> returned .* at step 3\. It must return at most 2 diff",
+    ):
+        picked(lambda *_, **__: answer)
+
+
+def test_a_choice_that_raises_is_named_with_the_step() -> None:
+    with pytest.raises(ConfigurationError, match=r"choice .* raised ZeroDivisionError at step 3"):
+        picked(lambda *_, **__: 1 // 0)

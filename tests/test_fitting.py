@@ -78,6 +78,12 @@ def test_fitting_without_entries_and_exemplars_shows_the_question() -> None:
 def test_a_token_counter_of_ones_own_is_used() -> None:
     fitted = fit(TAGGED, LONG, max_tokens=100, count_tokens=lambda text: text.count("score:") * 20)
     assert fitted.n_entries == 5
+    assert fitted.n_tokens == 100
+
+
+def test_the_size_of_what_does_not_fit_is_known() -> None:
+    fitted = fit(TAGGED, LONG, max_tokens=1)
+    assert fitted.n_tokens == estimate_tokens(fitted.text) > 1
 
 
 @pytest.mark.parametrize(("text", "n"), [("", 0), ("abc", 1), ("abcd", 2), ("é", 1), ("\ud800", 1)])

@@ -14,21 +14,22 @@ ROWS = (
     {"simulation"},
     {"teleprompter"},
     {"run"},
-    {"inputs", "loop"},
-    {"optimizer"},
-    {"progress", "proposer", "evaluator"},
-    {"program", "metric", "pool", "meter", "selectors", "result", "schedules", "stopping"},
-    {"meta_prompt", "exemplars", "fitting"},
+    {"inputs", "loop", "outcome", "estimate"},
+    {"optimizer", "evaluator"},
+    {"asking", "proposer", "grid", "progress", "plan"},
+    {"temperatures", "program", "pool", "selectors", "result", "schedules", "stopping", "race"},
+    {"boundary"},
+    {"meta_prompt", "exemplars", "fitting", "fields", "metric"},
     {"protocols"},
-    {"trajectory"},
-    {"records", "config", "filters", "frame", "answers", "interrupt"},
+    {"trajectory", "racing"},
+    {"records", "seats", "config", "filters", "frame", "answers", "interrupt"},
     {"errors"},
 )
-"""From the top down, as in the README's list of rooms."""
+"""From the top down."""
 
 WITH_DSPY = {
-    *("simulation", "cli", "teleprompter", "run", "inputs"),
-    *("proposer", "evaluator", "program", "meter", "metric"),
+    *("simulation", "cli", "teleprompter", "run", "inputs", "outcome", "estimate"),
+    *("proposer", "evaluator", "grid", "program", "boundary", "metric", "temperatures"),
 }
 
 

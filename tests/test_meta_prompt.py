@@ -52,6 +52,11 @@ GOLDENS: dict[str, tuple[MetaPrompt, MetaPromptContext]] = {
     "tagged": (TAGGED, GSM8K),
     "tagged_a_begin": (TAGGED, replace(GSM8K, instruction_position="A_begin")),
     "tagged_marked": (TAGGED, TWO_STEP),
+    "tagged_without_outputs": (
+        TAGGED,
+        replace(GSM8K, exemplars=(Exemplar(inputs={"question": "How many?"}, outputs={}),)),
+    ),
+    "tagged_start": (META_PROMPTS["tagged_start"], GSM8K),
     "tagged_first_step": (TAGGED, replace(GSM8K, task="", entries=(), exemplars=())),
     "bracketed": (BRACKETED, GSM8K),
     "bracketed_marked": (BRACKETED, TWO_STEP),
@@ -187,6 +192,23 @@ def test_parts_without_content_are_left_out(family: str) -> None:
     prompt = META_PROMPTS[family].render(bare)
     assert not {"the task:", "text:", "score:", "input:"} & set(frame_markers(prompt))
     assert "above" not in prompt or family == "bracketed"
+
+
+@pytest.mark.parametrize("position", ["Q_begin", "Q_end", "A_begin"])
+def test_the_variant_for_the_start_of_the_answer_has_a_name(position: str) -> None:
+    context = replace(GSM8K, instruction_position=position)
+    at_the_start = replace(GSM8K, instruction_position="A_begin")
+    assert META_PROMPTS["tagged_start"].render(context) == TAGGED.render(at_the_start)
+    assert META_PROMPTS["tagged_start"].parse("<Start>Well,</Start>") == "Well,"
+
+
+@pytest.mark.parametrize("family", ["tagged", "bracketed"])
+def test_an_example_without_outputs_has_no_heading_for_them(family: str) -> None:
+    example = Exemplar(inputs={"question": "How many?"}, outputs={})
+    context = replace(GSM8K, exemplars=(example,))
+    assert "Expected output:" not in META_PROMPTS[family].render(context)
+    at_the_start = replace(context, instruction_position="A_begin")
+    assert "Expected output:\n  <" in META_PROMPTS[family].render(at_the_start)
 
 
 # --- names

@@ -1,10 +1,12 @@
+import math
 from collections.abc import Sequence
+from typing import Any, cast
 
 import pytest
 
 from opro_dspy.errors import ConfigurationError, TellError
 from opro_dspy.optimizer import Optimizer, View
-from opro_dspy.protocols import ProposalRequest
+from opro_dspy.protocols import MetaPromptContext, ProposalRequest
 from opro_dspy.records import Candidate, Evaluation, Exemplar, Proposal
 from opro_dspy.selectors import every
 
@@ -48,8 +50,12 @@ def test_a_rejected_tell_loses_nothing() -> None:
         optimizer.tell([scored(a)])
     with pytest.raises(TellError, match="another candidate"):
         optimizer.tell([scored(b), scored(a)])
-    with pytest.raises(TellError, match="holds no score"):
-        optimizer.tell([scored(a), Evaluation(candidate=b, scores={})])
+    with pytest.raises(TellError, match=r"evaluation 1 of step 0 holds nan as the score of exam"):
+        optimizer.tell([scored(a), scored(b, math.nan)])
+    with pytest.raises(TellError, match=r"holds -inf as the score .* must be a finite number"):
+        optimizer.tell([scored(a), scored(b, -math.inf)])
+    with pytest.raises(TellError, match=r"holds '0\.5' as the score"):
+        optimizer.tell([scored(a), scored(b, cast(float, "0.5"))])
     with pytest.raises(TellError, match="never asked"):
         optimizer.tell([scored(a), scored(b), scored(Candidate({"instruction": "c"}))])
     assert len(optimizer.trajectory) == 0
@@ -189,3 +195,174 @@ def test_initial_candidates_must_agree_on_their_components() -> None:
         Optimizer(ScriptedProposer(), initial=[])
     with pytest.raises(ConfigurationError, match="same components"):
         Optimizer(ScriptedProposer(), initial=["a", Candidate({"p": "b"})])
+
+
+def test_a_single_initial_candidate_need_not_be_in_a_list() -> None:
+    assert tell_all(Optimizer(ScriptedProposer(), initial="abc")) == ["abc"]
+    assert tell_all(Optimizer(ScriptedProposer(), initial=Candidate({"p": "abc"}))) == ["abc"]
+
+
+@pytest.mark.parametrize("wrong", [0, -1, 1.5, "8"])
+def test_at_least_one_candidate_a_step(wrong: Any) -> None:
+    with pytest.raises(ConfigurationError, match="`num_candidates` must be at least 1, got"):
+        Optimizer(ScriptedProposer(), initial="a", num_candidates=wrong)
+
+
+# --- candidates that were not scored ---------------------------------------------------------
+
+
+def unscored(candidate: Candidate) -> Evaluation:
+    return Evaluation(candidate=candidate, scores={})
+
+
+def test_a_candidate_told_without_scores_stays_in_the_step_and_may_come_again() -> None:
+    optimizer = Optimizer(ScriptedProposer(["b", "c"], ["b"]), initial="A")
+    tell_all(optimizer)
+    b, c = optimizer.ask()
+    optimizer.tell([unscored(b), scored(c)])
+    assert optimizer.trajectory.steps[1].candidates == (b, c)
+    assert b not in optimizer.trajectory and c in optimizer.trajectory
+    assert tell_all(optimizer) == ["B"]
+
+
+def test_an_old_candidate_told_without_scores_keeps_the_ones_it_has() -> None:
+    optimizer = Optimizer(ScriptedProposer(["b"]), initial="A")
+    (a,) = optimizer.ask()
+    optimizer.tell([scored(a)])
+    (b,) = optimizer.ask()
+    optimizer.tell([scored(b), unscored(a)])
+    assert optimizer.trajectory.evaluation(a).scores == {0: 0.5}
+
+
+def test_unscored_improvements_are_not_combined() -> None:
+    start = Candidate({"p": "P", "q": "Q"})
+    optimizer = Optimizer(ScriptedProposer(["x"], []), initial=[start], selector=every)
+    tell_all(optimizer, 0.1)
+    first, second = optimizer.ask()
+    optimizer.tell([scored(first), unscored(second)])
+    assert tell_all(optimizer) == []
+
+
+def test_without_any_score_there_is_nothing_to_propose_from() -> None:
+    optimizer = Optimizer(ScriptedProposer(["b"]), initial="A")
+    optimizer.tell([unscored(c) for c in optimizer.ask()])
+    with pytest.raises(TellError, match="no candidate was scored so far"):
+        optimizer.ask()
+
+
+# --- the token budget ------------------------------------------------------------------------
+
+
+def test_a_meta_prompt_that_is_too_long_all_the_same_is_logged_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    view = View(max_meta_prompt_tokens=1)
+    optimizer = Optimizer(ScriptedProposer(["b"], ["c"]), initial="A", view=view)
+    for _ in range(3):
+        tell_all(optimizer)
+    assert caplog.text.count("step 1 still has about") == caplog.text.count("still has about") == 1
+    assert "more than its 1:" in caplog.text
+    assert caplog.text.count("were left out") == 1
+
+
+def test_the_best_instruction_is_shown_whatever_the_threshold() -> None:
+    proposer = ScriptedProposer(["b"])
+    optimizer = Optimizer(proposer, initial=["Bad", "Good"], view=View(score_threshold=0.9))
+    tell_all(optimizer, 0.1, 0.2)
+    optimizer.ask()
+    assert "Good" in proposer.requests[0].meta_prompt
+    assert "Bad" not in proposer.requests[0].meta_prompt
+
+
+# --- seats that do not keep their contracts --------------------------------------------------
+
+
+def asked_at_step_1(**seats: Any) -> ScriptedProposer:
+    proposer = ScriptedProposer(["b"])
+    exemplars = [Exemplar(inputs={"q": str(i)}, outputs={}) for i in range(5)]
+    optimizer = Optimizer(proposer, initial="A", exemplars=exemplars, **seats)
+    tell_all(optimizer)
+    optimizer.ask()
+    return proposer
+
+
+@pytest.mark.parametrize("answer", [[5], [-1], [0, 0], [0, 1, 2, 3], None, 1, "012", [True], [0.5]])
+def test_a_wrong_exemplar_choice_is_named_with_the_step(answer: object) -> None:
+    def my_choice(*_: object, **__: object) -> object:
+        return answer
+
+    with pytest.raises(
+        ConfigurationError,
+        match=r"exemplar choice .*my_choice returned .* at step 1\. .* at most 3 .* from 0 to 4",
+    ):
+        asked_at_step_1(exemplar_choice=my_choice)
+
+
+def test_a_wrong_selector_is_named_with_the_step() -> None:
+    with pytest.raises(ConfigurationError, match=r"component selector .* at step 1"):
+        asked_at_step_1(selector=lambda *_: ["nobody"])
+
+
+def test_a_temperature_out_of_range_is_an_error_at_step_1_and_clamped_later(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with pytest.raises(ConfigurationError, match=r"temperature_schedule .* 9 at step 1"):
+        asked_at_step_1(schedule=lambda step, trajectory: 9)
+    proposer = ScriptedProposer(["b"], ["c"], ["d"])
+    optimizer = Optimizer(proposer, initial="A", schedule=lambda step, _: 1.0 if step == 1 else 9)
+    for _ in range(4):
+        tell_all(optimizer)
+    assert [r.temperature for r in proposer.requests] == [1.0, 2.0, 2.0]
+    assert caplog.text.count("returned 9.0 at step 2: 2.0 is used") == 1
+    assert caplog.text.count("is used") == 1
+
+
+def test_a_schedule_that_fails_later_is_named_with_the_step() -> None:
+    optimizer = Optimizer(
+        ScriptedProposer(["b"]), initial="A", schedule=lambda step, _: {1: 1.0}[step]
+    )
+    tell_all(optimizer)
+    tell_all(optimizer)
+    with pytest.raises(ConfigurationError, match=r"raised KeyError at step 2"):
+        optimizer.ask()
+
+
+class MyMetaPrompt:
+    def __init__(self, rendered: object = "Write.", parsed: object = "x") -> None:
+        self.rendered, self.parsed = rendered, parsed
+
+    def render(self, context: MetaPromptContext) -> Any:
+        return self._given(self.rendered)
+
+    def parse(self, answer: str) -> Any:
+        return self._given(self.parsed)
+
+    def _given(self, value: object) -> object:
+        if isinstance(value, Exception):
+            raise value
+        return value
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"), [(None, "returned None"), (b"x", "returned b'x'"), (KeyError("k"), "raised")]
+)
+def test_a_meta_prompt_that_renders_no_text_is_named_with_the_step(wrong: Any, said: str) -> None:
+    with pytest.raises(
+        ConfigurationError, match=rf"meta_prompt MyMetaPrompt.render {said}.* at step 1"
+    ):
+        asked_at_step_1(meta_prompt=MyMetaPrompt(rendered=wrong))
+
+
+@pytest.mark.parametrize(("wrong", "said"), [(3, "returned 3"), (KeyError("k"), "raised KeyErr")])
+def test_a_meta_prompt_that_parses_to_no_text_is_named_with_the_step(wrong: Any, said: str) -> None:
+    (request,) = asked_at_step_1(meta_prompt=MyMetaPrompt(parsed=wrong)).requests
+    with pytest.raises(
+        ConfigurationError, match=rf"meta_prompt MyMetaPrompt.parse {said}.* at step 1"
+    ):
+        request.parse("answer")
+
+
+@pytest.mark.parametrize("parsed", ["x", None])
+def test_a_meta_prompt_may_find_a_text_or_none(parsed: Any) -> None:
+    (request,) = asked_at_step_1(meta_prompt=MyMetaPrompt(parsed=parsed)).requests
+    assert request.parse("answer") == parsed

@@ -2,22 +2,30 @@ import contextvars
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import count
+from typing import Any, TypeVar
 
 import pytest
 
 from opro_dspy.interrupt import Interrupt
-from opro_dspy.pool import completed
+from opro_dspy.pool import DaemonExecutor, completed
 
+K = TypeVar("K")
+T = TypeVar("T")
 COLOUR: contextvars.ContextVar[str] = contextvars.ContextVar("colour")
+
+
+def drawn_from(calls: Iterable[tuple[K, Callable[[], T]]]) -> Callable[[], Any]:
+    source = iter(calls)
+    return lambda: next(source, None)
 
 
 def test_every_call_comes_back_once_with_its_key() -> None:
     with ThreadPoolExecutor(4) as pool:
-        calls = ((i, partial(pow, i, 2)) for i in range(100))
+        calls = drawn_from((i, partial(pow, i, 2)) for i in range(100))
         assert {k: f.result() for k, f in completed(pool, calls, window=8)} == {
             i: i * i for i in range(100)
         }
@@ -25,7 +33,7 @@ def test_every_call_comes_back_once_with_its_key() -> None:
 
 def test_a_call_that_raises_keeps_its_error_in_its_future() -> None:
     with ThreadPoolExecutor(2) as pool:
-        ((_, future),) = completed(pool, [(0, lambda: 1 / 0)], window=1)
+        ((_, future),) = completed(pool, drawn_from([(0, lambda: 1 / 0)]), window=1)
     assert isinstance(future.exception(), ZeroDivisionError)
 
 
@@ -38,7 +46,8 @@ def test_calls_run_in_copies_of_the_callers_context() -> None:
         return seen
 
     with ThreadPoolExecutor(1) as pool:
-        seen = [f.result() for _, f in completed(pool, [(i, change) for i in range(3)], window=1)]
+        calls = drawn_from((i, change) for i in range(3))
+        seen = [f.result() for _, f in completed(pool, calls, window=1)]
     assert seen == ["red"] * 3
     assert COLOUR.get() == "red"
 
@@ -51,7 +60,7 @@ def test_calls_are_drawn_only_as_they_are_wanted() -> None:
             yield next(drawn), partial(time.sleep, 0)
 
     with ThreadPoolExecutor(1) as pool:
-        results = completed(pool, calls(), window=3)
+        results = completed(pool, drawn_from(calls()), window=3)
         next(results)
         results.close()  # type: ignore[attr-defined]
     assert next(drawn) == 3
@@ -70,7 +79,7 @@ def test_at_most_the_window_is_in_flight() -> None:
             now -= 1
 
     with ThreadPoolExecutor(16) as pool:
-        list(completed(pool, [(i, work) for i in range(30)], window=5))
+        list(completed(pool, drawn_from((i, work) for i in range(30)), window=5))
     assert most == 5
 
 
@@ -87,9 +96,9 @@ def test_after_ctrl_c_the_calls_in_flight_are_waited_for_and_the_rest_is_not_sta
         for i in range(1, 100):
             yield i, work
 
-    seen = []
+    seen: list[tuple[int, int]] = []
     with ThreadPoolExecutor(2) as pool, pytest.raises(KeyboardInterrupt):
-        for key, future in completed(pool, calls(), window=6, interrupt=interrupt):
+        for key, future in completed(pool, drawn_from(calls()), window=6, interrupt=interrupt):
             interrupt.pressed = True
             release.set()
             seen.append((key, future.result()))
@@ -101,7 +110,7 @@ def test_nothing_is_started_after_ctrl_c() -> None:
     interrupt = Interrupt()
     interrupt.pressed = True
     with ThreadPoolExecutor(1) as pool, pytest.raises(KeyboardInterrupt):
-        next(completed(pool, [(0, lambda: 1)], window=1, interrupt=interrupt))
+        next(completed(pool, drawn_from([(0, lambda: 1)]), window=1, interrupt=interrupt))
 
 
 def test_the_first_ctrl_c_is_noted_and_the_second_raised() -> None:
@@ -123,3 +132,47 @@ def test_outside_the_main_thread_signals_are_left_alone() -> None:
 
     with ThreadPoolExecutor(1) as pool:
         assert pool.submit(listen).result()
+
+
+def test_a_call_that_takes_too_long_is_yielded_once_and_runs_on() -> None:
+    release = threading.Event()
+    pool = DaemonExecutor(name="test")
+    calls = drawn_from([(0, lambda: release.wait(5)), (1, lambda: True), (2, lambda: True)])
+    seen = {k: f.done() for k, f in completed(pool, calls, window=1, timeout_s=0.1)}
+    release.set()
+    assert seen == {0: False, 1: True, 2: True}
+
+
+def test_a_source_may_have_nothing_for_a_while() -> None:
+    """What is drawn may depend on what came back."""
+    ready = [0]
+
+    def draw() -> tuple[int, Callable[[], int]] | None:
+        return (n := ready.pop(), lambda: n) if ready else None
+
+    seen = []
+    pool = DaemonExecutor(name="test")
+    for key, _ in completed(pool, draw, window=4):
+        seen.append(key)
+        if key < 3:
+            ready.append(key + 1)
+    assert seen == [0, 1, 2, 3]
+
+
+def test_a_daemon_executor_uses_its_threads_again_and_never_queues() -> None:
+    pool, names = DaemonExecutor(name="test"), set()
+    for _ in range(20):
+        names.add(pool.submit(lambda: threading.current_thread().name).result())
+        time.sleep(0.001)
+    assert len(names) < 5
+    gate = threading.Barrier(6)
+    waiting = [pool.submit(gate.wait, 5) for _ in range(5)]
+    gate.wait(5)
+    assert all(future.result() is not None for future in waiting)
+    assert all(t.daemon for t in threading.enumerate() if t.name.startswith("test-"))
+    pool.shutdown()
+
+
+def test_an_error_in_a_daemon_executors_call_stays_in_its_future() -> None:
+    with pytest.raises(ZeroDivisionError):
+        DaemonExecutor(name="test").submit(lambda: 1 / 0).result()

@@ -1,12 +1,22 @@
-from typing import Any, Literal
+"""A program's instructions: found, exchanged in copies, described; examples as exemplars."""
+
+import enum
+import logging
+import threading
+from datetime import date
+from typing import Annotated, Any, Literal, Optional
 
 import dspy
+import numpy as np
 import pydantic
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from opro_dspy.errors import ConfigurationError
-from opro_dspy.inputs import initial_candidates
-from opro_dspy.program import MAX_FIELD_CHARS, Program, as_exemplar, as_text, example_key
+from opro_dspy.fields import MAX_FIELD_CHARS, as_key, as_text, type_name
+from opro_dspy.filters import polish, printable
+from opro_dspy.program import Program, as_exemplar, example_key
 from opro_dspy.records import Candidate
 
 
@@ -67,6 +77,15 @@ def test_old_results_come_off_but_a_predictor_of_that_name_stays() -> None:
     assert not hasattr(built, "trial_logs") and not hasattr(built, "candidate_programs")
 
 
+def test_without_an_optimizers_marks_such_names_are_the_programs_own_state() -> None:
+    student = Nested()
+    student.trial_logs, student.results_latest = ["mine"], {"keep": "me"}
+    program = Program(student)
+    for copy in (program.build(program.candidate), program.compiled(program.candidate)):
+        assert (copy.trial_logs, copy.results_latest) == (["mine"], {"keep": "me"})
+        assert copy.trial_logs is not student.trial_logs
+
+
 def test_the_description_names_fields_types_and_the_place_in_the_program() -> None:
     description = Program(Nested()).describe()["judge.predict"]
     assert "`city` (City): where it is" in description
@@ -97,13 +116,153 @@ def test_fields_are_set_apart_by_semicolons_only_where_one_has_a_remark(
 def test_exemplars_hold_any_typed_fields_as_text() -> None:
     example = dspy.Example(city=City(name="Ulm", people=3), hints=["a", "b"], verdict="good")
     exemplar = as_exemplar(example.with_inputs("city", "hints"))
-    assert exemplar.inputs == {"city": '{"name":"Ulm","people":3}', "hints": '["a", "b"]'}
+    assert exemplar.inputs == {"city": '{"name": "Ulm", "people": 3}', "hints": '["a", "b"]'}
     assert exemplar.outputs == {"verdict": "good"}
+
+
+def test_exemplars_show_only_the_labels_that_the_program_writes() -> None:
+    example = dspy.Example(
+        question="q", answer="a", id=7, gold_reasoning="secret chain", dspy_uuid="x"
+    ).with_inputs("question")
+    program = Program(dspy.ChainOfThought("question -> answer"))
+    assert as_exemplar(example, program.output_names).outputs == {"answer": "a"}
+    assert set(as_exemplar(example).outputs) == {"answer", "id", "gold_reasoning"}
+
+
+def test_exemplars_show_all_labels_when_the_program_writes_none_of_them() -> None:
+    example = dspy.Example(question="q", gold="a", id=7).with_inputs("question")
+    exemplar = as_exemplar(example, Program(dspy.Predict("question -> answer")).output_names)
+    assert exemplar.outputs == {"gold": "a", "id": "7"}
+    unlabelled = dspy.Example(question="q").with_inputs("question")
+    assert as_exemplar(unlabelled, {"answer"}).outputs == {}
+
+
+def test_what_any_predictor_writes_counts_the_frozen_ones_included() -> None:
+    student = Nested()
+    student.judge._compiled = True
+    assert Program(student).output_names == {"reasoning", "verdict", "b", "c", "d"}
 
 
 def test_long_values_are_cut() -> None:
     assert len(as_text("x" * 10_000)) == MAX_FIELD_CHARS
     assert as_text(3.5) == "3.5"
+
+
+class Colour(enum.Enum):
+    RED = "red"
+
+
+class Bare:
+    pass
+
+
+class Rude:
+    def __str__(self) -> str:
+        raise RuntimeError("no")
+
+    __repr__ = __str__
+
+
+IMAGE = dspy.Image(url="data:image/png;base64," + "A" * 3000)
+
+
+class Photo(pydantic.BaseModel):
+    title: str
+    image: dspy.Image
+
+
+def holding_itself() -> list[Any]:
+    items: list[Any] = [1]
+    items.append(items)
+    return items
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ([City(name="Ulm", people=3)], '[{"name": "Ulm", "people": 3}]'),
+        ({"a": City(name="Ü", people=3)}, '{"a": {"name": "Ü", "people": 3}}'),
+        ({(1, 2): 3, None: 4, "b": Colour.RED}, '{"[1, 2]": 3, "null": 4, "b": "red"}'),
+        ([dspy.Example(x=1, y=np.float32(0.5))], '[{"x": 1, "y": 0.5}]'),
+        ({"b", "a"}, '["a", "b"]'),
+        (np.arange(2), "[0, 1]"),
+        (date(2024, 2, 1), "2024-02-01"),
+        (Colour.RED, "red"),
+        (True, "True"),
+        (None, "None"),
+        (b"\xff", "b'\\xff'"),
+        ("a \ud800 b", "a \ufffd b"),
+        ([City(name="\ud800", people=3)], '[{"name": "\ufffd", "people": 3}]'),
+        (Bare(), "<tests.test_program.Bare object>"),
+        ([Rude()], '["<Rude>"]'),
+        (holding_itself(), "[1, [...]]"),
+        (iter([1]), "<list_iterator object>"),
+        ([1 << 40_000], '["0x1' + "0" * 1994 + "…"),
+    ],
+)
+def test_any_value_has_a_text(value: Any, text: str) -> None:
+    assert as_text(value) == text
+    assert as_key(value) == as_key(value)
+
+
+def test_values_of_an_iterator_are_not_used_up() -> None:
+    numbers = iter([1, 2])
+    as_text(numbers), as_key([numbers])
+    assert list(numbers) == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (IMAGE, "[Image]"),
+        ([IMAGE, "x"], '["[Image]", "x"]'),
+        (Photo(title="t", image=IMAGE), '{"title": "t", "image": "[Image]"}'),
+        (dspy.Audio(data="AAAA", audio_format="wav"), "[Audio]"),
+        (dspy.Code(code="x = 1"), "x = 1"),
+        ("<<CUSTOM-TYPE-START-IDENTIFIER>>?<<CUSTOM-TYPE-END-IDENTIFIER>>", "[Custom type]"),
+    ],
+)
+def test_images_and_other_custom_types_show_their_text_or_their_kind(value: Any, text: str) -> None:
+    assert as_text(value) == text
+
+
+def test_a_custom_type_made_of_text_shows_it() -> None:
+    class Event(dspy.Type):  # type: ignore[misc]
+        name: str
+
+        def format(self) -> list[dict[str, Any]]:
+            return [{"type": "text", "text": self.name}, {"type": "input_audio"}]
+
+    assert as_text(Event(name="Fair")) == "Fair [Audio]"
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary(),
+    lambda inner: (
+        st.lists(inner)
+        | st.dictionaries(st.none() | st.integers() | st.text() | st.tuples(st.text()), inner)
+    ),
+    max_leaves=10,
+)
+
+
+@given(values)
+def test_no_value_makes_a_text_or_a_key_fail(value: Any) -> None:
+    as_text(value).encode()
+    as_key(value).encode()
+
+
+@given(st.text(st.characters(exclude_categories=())))
+def test_lone_surrogates_are_replaced_and_nothing_else(text: str) -> None:
+    clean = printable(text)
+    assert clean.encode().decode() == clean == printable(clean)
+    if not any("\ud800" <= ch <= "\udfff" for ch in text):
+        assert clean == text
+
+
+def test_surrogates_in_pairs_become_their_character() -> None:
+    assert printable("\ud83d\ude00 \ud83d") == "😀 \ufffd"
+    assert polish("a \ud800") == "A \ufffd"
 
 
 def test_equal_examples_have_equal_keys() -> None:
@@ -113,10 +272,40 @@ def test_equal_examples_have_equal_keys() -> None:
     assert example_key(a) != example_key(dspy.Example(x=2, y=None))
 
 
-@pytest.mark.parametrize("given", [{"nobody": "text"}, 3])
-def test_initial_instructions_must_name_predictors(given: Any) -> None:
-    with pytest.raises(ConfigurationError, match="initial_instructions"):
-        initial_candidates(Program(dspy.Predict("q -> a")), [given])
+def test_keys_see_content_alone_and_all_of_it() -> None:
+    plain = dspy.Example(x="1")
+    assert example_key(dspy.Example(x="1", dspy_uuid="a", dspy_split="dev")) == example_key(plain)
+    mixed = [dspy.Example(d={1: 2, "b": {"y", "x"}}), dspy.Example(d={"b": {"x", "y"}, 1: 2})]
+    assert example_key(mixed[0]) == example_key(mixed[1])
+    images = [dspy.Example(x=dspy.Image(url=f"https://x.org/{n}.png")) for n in (1, 2)]
+    assert example_key(images[0]) != example_key(images[1])
+    long = "x" * MAX_FIELD_CHARS
+    assert example_key(dspy.Example(x=long + "a")) != example_key(dspy.Example(x=long + "b"))
+
+
+@pytest.mark.parametrize(
+    ("annotation", "name"),
+    [
+        (Literal["a", 1], "Literal['a', 1]"),
+        (list[City], "list[City]"),
+        (Optional[str], "str | None"),  # noqa: UP045
+        (int | None, "int | None"),
+        (dict[str, list[City]], "dict[str, list[City]]"),
+        (tuple[int, ...], "tuple[int, ...]"),
+        (Annotated[bool, "x"], "bool"),
+        (Colour, "Colour"),
+        (Any, "Any"),
+        (list, "list"),
+    ],
+)
+def test_types_keep_their_parameters(annotation: Any, name: str) -> None:
+    assert type_name(annotation) == name
+
+
+def test_the_description_names_types_with_their_parameters() -> None:
+    description = Program(Nested()).describe()["judge.predict"]
+    assert "`hints` (list[str])" in description
+    assert "`verdict` (Literal['good', 'bad'])" in description
 
 
 def test_a_program_whose_modules_are_all_frozen_is_refused() -> None:
@@ -128,3 +317,106 @@ def test_a_program_whose_modules_are_all_frozen_is_refused() -> None:
 
     with pytest.raises(ConfigurationError, match="all its sub-modules are frozen"):
         Program(Frozen())
+
+
+def test_a_frozen_predictor_keeps_its_instruction_and_its_lm() -> None:
+    student, lm = Nested(), dspy.LM("openai/x")
+    frozen = student.many[1]
+    frozen._compiled, frozen.lm = True, lm
+    program = Program(student)
+    assert list(program.candidate.texts) == ["judge.predict", "many[0]", "by_name['x']"]
+    candidate = Candidate({name: f"Do {name}" for name in program.candidate.texts})
+    for copy in (program.build(candidate), program.compiled(candidate)):
+        assert copy.many[1].signature.instructions == frozen.signature.instructions
+        assert copy.many[1].lm is lm and copy.many[1] is not frozen
+        assert copy.many[0].signature.instructions == "Do many[0]"
+
+
+def test_a_student_that_is_a_frozen_predictor_is_optimized_all_the_same() -> None:
+    student = dspy.Predict("q -> a")
+    student._compiled = True
+    program = Program(student)
+    assert program.build(Candidate({"self": "Go."})).signature.instructions == "Go."
+
+
+def test_a_watched_lm_stands_wherever_the_predictors_lm_stood() -> None:
+    lm, watched = dspy.LM("openai/x"), dspy.LM("openai/watched")
+    student = Nested()
+    student.many[0].lm = student.many[1].lm = lm
+    student.many[1]._compiled = True
+    program = Program(student)
+    program.watch_lms(lambda lm: watched)
+    built = program.build(program.candidate)
+    assert built.many[0].lm is watched and built.many[1].lm is watched
+    assert built.judge.predict.lm is None
+    assert program.compiled(program.candidate).many[0].lm is lm
+    assert student.many[0].lm is lm
+
+
+@pytest.mark.parametrize("text", ["", "  ", "  \n  ", "\n  a\n b", "a\n    b", "a \ud800", "a  "])
+def test_normalizing_twice_is_normalizing_once(text: str) -> None:
+    program = Program(dspy.Predict("question -> answer"))
+    once = program.normalize(Candidate({"self": text}))
+    assert program.normalize(once) == once
+    assert program.build(once).signature.instructions == once.texts["self"]
+    once.texts["self"].encode()
+    if not text.strip():
+        assert once == program.candidate
+
+
+def test_a_students_own_odd_instruction_is_what_its_copies_hold() -> None:
+    for text in (" ", "a \ud800 b", "\n  a\n b"):
+        student = dspy.Predict("question -> answer")
+        student.signature.instructions = text  # as DSPy's load_state does
+        program = Program(student)
+        built = program.build(program.candidate)
+        assert built.signature.instructions == program.candidate.texts["self"]
+        assert program.candidate.texts["self"].strip()
+
+
+class Stateful(Nested):
+    def __init__(self) -> None:
+        super().__init__()
+        self.lock = threading.Lock()
+        self.tools = {"lock": threading.Lock(), "predict": dspy.Predict("x -> y")}
+        self.seen: list[str] = []
+
+
+def test_what_cannot_be_copied_is_shared_and_named_once(caplog: pytest.LogCaptureFixture) -> None:
+    student = Stateful()
+    with caplog.at_level(logging.WARNING):
+        program = Program(student)
+        texts = {name: f"Do {name}" for name in program.candidate.texts}
+        copies = [program.build(Candidate(texts)) for _ in range(3)]
+        copies.append(program.compiled(Candidate(texts)))
+    (record,) = caplog.records
+    assert "Stateful.lock, Stateful.tools['lock']" in record.getMessage()
+    for copy in copies:
+        assert {n: p.signature.instructions for n, p in copy.named_predictors()} == texts
+        assert copy.lock is student.lock and copy.tools["lock"] is student.tools["lock"]
+        assert copy.again is copy.many[0] and copy.again is not student.again
+        assert copy.tools["predict"] is not student.tools["predict"]
+    assert len({id(copy.seen) for copy in [student, *copies]}) == 5
+
+
+def test_a_program_that_cannot_be_copied_at_all_is_refused() -> None:
+    class Sealed(dspy.Module):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.predict = dspy.Predict("q -> a")
+
+        def __deepcopy__(self, memo: dict[int, Any]) -> None:
+            raise TypeError("sealed")
+
+    with pytest.raises(ConfigurationError, match=r"Sealed cannot be copied: TypeError\('sealed'\)"):
+        Program(Sealed())
+
+
+def test_callbacks_come_along_whatever_results_the_student_holds() -> None:
+    callback = dspy.utils.callback.BaseCallback()
+    student = Nested()
+    student.candidate_programs = [{"program": Nested()}]
+    student.judge.predict.callbacks = [callback]
+    copy = Program(student).compiled(Program(student).candidate)
+    assert copy.judge.predict.callbacks == [callback]
+    assert copy.many[0].callbacks == []

@@ -85,3 +85,60 @@ def test_an_estimate_is_the_mean_with_its_standard_error(values: list[float]) ->
     variance = sum((v - mean) ** 2 for v in values) / (len(values) - 1)
     assert estimate.score == pytest.approx(mean, abs=1e-9)
     assert estimate.stderr == pytest.approx((variance / len(values)) ** 0.5, abs=1e-9)
+
+
+def below_zero(*scored: tuple[str, float, str | None]) -> Trajectory:
+    trajectory = Trajectory()
+    for text, score, dropped in scored:
+        candidate = Candidate({"p": text})
+        evaluation = Evaluation(candidate=candidate, scores={0: score}, dropped=dropped)
+        step = Step(index=len(trajectory.steps), candidates=(candidate,))
+        trajectory.append(step, [evaluation])
+    return trajectory
+
+
+def test_a_dropped_candidate_ranks_below_all_others() -> None:
+    trajectory = below_zero(("a", -5.0, None), ("b", 0.0, "given up"), ("c", -3.0, None))
+    assert trajectory.best.candidate.texts["p"] == "c"
+    assert [e.candidate.texts["p"] for e in trajectory.ranked()] == ["c", "a", "b"]
+    best = [trajectory.best_after(step) for step in range(3)]
+    assert [estimate and estimate.score for estimate in best] == [-5.0, -5.0, -3.0]
+
+
+def test_a_dropped_candidate_is_shown_first_and_with_no_higher_score_than_others() -> None:
+    trajectory = below_zero(("a", -5.0, None), ("b", 0.0, "given up"), ("c", -3.0, None))
+    view = trajectory.view("p", trajectory.best.candidate, top_k=20)
+    assert [(e.text, e.estimate.score) for e in view] == [("b", -5.0), ("a", -5.0), ("c", -3.0)]
+    assert texts(trajectory, top_k=2) == ["a", "c"]
+    assert trajectory.estimate(Candidate({"p": "b"})).score == 0.0
+
+
+def test_where_all_were_dropped_no_best_estimate_is_known() -> None:
+    trajectory = below_zero(("a", 0.0, "given up"))
+    assert trajectory.best_after(0) is None
+    assert texts(trajectory) == ["a"]
+
+
+def test_an_evaluation_without_scores_adds_nothing() -> None:
+    trajectory = Trajectory()
+    a, b = Candidate({"p": "a"}), Candidate({"p": "b"})
+    step = Step(index=0, candidates=(a, b))
+    trajectory.append(
+        step, [Evaluation(candidate=a, scores={}), Evaluation(candidate=b, scores={0: 1.0})]
+    )
+    assert [e.candidate for e in trajectory] == [b]
+    assert a not in trajectory
+    assert trajectory.steps == (step,)
+
+
+def test_the_best_entry_is_shown_whatever_the_threshold() -> None:
+    trajectory = told(({"p": "a"}, 0.1), ({"p": "b"}, 0.4))
+    view = trajectory.view("p", trajectory.best.candidate, top_k=20, threshold=0.9)
+    assert [e.text for e in view] == ["b"]
+
+
+def test_a_trajectory_without_evaluations_shows_nothing() -> None:
+    trajectory = Trajectory()
+    trajectory.append(Step(index=0), [])
+    assert trajectory.view("p", Candidate({"p": "a"}), top_k=20, threshold=0.5) == []
+    assert trajectory.best_after(0) is None

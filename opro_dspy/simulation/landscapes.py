@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from opro_dspy.errors import ConfigurationError
 from opro_dspy.simulation.hashing import digest_bytes, gaussian
@@ -24,6 +24,7 @@ from opro_dspy.simulation.wording import hinted, ideas_by_sentence, squeeze
 _DEFAULT_START = ("given the fields", "produce the fields")
 _HINT_GAIN = 1.3
 _CACHE_LIMIT = 50_000
+_Weighed = TypeVar("_Weighed")
 _INDEX = {idea.name: i for i, idea in enumerate(IDEAS)}
 
 
@@ -163,11 +164,7 @@ class Landscape:
         return cls(**{**state, **tuples})
 
     def _read_instruction(self, instruction: str) -> _Instruction:
-        key = ("i", instruction)
-        read: _Instruction | None = self._cache.get(key)
-        if read is None:
-            read = self._remember(key, self._weigh_instruction(instruction))
-        return read
+        return self._cached(("i", instruction), self._weigh_instruction)
 
     def _weigh_instruction(self, instruction: str) -> _Instruction:
         text = squeeze(instruction)
@@ -192,11 +189,7 @@ class Landscape:
         return _Instruction(effects=effects, offset=offset)
 
     def _read_question(self, question: str) -> _Question:
-        key = ("q", question)
-        read: _Question | None = self._cache.get(key)
-        if read is None:
-            read = self._remember(key, self._weigh_question(question))
-        return read
+        return self._cached(("q", question), self._weigh_question)
 
     def _weigh_question(self, question: str) -> _Question:
         difficulty = self.difficulty_sigma * gaussian(self.seed, "difficulty", question, limit=3.0)
@@ -209,8 +202,12 @@ class Landscape:
             fits.append(fit * (_HINT_GAIN if hinted(idea, lowered) else 1.0))
         return _Question(difficulty=difficulty, fits=tuple(fits))
 
-    def _remember(self, key: tuple[str, str], value: Any) -> Any:
-        if len(self._cache) > _CACHE_LIMIT:
-            self._cache.clear()
-        self._cache[key] = value
-        return value
+    def _cached(self, key: tuple[str, str], weigh: Callable[[str], _Weighed]) -> _Weighed:
+        """Return what `weigh` makes of the text in `key`, made once."""
+        read: _Weighed | None = self._cache.get(key)
+        if read is None:
+            read = weigh(key[1])
+            if len(self._cache) > _CACHE_LIMIT:
+                self._cache.clear()
+            self._cache[key] = read
+        return read

@@ -12,7 +12,7 @@ from opro_dspy.simulation.conditions import Faults, Latency
 from opro_dspy.simulation.engine import Asked, SimulatedEngine, load_conditions
 from opro_dspy.simulation.lm import SimulatedLM, simulated_lm
 from opro_dspy.simulation.prompts import OutputField, Prompt, read_prompt
-from opro_dspy.simulation.reading import question_words, scored_texts, unscored_texts
+from opro_dspy.simulation.reading import question_words, shown_instructions
 from opro_dspy.simulation.rendering import filler, render_answer
 from opro_dspy.simulation.search import Search
 from opro_dspy.simulation.wording import ideas_in
@@ -44,13 +44,7 @@ class SimulatedOptimizer(SimulatedEngine):
         latency: Latency | None = None,
         faults: Faults | None = None,
     ) -> None:
-        """Make the simulated engine.
-
-        Args:
-            seed: Another seed writes other instructions.
-            latency: Simulated latency; None answers at once.
-            faults: Simulated faults; None has none.
-        """
+        """Make the simulated engine; the arguments are those of `optimizer_lm`."""
         super().__init__(latency=latency, faults=faults)
         self.seed = seed
 
@@ -60,10 +54,11 @@ class SimulatedOptimizer(SimulatedEngine):
         prompt = read_prompt(asked.system, asked.user, json_wanted=asked.json_wanted)
         if prompt.outputs:
             values = {
-                field.name: _field_value(field, prompt, asked, rng) for field in prompt.outputs
+                field.name: _field_value(field, prompt, asked.temperature, rng)
+                for field in prompt.outputs
             }
             return render_answer(values, prompt.form)
-        return _wrapped(asked, rng)
+        return _wrapped(prompt, asked.temperature, rng)
 
     def dump_state(self) -> dict[str, Any]:
         """Return the simulated engine as JSON data."""
@@ -75,13 +70,12 @@ class SimulatedOptimizer(SimulatedEngine):
         return cls(seed=state["seed"], **load_conditions(state))
 
 
-def _search(asked: Asked, *, max_ideas: int = 8) -> Search:
-    read = scored_texts(asked.user) or unscored_texts(asked.user)
-    questions = question_words(asked.user)
-    return Search(read, questions, asked.temperature, max_ideas=max_ideas)
+def _search(prompt: Prompt, temperature: float, *, max_ideas: int = 8) -> Search:
+    read = shown_instructions(prompt)
+    return Search(read, question_words(prompt.user), temperature, max_ideas=max_ideas)
 
 
-def _field_value(field: OutputField, prompt: Prompt, asked: Asked, rng: random.Random) -> Any:
+def _field_value(field: OutputField, prompt: Prompt, temperature: float, rng: random.Random) -> Any:
     if "prefix" in field.name:
         return filler(field, rng.choice(_PREFIXES))
     if not _WANTED.search(field.name):
@@ -89,29 +83,28 @@ def _field_value(field: OutputField, prompt: Prompt, asked: Asked, rng: random.R
     if field.annotation.startswith(("dict", "Dict")):
         names = _MODULES.search(prompt.user)
         modules = json.loads(names.group(1)) if names else ["self"]
-        advice = Search((), question_words(asked.user), asked.temperature, max_ideas=2)
+        advice = Search((), question_words(prompt.user), temperature, max_ideas=2)
         return {str(name): advice.sample(rng) for name in modules}
-    return filler(field, _search(asked).sample(rng))
+    return filler(field, _search(prompt, temperature).sample(rng))
 
 
-def _wrapped(asked: Asked, rng: random.Random) -> str:
+def _wrapped(prompt: Prompt, temperature: float, rng: random.Random) -> str:
     """Return a new instruction in the wrapping that the end of the prompt asks for."""
-    prompt = asked.user
-    tail = prompt[-500:]
-    closing = _CLOSING.findall(prompt)
+    tail = prompt.user[-500:]
+    closing = _CLOSING.findall(prompt.user)
     tag = closing[-1] if closing else None
     if tag == "Start" or _BEGINNING.search(tail):
-        text = _as_beginning(_search(asked, max_ideas=3).sample(rng))
+        text = _as_beginning(_search(prompt, temperature, max_ideas=3).sample(rng))
     else:
-        text = _search(asked).sample(rng)
-    opened = _OPENED.search(prompt)
+        text = _search(prompt, temperature).sample(rng)
+    opened = _OPENED.search(prompt.user)
     if opened:
         return f"{text}</{opened.group(1)}>"
     if "```" in tail[-200:]:
         return f"```\n{text}\n```"
     if "square bracket" in tail:
         return f"[{text}]"
-    return f"<{tag}>{text}</{tag}>" if tag and f"<{tag}>" in prompt else text
+    return f"<{tag}>{text}</{tag}>" if tag and f"<{tag}>" in prompt.user else text
 
 
 def _as_beginning(text: str) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 
+from opro_dspy.simulation.prompts import Prompt
 from opro_dspy.simulation.wording import squeeze
 
 MAX_TEXT = 2000
@@ -28,9 +30,11 @@ _LIST_END = re.compile(
 _FRAME = re.compile(r"##|```|\bscores?\b|\bprecision\b|<\w+>", re.IGNORECASE)
 _REMARK = re.compile(r"\A\s*\([^)\n]*\)")
 _BLOCK = re.compile(r"```\w*\n(.*?)\n?```", re.DOTALL)
-_FIELD = re.compile(
-    r"\[\[ ## (?:\w*instructions?\w*) ## \]\]\n(.*?)(?=\n\n\[\[ ## |\n\nRespond with|\Z)", re.DOTALL
-)
+_INSTRUCTION_FIELD = re.compile(r"instruct|prompt|attempt|candidate")
+_EXAMPLE_FIELD = re.compile(r"example|demo|feedback|input|output|trajector|data|code")
+_EXAMPLES = re.compile(r"^# Example \d+\n## (?:.*^```[ \t]*$|.*)", re.MULTILINE | re.DOTALL)
+_JSON_START = re.compile(r"^[ \t]*(?=\{|\[\s*[{\"'])", re.MULTILINE)
+_DICT_LINE = re.compile(r"[^\n]*[\"']\s*:[^\n]*")
 _QUESTION_LINE = re.compile(r"\?|\d\D+\d|\bTrue\b|\bFalse\b")
 
 
@@ -111,14 +115,50 @@ def _accepted(unit: str) -> str | None:
     return None if len(text) > MAX_TEXT or _FRAME.search(text) else text
 
 
-def unscored_texts(prompt: str) -> list[Scored]:
-    """Return instructions that stand without a number: fenced, or in a field of that name.
+def shown_instructions(prompt: Prompt) -> list[Scored]:
+    """Return the instructions that any optimizer's prompt shows to the simulated LM.
 
-    Used by the simulated optimizer LM where an optimizer shows one instruction to improve.
+    In DSPy's form they stand in the fields named for them, elsewhere near numbers or in a fence;
+    JSON data and sections of examples hold none.
+
+    Args:
+        prompt: What the simulated LM is asked.
+
+    Returns:
+        Those with scores if there are any, else those to improve, in the order shown.
     """
-    units = [*_BLOCK.findall(prompt)[:1], *_FIELD.findall(prompt)]
-    texts = (_accepted(unit) for unit in units)
-    return [Scored(text, None) for text in texts if text]
+    # Markers of fields further on in a plain prompt belong to an example.
+    inputs = prompt.inputs if prompt.outputs or prompt.user.lstrip().startswith("[[ ## ") else ()
+    named = [(name, value) for name, value in inputs if _INSTRUCTION_FIELD.search(name)]
+    single = [value for name, value in named if name.endswith("instruction")]
+    fields = named or [pair for pair in inputs if not _EXAMPLE_FIELD.search(pair[0])]
+    lists = [value for name, value in fields if not name.endswith("instruction")]
+    text = without_examples("\n\n".join(lists) if inputs else prompt.user)
+    found = scored_texts(text)
+    if found or single:
+        return found or [Scored(squeeze(value), None) for value in single if value.strip()]
+    return [Scored(squeeze(unit), None) for unit in _BLOCK.findall(text)[:1] if unit.strip()]
+
+
+def without_examples(text: str) -> str:
+    """Return `text` without JSON data and GEPA's sections of examples, for the simulated LM."""
+    text = _EXAMPLES.sub("", text)
+    kept, position = [], 0
+    for start in _JSON_START.finditer(text):
+        if start.end() >= position:
+            kept.append(text[position : start.end()])
+            position = _json_end(text, start.end())
+    return "".join(kept) + text[position:]
+
+
+def _json_end(text: str, start: int) -> int:
+    """Return where the data at `start` ends: JSON, or a line of a dict; `start` if it is none."""
+    try:
+        _, end = json.JSONDecoder().raw_decode(text, start)
+    except ValueError:
+        line = _DICT_LINE.match(text, start)
+        return line.end() if line else start
+    return end
 
 
 def question_words(prompt: str) -> str:

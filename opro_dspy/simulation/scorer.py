@@ -47,14 +47,7 @@ class SimulatedScorer(SimulatedEngine):
         latency: Latency | None = None,
         faults: Faults | None = None,
     ) -> None:
-        """Make the simulated engine.
-
-        Args:
-            answer_key: Examples with inputs set; their labels are the right answers.
-            landscape: The chance of a right answer, by instruction and question.
-            latency: Simulated latency; None answers at once.
-            faults: Simulated faults; None has none.
-        """
+        """Make the simulated engine; the arguments are those of `scorer_lm`."""
         super().__init__(latency=latency, faults=faults)
         self.landscape = landscape
         self.key = AnswerKey(answer_key)

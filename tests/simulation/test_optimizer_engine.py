@@ -13,7 +13,8 @@ import pytest
 from dspy.lm15 import Config, Message, Request
 
 from opro_dspy.simulation import LANDSCAPE_NAMES, landscape, make_examples, optimizer_lm
-from opro_dspy.simulation.reading import scored_texts, unscored_texts
+from opro_dspy.simulation.prompts import read_prompt
+from opro_dspy.simulation.reading import scored_texts, shown_instructions
 from opro_dspy.simulation.wording import ideas_in
 
 TEXTS = {"Solve the problem.": 41, "Keep a tally as you go.": 58, "Verify each step.": 63}
@@ -76,7 +77,9 @@ def test_an_unscored_instruction_is_found() -> None:
     fenced = "I gave these instructions:\n```\nVerify each step.\n```\nFeedback: score of 0.0"
     field = "[[ ## basic_instruction ## ]]\nVerify each step.\n\n[[ ## tip ## ]]\nBe bold."
     for prompt in (fenced, field):
-        assert [item.text for item in unscored_texts(prompt)] == ["Verify each step."]
+        assert [item.text for item in shown_instructions(read_prompt("", prompt))] == [
+            "Verify each step."
+        ]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""The LM boundary: every call is admitted, limited, tried again, and counted here."""

@@ -1,0 +1,223 @@
+"""Who may go now: the budget, calls in flight, requests a minute, and tasks given up."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from opro_dspy.boundary.budget import Budget, Reservation
+from opro_dspy.boundary.throttle import AdaptiveLimit, RequestRate
+from opro_dspy.errors import OproError
+from opro_dspy.interrupt import Interrupt
+
+logger = logging.getLogger(__name__)
+
+POLL_S = 0.1
+"""Ctrl-C and time wake nobody: who waits looks up this often."""
+
+LONG_WAIT_S = 30.0
+"""A wait that a provider asks for is told to the user from here on."""
+
+CTRL_C = "stopped by Ctrl-C"
+GIVEN_UP = "the example took too long and was given up"
+
+
+class CallRefused(OproError, RuntimeError):
+    """An LM call was not let through; nothing was sent."""
+
+
+class BudgetRefused(CallRefused):
+    """A cap of the budget is reached."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Visit:
+    """One LM call, from the wait for its first attempt to the end of its last."""
+
+    model: str
+    task: "Task | None" = None
+    tokens: int = 0
+    """Tokens to reserve for an attempt."""
+    cost: float = 0.0
+    """USD to reserve for an attempt."""
+    not_before: float = float("-inf")
+    """Clock time of the next attempt at the earliest."""
+    ask_cache: bool = False
+    """Whether DSPy's cache may have the answer, and should be asked before any wait."""
+    cached: bool = False
+    """Whether DSPy's cache has the answer, so that nothing is needed."""
+    entered: int | None = None
+    """The place of the attempt in flight (`AdaptiveLimit.enter`), or None without one."""
+    reservation: Reservation | None = None
+    """What is reserved for the attempt in flight."""
+
+
+class Task:
+    """The LM calls made for one purpose, e.g. to score one example."""
+
+    def __init__(self, admission: "Admission") -> None:
+        self._admission = admission
+        self.refused: str | None = None
+        """Why a call in here was refused (a cap, Ctrl-C); the task's result then says nothing."""
+        self.lm_error: BaseException | None = None
+        """The last failure of an LM in here that says nothing about program or example."""
+        self.abandoned = False
+        self.in_flight: list[Visit] = []
+        """Guarded by the admission's lock."""
+
+    def abandon(self) -> None:
+        """Refuse every further call in here; for a task that hangs.
+
+        A call in flight cannot be stopped. It gives up its place at once, and what is reserved
+        for it counts as spent; should it ever come back, what it really used counts instead.
+        """
+        with self._admission.lock:
+            self.abandoned = True
+            for visit in self.in_flight:
+                self._admission.free_place(visit)
+                if visit.reservation is not None:
+                    visit.reservation.settle()
+            self._admission.lock.notify_all()
+
+
+@dataclass(kw_only=True)
+class Admission:
+    """Lets attempts in and hears how they went; one lock over budget and limits."""
+
+    budget: Budget
+    max_in_flight: int
+    """Attempts at once at most; the limit of each model adapts below it."""
+    requests_per_minute: int | None = None
+    interrupt: Interrupt = field(default_factory=Interrupt)
+    clock: Callable[[], float] = time.monotonic
+    wait: Callable[[threading.Condition, float], object] = threading.Condition.wait
+    fatal: BaseException | None = None
+    """The LM error after which nothing is let in."""
+
+    def __post_init__(self) -> None:
+        rpm = self.requests_per_minute
+        self.lock = threading.Condition()
+        self._rate = RequestRate(rpm, self.clock) if rpm is not None else None
+        self._in_flight = 0
+        self._limits: dict[str, AdaptiveLimit] = {}
+
+    def enter(self, visit: Visit) -> None:
+        """Wait until `visit` is let in, or until the cache should be asked (`ask_cache`).
+
+        Raises:
+            CallRefused: If it is never to go.
+        """
+        with self.lock:
+            while (seconds := self.try_enter(visit)) is not None and not visit.ask_cache:
+                self.wait(self.lock, min(seconds, POLL_S))
+
+    def try_enter(self, visit: Visit) -> float | None:
+        """Let `visit` in and return None, or return the seconds until it may be worth a try.
+
+        With `ask_cache` set, it neither waits nor is refused before the cache is asked: the
+        seconds are then 0.0.
+
+        Raises:
+            CallRefused: If it is never to go.
+        """
+        with self.lock:
+            self._check_wanted(visit)
+            if visit.cached:
+                return None
+            if visit.ask_cache and self._rate is not None:
+                return 0.0
+            seconds = self._seconds(visit)
+            if seconds is None:
+                visit.ask_cache = False
+                return None
+            if visit.ask_cache:
+                return 0.0
+            if self.interrupt.pressed:
+                raise self._refused(visit, CallRefused(CTRL_C))
+            if seconds >= self.budget.seconds_left:
+                reason = f"max_seconds: an LM call would have to wait {seconds:,.1f} s"
+                raise self._refused(visit, BudgetRefused(reason))
+            return seconds
+
+    def leave(self, visit: Visit, *, failed: bool, paid: bool) -> None:
+        """Free the place of an attempt that came back.
+
+        Args:
+            visit: What came back.
+            failed: Whether it raised.
+            paid: Whether a provider answered it; False for an answer of the cache.
+        """
+        with self.lock:
+            if visit.task is not None and visit in visit.task.in_flight:
+                visit.task.in_flight.remove(visit)
+            if paid and not failed:
+                self.limit(visit.model).succeeded()
+            self.free_place(visit)
+            self.lock.notify_all()
+
+    def pushed_back(self, visit: Visit, *, soft: bool, retry_after: float | None) -> None:
+        """Send fewer calls to the model, none before `retry_after` seconds; before `leave`."""
+        if retry_after is not None and retry_after >= LONG_WAIT_S:
+            logger.warning("%s asks to be left alone for %.0f s.", visit.model, retry_after)
+        with self.lock:
+            if visit.entered is not None:
+                until = None if retry_after is None else self.clock() + retry_after
+                limit = self.limit(visit.model)
+                limit.pushed_back(visit.entered, soft=soft, until=until)
+
+    def refuse_all(self, error: BaseException) -> None:
+        """Let nothing in any more because of `error`; the first one stays."""
+        with self.lock:
+            self.fatal = self.fatal or error
+            self.lock.notify_all()
+
+    def limit(self, model: str) -> AdaptiveLimit:
+        """Return the limit on calls in flight of `model`."""
+        return self._limits.setdefault(model, AdaptiveLimit(self.max_in_flight))
+
+    def free_place(self, visit: Visit) -> None:
+        """Free the place of `visit` if it has one; the caller holds the lock."""
+        if visit.entered is not None:
+            visit.entered = None
+            self.limit(visit.model).leave()
+            self._in_flight -= 1
+
+    def _check_wanted(self, visit: Visit) -> None:
+        if visit.task is not None and visit.task.abandoned:
+            raise CallRefused(GIVEN_UP)
+        if self.fatal is not None:
+            if visit.task is not None:
+                visit.task.lm_error = self.fatal
+            name = type(self.fatal).__name__
+            raise CallRefused(f"an LM refused for good before: {name}") from self.fatal
+
+    def _seconds(self, visit: Visit) -> float | None:
+        """Take place, budget and request for `visit`, or return the seconds until a next try."""
+        limit, now = self.limit(visit.model), self.clock()
+        held = max(limit.held_until, visit.not_before) - now
+        if held > 0:
+            return held
+        if self._in_flight >= self.max_in_flight or limit.in_flight >= limit.limit:
+            return POLL_S
+        need: dict[str, Any] = {"tokens": visit.tokens, "cost": visit.cost}
+        reservation = self.budget.admit(**need)
+        if reservation is None:
+            reason = None if visit.ask_cache else self.budget.refusal(**need)
+            if reason is not None:
+                raise self._refused(visit, BudgetRefused(reason))
+            return POLL_S
+        if self._rate is not None and (seconds := self._rate.take()) > 0:
+            reservation.release()
+            return seconds
+        visit.reservation, visit.entered = reservation, limit.enter()
+        self._in_flight += 1
+        if visit.task is not None:
+            visit.task.in_flight.append(visit)
+        return None
+
+    def _refused(self, visit: Visit, error: CallRefused) -> CallRefused:
+        if visit.task is not None:
+            visit.task.refused = str(error)
+        return error

@@ -1,0 +1,250 @@
+"""Hard caps on what a run may spend: reserve before a call, settle after it, over any threads."""
+
+import math
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from opro_dspy.errors import ConfigurationError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spending:
+    """An amount of everything that a budget counts, time aside."""
+
+    metric_calls: int = 0
+    tokens: int = 0
+    """Input and output tokens together."""
+    cost: float = 0.0
+    """USD."""
+
+    def __add__(self, other: "Spending") -> "Spending":
+        return Spending(
+            metric_calls=self.metric_calls + other.metric_calls,
+            tokens=self.tokens + other.tokens,
+            cost=self.cost + other.cost,
+        )
+
+    def __neg__(self) -> "Spending":
+        return Spending(metric_calls=-self.metric_calls, tokens=-self.tokens, cost=-self.cost)
+
+
+NOTHING = Spending()
+
+
+class Budget:
+    """Caps that no number of threads can pass: a call is admitted or it does not happen.
+
+    What is spent, reserved for calls in flight and kept for later stays within each cap. A call
+    that uses more than was reserved for it is counted in full: it can pass the cap by its own
+    excess, and nothing is admitted after it.
+
+    Args:
+        max_metric_calls: Scored examples.
+        max_tokens: Input and output tokens of all LM calls.
+        max_cost: USD of all LM calls.
+        max_seconds: Time from now; nothing is admitted later, calls in flight may end later.
+        clock: Seconds, never going back.
+    """
+
+    def __init__(
+        self,
+        *,
+        max_metric_calls: int | None = None,
+        max_tokens: int | None = None,
+        max_cost: float | None = None,
+        max_seconds: float | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._caps: dict[str, float | None] = {
+            "max_metric_calls": max_metric_calls,
+            "max_tokens": max_tokens,
+            "max_cost": max_cost,
+            "max_seconds": max_seconds,
+        }
+        for name, cap in self._caps.items():
+            if cap is not None and (math.isnan(cap) or cap < 0):
+                raise ConfigurationError(
+                    f"`{name}` must be a number of at least 0, got {cap!r}; None is no cap."
+                )
+        self._lock = threading.Lock()
+        self._clock, self._started = clock, clock()
+        self._spent = self._reserved = NOTHING
+        self._in_flight = 0
+        self._kept: list[Kept] = []
+        self._refused: str | None = None
+
+    @property
+    def spent(self) -> Spending:
+        """What is spent; calls in flight are not among it."""
+        with self._lock:
+            return self._spent
+
+    @property
+    def seconds_left(self) -> float:
+        """Seconds until `max_seconds`, without what is kept; infinite without that cap."""
+        with self._lock:
+            cap = self._cap("max_seconds")
+            return math.inf if cap is None else cap - (self._clock() - self._started)
+
+    @property
+    def counts_lm_calls(self) -> bool:
+        """Whether tokens or cost are capped, so that LM calls need reservations of them."""
+        return self._caps["max_tokens"] is not None or self._caps["max_cost"] is not None
+
+    @property
+    def caps_metric_calls(self) -> bool:
+        """Whether metric calls are capped."""
+        return self._caps["max_metric_calls"] is not None
+
+    @property
+    def exhausted(self) -> str | None:
+        """The cap of which nothing is left, or too little for a call, with its numbers, or None.
+
+        What is kept for later counts as used until it is released.
+        """
+        with self._lock:
+            return self._refused or self._reached(NOTHING, at_cap=True)
+
+    def admit(
+        self, *, metric_calls: int = 0, tokens: int = 0, cost: float = 0.0
+    ) -> "Reservation | None":
+        """Reserve for one call, or return None if it does not fit beside the calls in flight."""
+        need = Spending(metric_calls=metric_calls, tokens=tokens, cost=cost)
+        with self._lock:
+            if self._reached(need, reserved=self._reserved) is not None:
+                return None
+            self._reserved += need
+            self._in_flight += 1
+            return Reservation(self, need)
+
+    def refusal(self, *, metric_calls: int = 0, tokens: int = 0, cost: float = 0.0) -> str | None:
+        """Return why a call can never be admitted, or None if it can once others come back."""
+        need = Spending(metric_calls=metric_calls, tokens=tokens, cost=cost)
+        with self._lock:
+            reason = self._reached(need)
+            self._refused = reason or self._refused
+            return reason
+
+    def charge(self, *, tokens: int = 0, cost: float = 0.0) -> None:
+        """Count what was used without being admitted."""
+        with self._lock:
+            self._spent += Spending(tokens=tokens, cost=cost)
+
+    def keep(self, *, metric_calls: int, share: float | None = None) -> "Kept":
+        """Hold a part of the caps back until the returned object is released.
+
+        Args:
+            metric_calls: Metric calls to keep; at most the cap.
+            share: Share of the other caps to keep, in [0, 1]; by default, and only if that is
+                capped, the share that `metric_calls` is of `max_metric_calls`.
+        """
+        cap = self._caps["max_metric_calls"]
+        if share is None and cap is not None:
+            share = min(1.0, metric_calls / cap) if cap else 1.0
+        if share is None or not 0.0 <= share <= 1.0:
+            raise ConfigurationError(
+                f"`share` must be in [0, 1], got {share!r}; None needs `max_metric_calls`."
+            )
+        kept = Kept(self, metric_calls=metric_calls, share=share)
+        with self._lock:
+            self._kept.append(kept)
+        return kept
+
+    def _release(self, kept: "Kept") -> None:
+        with self._lock:
+            self._refused = None if kept in self._kept else self._refused
+            self._kept = [other for other in self._kept if other is not kept]
+
+    def _book(self, held: Spending, change: Spending, *, closing: bool) -> None:
+        with self._lock:
+            self._spent += change
+            if closing:
+                self._in_flight -= 1
+                # With nothing in flight nothing is reserved: no float dust stays behind.
+                self._reserved = self._reserved + -held if self._in_flight else NOTHING
+
+    def _cap(self, name: str) -> float | None:
+        cap = self._caps[name]
+        if cap is None:
+            return None
+        if name == "max_metric_calls":
+            return max(0, cap - sum(kept.metric_calls for kept in self._kept))
+        return cap * max(0.0, 1.0 - sum(kept.share for kept in self._kept))
+
+    def _reached(
+        self, need: Spending, *, reserved: Spending = NOTHING, at_cap: bool = False
+    ) -> str | None:
+        """Return the cap that `need` would pass, or (`at_cap`) of which nothing is left."""
+        for name, field in _FIELDS.items():
+            cap, used, more = self._cap(name), getattr(self._spent, field), getattr(need, field)
+            if cap is None:
+                continue
+            passed = more and used + getattr(reserved, field) + more > cap
+            if passed or (at_cap and used >= cap):
+                return self._said(name, used, cap, more)
+        cap, elapsed = self._cap("max_seconds"), self._clock() - self._started
+        late = cap is not None and elapsed >= cap
+        return self._said("max_seconds", elapsed, cap or 0.0, 0.0) if late else None
+
+    def _said(self, name: str, used: float, cap: float, more: float) -> str:
+        whole = self._caps[name] or 0.0
+        notes = f" ({_figure(name, whole - cap)} kept for the final choice)" if whole > cap else ""
+        short = f"; the next call may need {_figure(name, more)}" if used < cap else ""
+        return f"{name}: {_figure(name, used)} of {_figure(name, whole)} used{notes}{short}"
+
+
+_FIELDS = {"max_metric_calls": "metric_calls", "max_tokens": "tokens", "max_cost": "cost"}
+
+
+def _figure(name: str, value: float) -> str:
+    if name == "max_cost":
+        return f"${value:,.4f}"
+    return f"{value:,.1f} s" if name == "max_seconds" else f"{round(value):,}"
+
+
+class Reservation:
+    """What is set aside for one call in flight."""
+
+    def __init__(self, budget: Budget, need: Spending) -> None:
+        self._budget, self.need = budget, need
+        self._booked: Spending | None = None
+
+    def settle(
+        self,
+        *,
+        metric_calls: int | None = None,
+        tokens: int | None = None,
+        cost: float | None = None,
+    ) -> None:
+        """Say what the call used; what is left out counts as reserved. The last word counts."""
+        need, before = self.need, self._booked
+        used = Spending(
+            metric_calls=need.metric_calls if metric_calls is None else metric_calls,
+            tokens=need.tokens if tokens is None else tokens,
+            cost=need.cost if cost is None else cost,
+        )
+        self._booked = used
+        self._budget._book(need, used + -(before or NOTHING), closing=before is None)
+
+    def release(self) -> None:
+        """Say that the call used nothing."""
+        self.settle(metric_calls=0, tokens=0, cost=0.0)
+
+
+class Kept:
+    """A part of a budget that is held back; also a context that releases it when left."""
+
+    def __init__(self, budget: Budget, *, metric_calls: int, share: float) -> None:
+        self._budget, self.metric_calls, self.share = budget, metric_calls, share
+
+    def release(self) -> None:
+        """Give it back."""
+        self._budget._release(self)
+
+    def __enter__(self) -> "Kept":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.release()

@@ -1,0 +1,134 @@
+"""One gate at the LM boundary: every attempt is admitted, counted, and tried again if it fails."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import dspy
+
+from opro_dspy.boundary.admission import Admission, BudgetRefused, CallRefused, Task
+from opro_dspy.boundary.budget import Budget
+from opro_dspy.boundary.hooks import Call
+from opro_dspy.boundary.meter import Meter
+from opro_dspy.boundary.passage import TASK, Desk, Passage
+from opro_dspy.boundary.prices import Forecast, Price
+from opro_dspy.boundary.throttle import AdaptiveLimit
+from opro_dspy.interrupt import Interrupt
+
+__all__ = ["BudgetRefused", "CallRefused", "Gate", "Task"]
+
+
+class Gate:
+    """Lets LM calls through, attempt by attempt.
+
+    `watch` makes a copy of an LM whose every attempt passes here: admitted by the budget, within
+    the limits, counted by the meter. A failure that may pass is tried again as DSPy would
+    (`num_retries` times, after the provider's Retry-After or else 1, 2, 4 … 60 s), holding no
+    place meanwhile. A call waits for a place, and for reservations that may come free; it is
+    refused once the budget can never admit it. What DSPy's cache answers needs neither.
+
+    An LM that a program makes for itself cannot be gated: it is counted and charged afterwards.
+    A call with `n` > 1 is one here: a failure among its answers asks for all of them again.
+
+    Args:
+        meter: Counts every attempt.
+        budget: Admits every attempt; by default there is no cap.
+        max_in_flight: Attempts at once at most; the limit of each model adapts below it.
+        requests_per_minute: Attempts in any minute at most, of all models together.
+        prices: Price by model, where DSPy knows none or another.
+        interrupt: Tells of Ctrl-C, on which waiting calls are refused.
+        clock: Seconds, never going back.
+        wait: Waits on a condition for so many seconds or until it is notified.
+    """
+
+    def __init__(
+        self,
+        meter: Meter,
+        *,
+        max_in_flight: int,
+        budget: Budget | None = None,
+        requests_per_minute: int | None = None,
+        prices: Mapping[str, Price] | None = None,
+        interrupt: Interrupt | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        wait: Callable[[threading.Condition, float], object] = threading.Condition.wait,
+    ) -> None:
+        self.meter, self.budget = meter, budget or Budget()
+        self.admission = Admission(
+            budget=self.budget,
+            max_in_flight=max_in_flight,
+            requests_per_minute=requests_per_minute,
+            interrupt=interrupt or Interrupt(),
+            clock=clock,
+            wait=wait,
+        )
+        self.desk = Desk(meter=meter, forecast=Forecast(prices or {}), admission=self.admission)
+        meter.bypassed = self._charge
+        self._watched: dict[int, tuple[dspy.BaseLM, dspy.BaseLM]] = {}
+        self._classes: dict[type, type] = {}
+
+    @property
+    def fatal(self) -> BaseException | None:
+        """The LM error (auth, unknown model, …) after which every call is refused, or None."""
+        return self.admission.fatal
+
+    def limit(self, model: str) -> AdaptiveLimit:
+        """Return the limit on calls in flight of `model`."""
+        return self.admission.limit(model)
+
+    def watch(self, lm: dspy.BaseLM) -> dspy.BaseLM:
+        """Return a copy of `lm` that goes through the gate; it shares engine and history."""
+        with self.admission.lock:
+            if id(lm) not in self._watched:
+                copy = lm.copy()
+                copy.history = lm.history
+                kind = type(copy)
+                if kind not in self._classes:
+                    self._classes[kind] = _watched_class(kind, self)
+                copy.__class__ = self._classes[kind]
+                self._watched[id(lm)] = (lm, copy)
+            return self._watched[id(lm)][1]
+
+    @contextmanager
+    def task(self) -> Iterator[Task]:
+        """Return a context whose LM calls belong together, also those in DSPy's own threads."""
+        task = Task(self.admission)
+        with dspy.context(**{TASK: task}):
+            yield task
+
+    def _charge(self, call: Call) -> None:
+        """Charge the budget for a paid call that went past the gate."""
+        cost = self.desk.forecast.cost(call.model, call) or 0.0
+        self.budget.charge(tokens=call.tokens, cost=cost)
+
+
+def _watched_class(kind: Any, gate: Gate) -> type:
+    """Return a subclass of `kind` whose calls go through `gate`, and that passes for `kind`."""
+
+    class Watched(kind):  # type: ignore[misc]
+        __slots__ = ()
+
+        @property
+        def num_retries(self) -> int:
+            """None for DSPy: the gate retries, by the number that the LM was given."""
+            return 0
+
+        @num_retries.setter
+        def num_retries(self, value: int) -> None:
+            self.__dict__["num_retries"] = value
+
+        def __call__(self, *args: Any, **kwargs: Any) -> Any:
+            return Passage(gate.desk, self, kind, args, kwargs).go(super().__call__)
+
+        async def acall(self, *args: Any, **kwargs: Any) -> Any:
+            return await Passage(gate.desk, self, kind, args, kwargs).ago(super().acall)
+
+        def dump_state(self) -> dict[str, Any]:
+            state: dict[str, Any] = super().dump_state()
+            return {**state, "num_retries": vars(self).get("num_retries", 0)}
+
+    Watched.__name__, Watched.__qualname__ = kind.__name__, kind.__qualname__
+    Watched.__module__ = kind.__module__
+    return Watched

@@ -1,0 +1,176 @@
+"""Counts calls, tokens, cost and cache hits where an LM is called, by role, over any threads."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
+from dataclasses import replace
+from typing import Any
+
+import dspy
+from dspy.utils.exceptions import ContextWindowExceededError, LMError, LMInvalidRequestError
+
+from opro_dspy.boundary.faults import chain
+from opro_dspy.boundary.hooks import Call, History, Tracker
+from opro_dspy.records import Usage
+
+OPTIMIZER, SCORER = "optimizer", "scorer"
+
+_MARK = "_opro_raised_by_lm"
+_ROLE = "opro_dspy_role"
+
+
+_CALL: ContextVar[tuple["Meter", Call] | None] = ContextVar("opro_dspy_lm_call", default=None)
+
+
+def current_role() -> str:
+    """Return the role that LM calls made here count for."""
+    return str(dspy.settings.get(_ROLE, SCORER))
+
+
+class Meter:
+    """What each LM did, by role.
+
+    `with meter.role("scorer"):` says what calls count for. The gate tells of every attempt at an
+    LM that it watches (`attempt`, `count`). DSPy's settings carry the role to worker threads and
+    to LMs that a program brings along by itself: their answers and tokens are counted too, but
+    not what fails or is tried again inside them. An adapter's second try after an answer that
+    does not parse is a call of its own. So is each of `n` answers of one call for which DSPy
+    asks one by one; with DSPy's history off, `n` answers count as one call.
+
+    Nothing is hung on modules: a callback in DSPy's settings would cost each module call more than
+    all other bookkeeping of an example.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._rows: dict[tuple[str, str], Usage] = {}
+        self.bypassed: Callable[[Call], None] | None = None
+        """Told of each answer by an LM that no gate watches; of its cost perhaps by itself."""
+
+    def role(self, role: str, **settings: Any) -> AbstractContextManager[None]:
+        """Return a context in which every LM call counts for `role`.
+
+        Args:
+            role: "optimizer" or "scorer".
+            **settings: Further DSPy settings for the context, e.g. `lm`.
+        """
+        ours: dict[str, Any] = {
+            _ROLE: role,
+            "caller_modules": [*(dspy.settings.caller_modules or []), History(self)],
+        }
+        # With `track_usage` on, DSPy gives each prediction its own tracker; ours would hide it.
+        if not (dspy.settings.track_usage and dspy.settings.usage_tracker is None):
+            ours["usage_tracker"] = Tracker(self, dspy.settings.usage_tracker)
+        context: AbstractContextManager[None] = dspy.context(**ours, **settings)
+        return context
+
+    def usage(self) -> tuple[Usage, ...]:
+        """Return one row for each role and model, optimizer first."""
+        with self._lock:
+            return tuple(self._rows[key] for key in sorted(self._rows))
+
+    def total(self, role: str) -> Usage:
+        """Return the sum over the models of `role`."""
+        total = Usage(role=role, model="*")
+        for row in self.usage():
+            if row.role == role:
+                total = _sum(total, row)
+        return total
+
+    def answered(self, model: str | None = None) -> bool:
+        """Tell whether any call (of `model`, if given) came back with an answer so far."""
+        return any(
+            row.cache_hits or row.calls > row.failures
+            for row in self.usage()
+            if model in (None, row.model)
+        )
+
+    @contextmanager
+    def attempt(self, call: Call) -> Iterator[None]:
+        """Return a context in which DSPy tells `call` of its answers, and errors are the LM's."""
+        tracker = dspy.settings.usage_tracker
+        if not isinstance(tracker, Tracker):  # DSPy's own for a prediction, or the program's
+            with dspy.context(usage_tracker=Tracker(self, tracker)), self.attempt(call):
+                yield
+            return
+        token = _CALL.set((self, call))
+        try:
+            yield
+        except BaseException as error:
+            setattr(error, _MARK, True)
+            raise
+        finally:
+            _CALL.reset(token)
+
+    def count(self, call: Call, *, failed: bool = False, hit: bool | None = None) -> None:
+        """Count an attempt that came back; a success that nobody paid for is a cache hit."""
+        hit = not failed and not call.answers if hit is None else hit
+        self.add(
+            Usage(
+                role=current_role(),
+                model=call.model,
+                # Of `n` answers asked for one by one, those before the failure were paid for.
+                calls=min(call.n, call.answers + 1) if failed else call.answers,
+                cache_hits=1 if hit else 0,
+                failures=1 if failed else 0,
+                retries=1 if call.retry and not hit else 0,
+                input_tokens=call.input_tokens,
+                output_tokens=call.output_tokens,
+                cost_usd=call.cost,
+                seconds=0.0 if hit else time.perf_counter() - call.started,
+            )
+        )
+
+    def bypass(self, call: Call, *, again: bool = False) -> None:
+        """See `Ledger`; for an LM that no gate watches."""
+        self.count(call, hit=not again and not call.answers)
+        if self.bypassed is not None and (again or call.answers):
+            self.bypassed(call)
+
+    def underway(self, model: str) -> Call | None:
+        """See `Ledger`."""
+        meter, call = _CALL.get() or (None, None)
+        return call if call is not None and meter is self and call.model == model else None
+
+    def add(self, row: Usage) -> None:
+        """Add a row to the sum of its role and model."""
+        with self._lock:
+            key = (row.role, row.model)
+            self._rows[key] = _sum(self._rows[key], row) if key in self._rows else row
+
+
+def _sum(a: Usage, b: Usage) -> Usage:
+    costs = [cost for cost in (a.cost_usd, b.cost_usd) if cost is not None]
+    return replace(
+        a,
+        calls=a.calls + b.calls,
+        cache_hits=a.cache_hits + b.cache_hits,
+        failures=a.failures + b.failures,
+        retries=a.retries + b.retries,
+        input_tokens=a.input_tokens + b.input_tokens,
+        output_tokens=a.output_tokens + b.output_tokens,
+        cost_usd=sum(costs) if costs else None,
+        seconds=a.seconds + b.seconds,
+    )
+
+
+def lm_failure(error: BaseException, *, answered: bool) -> BaseException | None:
+    """Return the LM's own error behind `error`, or None when program or metric are to blame.
+
+    A prompt that is too long for the window, and a request refused after others were answered,
+    speak about that one example, not about the LM.
+
+    Args:
+        error: What scoring an example raised.
+        answered: Whether the LM answered any call so far.
+    """
+    for link in chain(error):
+        if isinstance(link, ContextWindowExceededError):
+            return None
+        if isinstance(link, LMInvalidRequestError) and answered:
+            return None
+        if isinstance(link, LMError) or getattr(link, _MARK, False):
+            return link
+    return None

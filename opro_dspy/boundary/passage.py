@@ -1,0 +1,158 @@
+"""One LM call on its way through the gate: attempts, retries, and what becomes of each."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import dspy
+
+from opro_dspy.boundary.admission import POLL_S, Admission, Visit
+from opro_dspy.boundary.cached import is_acached, is_cached, may_be_cached
+from opro_dspy.boundary.faults import (
+    is_fatal,
+    is_overload,
+    is_retryable,
+    may_be_billed,
+    may_be_load,
+    retry_after,
+)
+from opro_dspy.boundary.hooks import Call
+from opro_dspy.boundary.meter import OPTIMIZER, Meter, current_role, lm_failure
+from opro_dspy.boundary.prices import Forecast, Need
+
+logger = logging.getLogger(__name__)
+
+MAX_BACKOFF_S = 60.0
+
+TASK = "opro_dspy_task"
+"""The DSPy setting that carries the task of a call, also into DSPy's own threads."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Desk:
+    """Who has a say in each attempt."""
+
+    meter: Meter
+    forecast: Forecast
+    admission: Admission
+
+
+class Passage:
+    """One call of a watched LM on its way through the gate."""
+
+    def __init__(
+        self,
+        desk: Desk,
+        lm: dspy.BaseLM,
+        kind: type,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> None:
+        self.desk, self.lm, self.args, self.kwargs = desk, lm, args, kwargs
+        self.need = Need()
+        if desk.admission.budget.counts_lm_calls:
+            self.need = desk.forecast.need(lm, args, kwargs)
+        self.visit = Visit(
+            model=lm.model,
+            task=dspy.settings.get(TASK),
+            tokens=self.need.tokens,
+            cost=self.need.cost,
+            ask_cache=may_be_cached(lm, kind, kwargs),
+        )
+        self.n = int({**getattr(lm, "kwargs", {}), **kwargs}.get("n") or 1)
+        self.retries = 0
+        self.paid = False
+
+    def go(self, forward: Callable[..., Any]) -> Any:
+        """Call the LM, as often as it takes."""
+        while True:
+            self.desk.admission.enter(self.visit)
+            if self.visit.ask_cache:
+                self.visit.cached = is_cached(self.lm, self.args, self.kwargs)
+                self.visit.ask_cache = False
+                continue
+            try:
+                with self._attempt():
+                    return forward(*self.args, **self.kwargs)
+            except Exception as error:
+                if not self._try_again(error):
+                    raise
+
+    async def ago(self, forward: Callable[..., Awaitable[Any]]) -> Any:
+        """Call the LM as `go` does, without blocking the event loop."""
+        while True:
+            while (seconds := self.desk.admission.try_enter(self.visit)) is not None:
+                if self.visit.ask_cache:
+                    self.visit.cached = await is_acached(self.lm, self.args, self.kwargs)
+                    self.visit.ask_cache = False
+                else:
+                    await asyncio.sleep(min(seconds, POLL_S / 5))
+            try:
+                with self._attempt():
+                    return await forward(*self.args, **self.kwargs)
+            except Exception as error:
+                if not self._try_again(error):
+                    raise
+
+    @contextmanager
+    def _attempt(self) -> Iterator[None]:
+        call = Call(model=self.lm.model, retry=self.retries > 0, n=self.n)
+        try:
+            with self.desk.meter.attempt(call):
+                yield
+        except BaseException as error:
+            self._judge(call, error)
+            self._close(call, error)
+            raise
+        else:
+            self._close(call, None)
+
+    def _judge(self, call: Call, error: BaseException) -> None:
+        admission = self.desk.admission
+        if is_overload(error) or may_be_load(error):
+            soft = not is_overload(error)
+            admission.pushed_back(self.visit, soft=soft, retry_after=retry_after(error))
+        self.paid = call.answers >= call.n
+        # A refused proposal may be asked for again without the temperature that was refused.
+        answered = current_role() == OPTIMIZER or self.desk.meter.answered(call.model)
+        if is_fatal(error, answered=answered):
+            admission.refuse_all(error)
+
+    def _close(self, call: Call, error: BaseException | None) -> None:
+        """Count the attempt, settle its reservation and free its place."""
+        if call.answers:
+            call.cost = self.desk.forecast.cost(call.model, call)
+            self.desk.forecast.learn(self.lm, self.need, call)
+        self.desk.meter.count(call, failed=error is not None)
+        reservation, self.visit.reservation, self.visit.cached = self.visit.reservation, None, False
+        if reservation is None:  # The cache lost its answer meanwhile.
+            self.desk.admission.budget.charge(tokens=call.tokens, cost=call.cost or 0.0)
+        elif call.tokens:
+            reservation.settle(tokens=call.tokens, cost=call.cost)
+        elif call.answers or (error is not None and may_be_billed(error)):
+            reservation.settle()
+        else:
+            reservation.release()
+        self.desk.admission.leave(self.visit, failed=error is not None, paid=call.answers > 0)
+
+    def _try_again(self, error: Exception) -> bool:
+        """Tell whether another attempt is due, and when; if not, note the failure."""
+        task = self.visit.task
+        # What was answered or streamed is never asked again, as in DSPy.
+        over = self.paid or dspy.settings.send_stream is not None
+        over = over or self.retries >= (vars(self.lm).get("num_retries") or 0)
+        if is_retryable(error) and not over and not (task is not None and task.abandoned):
+            delay = retry_after(error)
+            if delay is None:
+                delay = min(2.0**self.retries, MAX_BACKOFF_S)
+            self.visit.not_before = self.desk.admission.clock() + delay
+            self.retries += 1
+            logger.debug("%s: %s, again in %.1f s.", self.lm.model, type(error).__name__, delay)
+            return True
+        if task is not None:
+            cause = lm_failure(error, answered=self.desk.meter.answered())
+            task.lm_error = cause or task.lm_error
+        return False

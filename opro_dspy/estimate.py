@@ -1,0 +1,134 @@
+"""What a run will cost, as a range, without calling any LM."""
+
+from collections.abc import Sequence
+
+import dspy
+from pydantic import BaseModel, ConfigDict
+
+from opro_dspy.boundary.prices import Price
+from opro_dspy.config import OproConfig
+from opro_dspy.fields import as_text
+from opro_dspy.fitting import estimate_tokens
+from opro_dspy.plan import Sizes, metric_calls
+from opro_dspy.program import Program
+from opro_dspy.racing import Racing
+
+Range = tuple[int, int]
+
+_SAMPLE = 8
+"""Examples that are rendered to see how long they are."""
+_OPTIMIZER_ANSWER: Range = (15, 200)
+"""Tokens of a proposed instruction."""
+_DEFAULT_ANSWER = 1024
+"""Tokens of a scorer's answer at most, where the LM has no `max_tokens`."""
+
+
+class RoleEstimate(BaseModel):
+    """What the LMs of one role will do, from at least to at most."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    calls: Range
+    input_tokens: Range
+    output_tokens: Range
+    cost_usd: tuple[float, float] | None
+    """None when the price of an LM is not known."""
+
+
+class RunEstimate(BaseModel):
+    """What a run will cost; caches, retries and early stops aside."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    metric_calls: Range
+    """Examples scored."""
+    optimizer: RoleEstimate
+    scorer: RoleEstimate
+
+    def __str__(self) -> str:
+        lines = [f"{_shown(self.metric_calls)} scored examples"]
+        for role in ("optimizer", "scorer"):
+            part: RoleEstimate = getattr(self, role)
+            tokens = (
+                part.input_tokens[0] + part.output_tokens[0],
+                (part.input_tokens[1] + part.output_tokens[1]),
+            )
+            cost = "price unknown"
+            if part.cost_usd is not None:
+                cost = f"${part.cost_usd[0]:,.2f} to ${part.cost_usd[1]:,.2f}"
+            lines.append(f"{role}: {_shown(part.calls)} calls, {_shown(tokens)} tokens, {cost}")
+        return "; ".join(lines)
+
+
+def _shown(span: Range) -> str:
+    return f"{span[0]:,}" if span[0] == span[1] else f"{span[0]:,} to {span[1]:,}"
+
+
+def estimate_run(
+    program: Program,
+    examples: Sequence[dspy.Example],
+    *,
+    config: OproConfig,
+    racing: Racing | None,
+    sizes: Sizes,
+    meta_prompt: str,
+    num_entries: int,
+    max_chars: int,
+    scorer_answer: int | None,
+    optimizer_price: Price | None,
+    scorer_price: Price | None,
+) -> RunEstimate:
+    """Return the range of calls, tokens and USD by role.
+
+    Args:
+        program: The student.
+        examples: The training set; a few are rendered.
+        config: The run's settings, `auto` resolved.
+        racing: How candidates race.
+        sizes: Numbers of examples and predictors.
+        meta_prompt: The first step's meta-prompt.
+        num_entries: Entries that a meta-prompt comes to show.
+        max_chars: Longest instruction.
+        scorer_answer: The scorer LM's `max_tokens`, if set.
+        optimizer_price: Price of the optimizer LM, if known.
+        scorer_price: Price of the scorer LM, if known.
+    """
+    low, _, high = metric_calls(config, racing, sizes)
+    samples = config.num_candidates * sizes.per_step * config.max_steps
+    first = estimate_tokens(meta_prompt)
+    grown = first + num_entries * -(-max_chars // 3)
+    optimizer = _role(
+        (samples, samples * config.max_attempts),
+        (first * 3 // 4, grown),
+        _OPTIMIZER_ANSWER,
+        optimizer_price,
+    )
+    prompts, answers = _scorer_tokens(program, examples[:_SAMPLE])
+    most = scorer_answer or _DEFAULT_ANSWER
+    calls = (low * len(program.lms), 2 * high * len(program.lms))
+    scorer = _role(calls, prompts, (min(answers, most), most), scorer_price)
+    return RunEstimate(metric_calls=(low, high), optimizer=optimizer, scorer=scorer)
+
+
+def _role(calls: Range, prompt: Range, answer: Range, price: Price | None) -> RoleEstimate:
+    inputs = (calls[0] * prompt[0], calls[1] * prompt[1])
+    outputs = (calls[0] * answer[0], calls[1] * answer[1])
+    cost = None
+    if price is not None:
+        cost = (price.cost(inputs[0], outputs[0]), price.cost(inputs[1], outputs[1]))
+    return RoleEstimate(calls=calls, input_tokens=inputs, output_tokens=outputs, cost_usd=cost)
+
+
+def _scorer_tokens(program: Program, examples: Sequence[dspy.Example]) -> tuple[Range, int]:
+    """Return the tokens of a prompt, at least and at most, and of an answer at least."""
+    adapter = dspy.settings.adapter or dspy.ChatAdapter()
+    prompts, answers = [], [1]
+    for example in examples:
+        given = example.toDict()
+        answers.append(sum(estimate_tokens(as_text(v)) for v in example.labels().values()))
+        for predictor in program.predictors.values():
+            signature = predictor.signature
+            inputs = {name: given.get(name, "") for name in signature.input_fields}
+            messages = adapter.format(signature, predictor.demos, inputs)
+            prompts.append(sum(estimate_tokens(str(m["content"])) for m in messages))
+    return (min(prompts) * 3 // 4, max(prompts) * 2), max(1, min(answers[1:] or answers))

@@ -1,0 +1,303 @@
+"""Runs races on one pool: scores come in, failures are sorted by whose fault they are."""
+
+import logging
+import traceback
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Executor, Future
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import dspy
+
+from opro_dspy.boundary.admission import Task
+from opro_dspy.boundary.budget import Reservation
+from opro_dspy.boundary.faults import is_retryable
+from opro_dspy.boundary.gate import Gate
+from opro_dspy.boundary.meter import lm_failure
+from opro_dspy.errors import LMCallError, MetricError
+from opro_dspy.filters import printable
+from opro_dspy.interrupt import Interrupt
+from opro_dspy.metric import Metric
+from opro_dspy.pool import completed
+from opro_dspy.protocols import ExampleScored, Observer
+from opro_dspy.race import Cell, Race
+from opro_dspy.records import Candidate, Evaluation
+
+logger = logging.getLogger(__name__)
+
+
+class NoTrace(list[Any]):
+    """A trace that keeps nothing: DSPy's Refine and BestOfN want to extend one."""
+
+    def append(self, item: Any) -> None:
+        """Forget `item`."""
+
+    def extend(self, items: Iterable[Any]) -> None:
+        """Forget `items`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conditions:
+    """Under which conditions examples are scored."""
+
+    metric: Metric
+    executor: Executor
+    num_threads: int
+    context: Callable[[], AbstractContextManager[None]]
+    """Makes the context in which programs run, e.g. a meter's."""
+    gate: Gate
+    """Every LM call passes it; its budget admits every example."""
+    failure_score: float = 0.0
+    """Score of an example on which the program or the metric raised."""
+    max_errors: int = 10
+    """Such examples at which a candidate is given up."""
+    timeout_s: float | None = None
+    """Seconds after which an example is taken for hung."""
+    provide_traceback: bool = False
+    interrupt: Interrupt | None = None
+    observers: Sequence[Observer] = ()
+
+
+MAX_ROUNDS = 2
+"""How often an example is tried again at the end when its LM failed in a way that may pass."""
+
+
+@dataclass(slots=True)
+class Trial:
+    """One attempt at a cell."""
+
+    task: Task | None = None
+    reservation: Reservation | None = None
+
+
+class Grid:
+    """One race on the pool.
+
+    Args:
+        conditions: How examples are scored.
+        race: Decides which cell is next.
+        candidates: One for each lane of the race.
+        programs: The candidates' programs.
+        examples: The set that `orders` point into.
+        orders: For each lane, example indices in the order in which it meets them.
+    """
+
+    def __init__(
+        self,
+        conditions: Conditions,
+        race: Race,
+        *,
+        candidates: Sequence[Candidate],
+        programs: Sequence[dspy.Module],
+        examples: Sequence[dspy.Example],
+        orders: Sequence[Sequence[int]],
+    ) -> None:
+        self._conditions = conditions
+        self._race = race
+        self._candidates = candidates
+        self._programs = programs
+        self._examples = examples
+        self._orders = orders
+        self._errors: dict[Cell, str] = {}
+        self._fatal: dict[tuple[int, int], Exception] = {}
+        self._trials: dict[Cell, Trial] = {}
+        self._flying = 0
+        self._later: list[Cell] = []
+        self._rounds: Counter[Cell] = Counter()
+        self._hung: dict[Cell, Future[float]] = {}
+        self.refused: str | None = None
+        """The cap of the budget that ended the race, if one did."""
+
+    def run(self) -> None:
+        """Run the race to its end.
+
+        Raises:
+            LMCallError: If an LM failed for good, or again after the examples were tried anew.
+            MetricError: If the metric returned something that is no number.
+            KeyboardInterrupt: If the user pressed Ctrl-C; after the calls in flight.
+        """
+        conditions = self._conditions
+        with conditions.context():
+            results = completed(
+                conditions.executor,
+                self._draw,
+                window=conditions.num_threads,
+                timeout_s=conditions.timeout_s,
+                interrupt=conditions.interrupt,
+            )
+            for cell, future in results:
+                self._flying -= 1
+                if future.done():
+                    self._take(cell, future)
+                else:
+                    self._give_up(cell, future)
+        if self._fatal:
+            raise self._fatal[min(self._fatal)]
+        self._tell_failures()
+
+    def _draw(self) -> tuple[Cell, Callable[[], float]] | None:
+        if self._fatal or self.refused:
+            return None
+        cell = self._race.next()
+        if cell is None and not self._flying:
+            self._try_again()
+            cell = self._race.next()
+        if cell is None:
+            return None
+        reservation = self._conditions.gate.budget.admit(metric_calls=1)
+        if reservation is None:
+            self._refuse(self._conditions.gate.budget.refusal(metric_calls=1) or "budget")
+            return None
+        self._flying += 1
+        trial = self._trials[cell] = Trial(reservation=reservation)
+        index = self._index(cell)
+        program, example = self._programs[cell.candidate], self._examples[index]
+        return cell, partial(self._score, trial, program, example, index)
+
+    def _index(self, cell: Cell) -> int:
+        return self._orders[cell.candidate][cell.place]
+
+    def _score(
+        self, trial: Trial, program: dspy.Module, example: dspy.Example, index: int
+    ) -> float:
+        with self._conditions.gate.task() as trial.task:
+            prediction = program(**example.inputs())
+            return self._conditions.metric(example, prediction, where=f"example {index}")
+
+    def _take(self, cell: Cell, future: "Future[float]") -> None:
+        """Sort what came back: a score, a refusal, the LM's outage, or this one example's error."""
+        trial = self._trials.pop(cell)
+        error = future.exception()
+        task = trial.task
+        if error is not None and not isinstance(error, Exception):
+            raise error
+        refused = task is not None and task.refused is not None
+        outage = None if task is None else task.lm_error
+        if error is not None and outage is None and not refused:
+            outage = lm_failure(error, answered=self._conditions.gate.meter.answered())
+        _settle(trial, scored=not refused and outage is None)
+        if refused and task is not None:
+            self._refuse(task.refused or "budget")
+        elif isinstance(error, MetricError):
+            self._fatal[cell.candidate, cell.place] = error
+        elif outage is not None:
+            self._outage(cell, outage)
+        elif error is not None:
+            self._note_error(cell, error)
+        else:
+            self._note(cell, future.result())
+
+    def _refuse(self, reason: str) -> None:
+        self.refused = reason
+        self._race.stop()
+
+    def _outage(self, cell: Cell, cause: BaseException) -> None:
+        """Put the cell off until nothing else is left to do; stop if the LM will not come back."""
+        fatal = self._conditions.gate.fatal is not None or not is_retryable(cause)
+        if not fatal and self._rounds[cell] < MAX_ROUNDS:
+            self._rounds[cell] += 1
+            self._later.append(cell)
+            return
+        said = printable(f"{type(cause).__name__}: {cause}")
+        stop = LMCallError(
+            f"a scorer LM failed, which says nothing about the candidate: {said}"
+            + ("" if fatal else f" (again in {MAX_ROUNDS} further rounds)")
+        )
+        stop.__cause__ = cause
+        self._fatal[cell.candidate, cell.place] = stop
+
+    def _give_up(self, cell: Cell, future: "Future[float]") -> None:
+        """Let go of a call that hangs: it may end when it likes, and pays for nothing more."""
+        trial = self._trials.pop(cell)
+        if trial.task is not None:
+            trial.task.abandon()
+        _settle(trial, scored=True)
+        logger.warning(
+            "Example %d took longer than %g s and is put off.",
+            self._index(cell),
+            self._conditions.timeout_s or 0.0,
+        )
+        self._rounds[cell] += 1
+        self._hung[cell] = future
+
+    def _try_again(self) -> None:
+        """Hand cells that were put off to the race again; nothing is in flight now."""
+        for cell, future in self._hung.items():
+            if future.done() and self._rounds[cell] <= 1:
+                self._race.again(cell)
+            else:  # never twice at the same time, and never a third time
+                logger.warning("Example %d is left out: it hung.", self._index(cell))
+                self._race.skip(cell)
+        self._hung.clear()
+        for cell in self._later:
+            self._race.again(cell)
+        self._later.clear()
+
+    def _note(self, cell: Cell, score: float, failed: str | None = None) -> None:
+        self._race.record(cell, score, failed=failed is not None)
+        event = ExampleScored(
+            candidate=self._candidates[cell.candidate],
+            example=self._index(cell),
+            score=score,
+            failed=failed,
+        )
+        for observe in self._conditions.observers:
+            observe(event)
+
+    def _note_error(self, cell: Cell, error: Exception) -> None:
+        said = printable(f"{type(error).__name__}: {error}")
+        first = all(known.candidate != cell.candidate for known in self._errors)
+        self._errors[cell] = said
+        score = self._conditions.failure_score
+        if self._conditions.provide_traceback:
+            text, level = "".join(traceback.format_exception(error)), logging.WARNING
+        else:
+            text, level = " ".join(said.split())[:300], logging.WARNING if first else logging.DEBUG
+        logger.log(level, "Example %d failed and scores %s: %s", self._index(cell), score, text)
+        self._note(cell, score, failed=said)
+
+    def _tell_failures(self) -> None:
+        for lane, candidate in enumerate(self._candidates):
+            n = sum(cell.candidate == lane for cell in self._errors)
+            if n > 1:
+                logger.warning(
+                    "%d of %d examples failed with the instructions %s.",
+                    n,
+                    len(self._race.lanes[lane].scores),
+                    " | ".join(candidate.texts.values())[:100],
+                )
+
+    def evaluation(self, lane: int, *, fill: bool = False) -> Evaluation:
+        """Return what counts of a lane, the same in whatever order its scores came in.
+
+        Args:
+            lane: Which candidate.
+            fill: Let a candidate that was given up fail on the examples that it did not meet.
+        """
+        order, scores = self._orders[lane], self._race.scores(lane)
+        failures = {
+            self._index(cell): said
+            for cell, said in self._errors.items()
+            if cell.candidate == lane and cell.place in scores
+        }
+        dropped = None
+        found = {order[place]: score for place, score in scores.items()}
+        if self._race.lanes[lane].given_up:
+            dropped = f"given up after {len(failures)} errors in {len(scores)} examples"
+            if fill:
+                found = {i: found.get(i, self._conditions.failure_score) for i in order}
+        return Evaluation(
+            candidate=self._candidates[lane],
+            scores=dict(sorted(found.items())),
+            failures=dict(sorted(failures.items())),
+            dropped=dropped,
+        )
+
+
+def _settle(trial: Trial, *, scored: bool) -> None:
+    """Book the metric call, or give it back when the example has yet to be scored."""
+    if trial.reservation is not None:
+        trial.reservation.settle(metric_calls=1 if scored else 0)

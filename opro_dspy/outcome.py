@@ -1,0 +1,109 @@
+"""From a trajectory to what the user gets: the result, and the program that carries it."""
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import dspy
+
+from opro_dspy.program import Program
+from opro_dspy.records import Candidate, Evaluation
+from opro_dspy.result import CandidateResult, OPROResult
+from opro_dspy.trajectory import Trajectory
+
+logger = logging.getLogger(__name__)
+
+
+def candidate_results(
+    trajectory: Trajectory,
+    *,
+    completed: Mapping[str, Evaluation],
+    selection: Mapping[str, Evaluation],
+) -> tuple[CandidateResult, ...]:
+    """Return all scored candidates, oldest first.
+
+    Args:
+        trajectory: The run's.
+        completed: Candidate key to its evaluation on the whole training set, where the final
+            choice completed it.
+        selection: Candidate key to its evaluation on the selection set.
+    """
+    born = {c.key: step.index for step in trajectory.steps for c in step.candidates}
+    found = []
+    for evaluation in trajectory:
+        key = evaluation.candidate.key
+        full, chosen_on = completed.get(key, evaluation), selection.get(key)
+        found.append(
+            CandidateResult(
+                instructions=evaluation.candidate.texts,
+                step=born[key],
+                train=trajectory.estimate(evaluation.candidate),
+                scores=full.scores,
+                failures=full.failures,
+                dropped=full.dropped,
+                selection=None if chosen_on is None else chosen_on.estimate,
+                selection_scores={} if chosen_on is None else chosen_on.scores,
+                selection_failures={} if chosen_on is None else chosen_on.failures,
+            )
+        )
+    return tuple(found)
+
+
+def trial_logs(result: OPROResult) -> dict[int, dict[str, Any]]:
+    """Return, by step, its temperature, candidates, scores (0 to 100) and rejected proposals."""
+    logs: dict[int, dict[str, Any]] = {}
+    for step in result.steps:
+        mine = [c for c in result.candidates if c.step == step.index]
+        logs[step.index] = {
+            "temperature": step.queries[0].temperature if step.queries else None,
+            "instructions": [c.instructions for c in mine],
+            "scores": [100.0 * c.train.score for c in mine],
+            "rejected": [p.rejected for p in step.proposals if p.rejected],
+        }
+    return logs
+
+
+def dressed(
+    program: Program, best: Candidate, result: OPROResult, *, track_stats: bool
+) -> dspy.Module:
+    """Return the chosen program with what DSPy's optimizers attach to it.
+
+    `candidate_programs` has the chosen one first, then those that met the selection set, then the
+    others, each part by score. An attribute of that name which the program needs itself stays.
+    """
+    compiled = program.compiled(best)
+    found: dict[str, Any] = {"total_calls": result.total_calls}
+    if result.best_index is not None:
+        found["score"] = 100.0 * result.best.score
+    if track_stats:
+        found["detailed_results"] = result
+        found["trial_logs"] = trial_logs(result)
+        found["candidate_programs"] = [
+            {
+                "score": 100.0 * c.score,
+                "program": program.compiled(Candidate(c.instructions)),
+                "instructions": c.instructions,
+                "step": c.step,
+                "on_selection_set": c.selection is not None,
+            }
+            for c in _ranked(result)
+        ]
+    before = isinstance(getattr(program.student, "detailed_results", None), OPROResult)
+    for name, value in found.items():
+        if hasattr(compiled, name) and not before:
+            logger.warning(
+                "The program has a `%s` of its own, which stays; the run's is in "
+                "`detailed_results`.",
+                name,
+            )
+        else:
+            setattr(compiled, name, value)
+    return compiled
+
+
+def _ranked(result: OPROResult) -> list[CandidateResult]:
+    best = None if result.best_index is None else result.best
+    return sorted(
+        result.candidates,
+        key=lambda c: (c is not best, c.selection is None, c.dropped is not None, -c.score),
+    )

@@ -1,0 +1,80 @@
+"""How many calls a run may take: sizes of `auto`, and the range that an estimate starts from."""
+
+from dataclasses import dataclass
+
+from opro_dspy.config import OproConfig
+from opro_dspy.errors import ConfigurationError
+from opro_dspy.race import Race
+from opro_dspy.racing import Racing
+
+AUTO_STEPS = {"light": 6, "medium": 12, "heavy": 25}
+"""Steps for each predictor."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sizes:
+    """What the number of calls depends on, settings aside."""
+
+    n_train: int
+    n_val: int
+    """0 when the choice is made on the training set."""
+    n_predictors: int
+    per_step: int
+    """Predictors that a step optimizes."""
+    n_initial: int = 1
+
+
+def metric_calls(config: OproConfig, racing: Racing | None, sizes: Sizes) -> tuple[int, int, int]:
+    """Return how many examples a run scores: at least, as a rule, and at most.
+
+    At least: half of the proposals are known already, and no leader is measured further. As a
+    rule: all are new, and nobody ties. At most: everybody ties and goes on to the end.
+    """
+    k, n = config.num_candidates * sizes.per_step, sizes.n_train
+    n_selection = sizes.n_val or n
+    if racing is None:
+        start, least, usual, most = sizes.n_initial * n, (k + 1) // 2 * n, k * n, k * n
+    else:
+        rungs = [rung for rung in racing.rungs if rung < n] or [n]
+        further = racing.num_leaders * min(racing.batch, n)
+        start = sizes.n_initial * min(racing.start, n)
+        least = Race([n] * ((k + 1) // 2), rungs=rungs).n_cells
+        usual = Race([n] * k, rungs=rungs).n_cells + further
+        most = k * rungs[-1] + further
+    known = 0 if sizes.n_val else (n if racing is None else min(racing.start, n))
+    final = (config.num_finalists + 1) * (n_selection - known)
+    steps = config.max_steps
+    low, mid, high = start + steps * least, start + steps * usual, start + steps * most
+    calls = (low + (n_selection - known), mid + final, high + final)
+    cap = config.max_metric_calls
+    return calls if cap is None else (min(calls[0], cap), min(calls[1], cap), min(calls[2], cap))
+
+
+def sized(config: OproConfig, racing: Racing | None, sizes: Sizes) -> OproConfig:
+    """Return `config` with the steps and the cap on metric calls that its `auto` stands for.
+
+    A run gets 6, 12 or 25 steps for each predictor, and the metric calls that they need as a rule,
+    with a tenth to spare.
+    """
+    if config.auto is None:
+        return config
+    steps = AUTO_STEPS[config.auto] * max(1, sizes.n_predictors // sizes.per_step)
+    config = config.model_copy(update={"max_steps": steps})
+    if config.max_metric_calls is not None:
+        return config
+    _, usual, most = metric_calls(config, racing, sizes)
+    return config.model_copy(update={"max_metric_calls": min(most, usual + usual // 10)})
+
+
+def check_auto(auto: object, *, max_steps: int | None) -> None:
+    """Refuse an unknown `auto`, and one beside `max_steps`, which it sets.
+
+    Raises:
+        ConfigurationError: If so.
+    """
+    if auto is not None and auto not in AUTO_STEPS:
+        raise ConfigurationError(
+            f"`auto` must be None or one of {', '.join(AUTO_STEPS)}, got {auto!r}."
+        )
+    if auto is not None and max_steps is not None:
+        raise ConfigurationError("`auto` sets `max_steps`: pass one of the two.")

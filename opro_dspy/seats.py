@@ -1,0 +1,48 @@
+"""Calls of the seats that a user may fill: what goes wrong there names the seat and the step."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from opro_dspy.errors import ConfigurationError
+
+T = TypeVar("T")
+
+
+def called(seat: str, step: int, call: Callable[[], T]) -> T:
+    """Return what the call of a user's seat returns.
+
+    Args:
+        seat: What the user knows it by, e.g. "exemplar choice".
+        step: The step that needs it.
+        call: Calls it.
+
+    Raises:
+        ConfigurationError: If it raised; names the seat and the step.
+    """
+    try:
+        return call()
+    except Exception as error:
+        raise ConfigurationError(
+            f"the {seat} raised {type(error).__name__} at step {step}: {error}"
+        ) from error
+
+
+def wrong(seat: str, step: int, returned: object, expected: str) -> ConfigurationError:
+    """Return the error for a seat that does not keep its contract.
+
+    Args:
+        seat: What the user knows it by.
+        step: The step that needed it.
+        returned: What came from it; shown shortened.
+        expected: What should have come, e.g. "a text".
+    """
+    shown = repr(returned)
+    shown = shown if len(shown) <= 200 else shown[:200] + "…"
+    return ConfigurationError(
+        f"the {seat} returned {shown} at step {step}. It must return {expected}."
+    )
+
+
+def name_of(seat: object) -> str:
+    """Return what to call a user's callable or object in a message."""
+    return str(getattr(seat, "__qualname__", type(seat).__qualname__))

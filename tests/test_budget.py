@@ -1,0 +1,174 @@
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from opro_dspy.boundary.budget import Budget
+from opro_dspy.errors import ConfigurationError
+
+
+class Clock:
+    """A clock that stands until it is moved."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def hammer(budget: Budget, work: Callable[[Random], None], *, n_threads: int) -> None:
+    with ThreadPoolExecutor(n_threads) as pool:
+        list(pool.map(work, [Random(f"worker {i}") for i in range(n_threads)]))
+
+
+@given(cap=st.integers(0, 400), n_threads=st.integers(1, 8), share=st.floats(0.0, 1.0))
+def test_no_cap_is_passed_over_any_number_of_threads(
+    cap: int, n_threads: int, share: float
+) -> None:
+    budget = Budget(max_metric_calls=cap, max_tokens=10 * cap, max_cost=cap / 100)
+    kept = budget.keep(metric_calls=round(share * cap))
+    most = threading.Lock(), [0]
+
+    def work(random: Random) -> None:
+        for _ in range(40):
+            need = random.randint(1, 60)
+            held = budget.admit(metric_calls=1, tokens=need, cost=need / 1000)
+            if held is None:
+                budget.refusal(metric_calls=1, tokens=need, cost=need / 1000)
+            elif random.random() < 0.2:
+                held.release()
+            else:
+                used = random.randint(0, need)
+                held.settle(tokens=used, cost=used / 1000)
+            with most[0]:
+                most[1][0] = max(most[1][0], budget.spent.tokens)
+
+    hammer(budget, work, n_threads=n_threads)
+    spent = budget.spent
+    assert spent.metric_calls <= cap - round(share * cap)
+    assert spent.tokens <= most[1][0] <= 10 * cap
+    assert spent.cost <= cap / 100 + 1e-9
+    kept.release()
+    hammer(budget, work, n_threads=n_threads)
+    assert budget.spent.metric_calls <= cap
+    assert budget.spent.tokens <= 10 * cap
+    assert budget.spent.cost <= cap / 100 + 1e-9
+
+
+@given(cap=st.integers(1, 200), n_threads=st.integers(1, 8))
+def test_every_metric_call_up_to_the_cap_is_admitted(cap: int, n_threads: int) -> None:
+    budget = Budget(max_metric_calls=cap)
+
+    def work(random: Random) -> None:
+        while (held := budget.admit(metric_calls=1)) is not None:
+            held.settle()
+
+    hammer(budget, work, n_threads=n_threads)
+    assert budget.spent.metric_calls == cap
+    assert budget.exhausted == f"max_metric_calls: {cap} of {cap} used"
+
+
+def test_a_call_that_fits_once_others_come_back_is_not_refused() -> None:
+    budget = Budget(max_tokens=1000)
+    held = budget.admit(tokens=800)
+    assert held is not None
+    assert budget.admit(tokens=300) is None
+    assert budget.refusal(tokens=300) is None
+    assert budget.exhausted is None
+    held.settle(tokens=100)
+    assert budget.admit(tokens=300) is not None
+
+
+def test_a_call_that_can_never_fit_is_refused_and_the_reason_names_the_cap() -> None:
+    budget = Budget(max_tokens=10_000)
+    held = budget.admit(tokens=9_500)
+    assert held is not None
+    held.settle()
+    assert budget.refusal(tokens=800) == (
+        "max_tokens: 9,500 of 10,000 used; the next call may need 800"
+    )
+    assert budget.exhausted == budget.refusal(tokens=800)
+
+
+def test_a_call_that_used_more_than_reserved_is_counted_in_full() -> None:
+    budget = Budget(max_cost=1.0)
+    held = budget.admit(cost=0.5)
+    assert held is not None
+    held.settle(cost=1.25)
+    assert budget.spent.cost == 1.25
+    assert budget.admit(cost=0.01) is None
+    assert budget.exhausted == "max_cost: $1.2500 of $1.0000 used"
+
+
+def test_the_last_word_on_what_was_used_counts() -> None:
+    budget = Budget(max_tokens=100)
+    held = budget.admit(tokens=80)
+    assert held is not None
+    held.settle()
+    assert budget.spent.tokens == 80
+    held.settle(tokens=30)
+    assert budget.spent.tokens == 30
+    assert budget.admit(tokens=70) is not None
+
+
+def test_what_is_kept_is_there_for_the_final_choice() -> None:
+    budget = Budget(max_metric_calls=100, max_tokens=1000, max_cost=2.0)
+    with budget.keep(metric_calls=40):
+        assert budget.admit(tokens=601) is None
+        assert budget.admit(cost=1.21) is None
+        for _ in range(60):
+            held = budget.admit(metric_calls=1)
+            assert held is not None
+            held.settle()
+        assert budget.refusal(metric_calls=1) == budget.exhausted
+        assert budget.exhausted == (
+            "max_metric_calls: 60 of 100 used (40 kept for the final choice)"
+        )
+    assert budget.exhausted is None
+    assert sum(budget.admit(metric_calls=1) is not None for _ in range(50)) == 40
+
+
+def test_time_is_kept_too() -> None:
+    clock = Clock()
+    budget = Budget(max_seconds=100, clock=clock)
+    kept = budget.keep(metric_calls=5, share=0.25)
+    assert budget.seconds_left == 75
+    clock.now += 75
+    assert budget.admit(metric_calls=1) is None
+    assert (
+        budget.exhausted == "max_seconds: 75.0 s of 100.0 s used (25.0 s kept for the final choice)"
+    )
+    kept.release()
+    kept.release()
+    assert budget.admit(metric_calls=1) is not None
+    clock.now += 25
+    assert budget.admit(metric_calls=1) is None
+
+
+def test_without_caps_everything_is_admitted() -> None:
+    budget = Budget()
+    assert budget.admit(metric_calls=10**9, tokens=10**12, cost=1e9) is not None
+    assert budget.exhausted is None
+    assert not budget.counts_lm_calls
+
+
+def test_a_call_without_cost_passes_a_cap_on_cost() -> None:
+    budget = Budget(max_cost=0.0)
+    assert budget.admit(tokens=5) is not None
+    assert budget.admit(cost=0.01) is None
+
+
+@pytest.mark.parametrize("cap", [-1, float("nan")])
+def test_a_cap_below_nothing_is_refused(cap: float) -> None:
+    with pytest.raises(ConfigurationError, match=r"`max_cost` must be a number of at least 0"):
+        Budget(max_cost=cap)
+
+
+def test_a_share_is_needed_where_metric_calls_are_not_capped() -> None:
+    with pytest.raises(ConfigurationError, match=r"`share` must be in \[0, 1\], got None"):
+        Budget(max_tokens=10).keep(metric_calls=3)

@@ -1,0 +1,395 @@
+import logging
+import re
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import nullcontext
+from typing import Any
+
+import dspy
+import pytest
+from dspy.lm15 import (
+    AuthError,
+    BillingError,
+    ConfigurationError,
+    ContextLengthError,
+    InvalidRequestError,
+    NotConfiguredError,
+    RateLimitError,
+    UnsupportedFeatureError,
+    UnsupportedModelError,
+)
+from dspy.utils import DummyLM
+from hypothesis import given
+from hypothesis import strategies as st
+
+import opro_dspy.errors
+from opro_dspy.errors import LMCallError, OproError
+from opro_dspy.interrupt import Interrupt
+from opro_dspy.proposer import FAILED, UNPARSABLE, LMProposer, context_window, takes_temperature
+from opro_dspy.protocols import ProposalRequest
+from opro_dspy.records import Proposal
+from opro_dspy.temperatures import Temperatures, Tried
+from tests.fakes import ScriptedEngine, scripted_lm
+
+Reply = Callable[[float | None], str | Exception]
+
+
+class TemperatureEngine(ScriptedEngine):
+    """Answers by the temperature of the request."""
+
+    def __init__(self, reply: Reply) -> None:
+        super().__init__(lambda text: "")
+        self._by_temperature = reply
+
+    def complete(self, request: Any) -> Any:
+        temperature = request.config.temperature
+        engine = ScriptedEngine(lambda text: self._by_temperature(temperature))
+        with self._lock:
+            self.calls += 1
+            self.temperatures.append(temperature)
+        return engine.complete(request)
+
+
+def refuses(
+    taken: Callable[[float | None], bool], error: Callable[[str], Exception] = InvalidRequestError
+) -> dspy.LM:
+    """An LM that takes only such temperatures."""
+
+    def reply(temperature: float | None) -> str | Exception:
+        return "A text" if taken(temperature) else error(f"temperature: {temperature}")
+
+    engine = TemperatureEngine(reply)
+    return dspy.LM("picky/lm", engine=engine, cache=False, num_retries=0)
+
+
+@pytest.fixture
+def executor() -> Iterator[Executor]:
+    with ThreadPoolExecutor(16) as pool:
+        yield pool
+
+
+def parse(answer: str) -> str | None:
+    return answer.strip() or None
+
+
+def request(*, n: int = 8, temperature: float = 1.0, step: int = 1) -> ProposalRequest:
+    return ProposalRequest(
+        component="p", meta_prompt="Write.", parse=parse, n=n, temperature=temperature, step=step
+    )
+
+
+def proposer(lm: dspy.BaseLM, executor: Executor, **options: Any) -> LMProposer:
+    return LMProposer(lm, executor=executor, context=nullcontext, seed=0, **options)
+
+
+def propose(lm: dspy.BaseLM, executor: Executor, **options: Any) -> Sequence[Proposal]:
+    (proposals,) = proposer(lm, executor, **options).propose([request()])
+    return proposals
+
+
+def one_bad_sample(error: Exception, *, lasting: bool) -> Callable[[str], str | Exception]:
+    """Let one of 8 samples fail: once, or (`lasting`) whenever it is asked.
+
+    All have asked before one is answered, so each has a thread of its own.
+    """
+    lock, seen, bad, met = threading.Lock(), iter(range(1000)), set[int](), threading.Barrier(8)
+
+    def reply(text: str) -> str | Exception:
+        thread = threading.get_ident()
+        with lock:
+            n = next(seen)
+            if n == 0:
+                bad.add(thread)
+        if n < 8:
+            met.wait(timeout=30)
+        return error if n == 0 or (lasting and thread in bad) else f"Text {n}"
+
+    return reply
+
+
+PASSING = [
+    InvalidRequestError("content filter"),
+    ContextLengthError("too long"),
+    RateLimitError("slow down"),
+    UnsupportedFeatureError("no such thing", feature="x"),
+    ValueError("a bug in the engine"),
+    TimeoutError(),
+    ConnectionError("reset"),
+]
+FATAL = [
+    AuthError("no key"),
+    BillingError("no money"),
+    ConfigurationError("wrong"),
+    NotConfiguredError("no provider"),
+    UnsupportedModelError("what?"),
+]
+
+
+def name(error: Exception) -> str:
+    return type(error).__name__
+
+
+# --- one sample fails ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("error", PASSING, ids=name)
+def test_a_sample_that_fails_once_is_asked_again(error: Exception, executor: Executor) -> None:
+    lm = scripted_lm(one_bad_sample(error, lasting=False))
+    proposals = propose(lm, executor, send_temperature=False)
+    assert all(p.text is not None for p in proposals)
+    assert sorted(p.attempts for p in proposals) == [1] * 7 + [2]
+
+
+@pytest.mark.parametrize("error", PASSING, ids=name)
+def test_a_sample_that_fails_for_good_costs_only_itself(
+    error: Exception, executor: Executor, caplog: pytest.LogCaptureFixture
+) -> None:
+    lm = scripted_lm(one_bad_sample(error, lasting=True))
+    proposals = propose(lm, executor, send_temperature=False)
+    (bad,) = [p for p in proposals if p.text is None]
+    assert bad.rejected is not None and bad.rejected.startswith(FAILED)
+    assert (bad.raw, bad.attempts) == (None, 3)
+    assert "1 of 8 samples of the optimizer LM failed and are left out" in caplog.text
+
+
+@pytest.mark.parametrize("error", PASSING, ids=name)
+def test_a_step_in_which_all_samples_fail_stops_the_run(
+    error: Exception, executor: Executor
+) -> None:
+    lm = scripted_lm(lambda text: error)
+    with pytest.raises(LMCallError, match=r"failed at step 1 \(8 of 8 samples\)"):
+        propose(lm, executor, send_temperature=False)
+    assert lm.engine.calls == 24
+
+
+@pytest.mark.parametrize("error", FATAL, ids=name)
+def test_a_refusal_for_good_stops_the_run_at_once(error: Exception, executor: Executor) -> None:
+    lm = scripted_lm(one_bad_sample(error, lasting=False))
+    with pytest.raises(LMCallError, match=rf"step 1 .*{re.escape(str(error))}"):
+        propose(lm, executor)
+    assert lm.engine.calls == 8
+
+
+def test_a_refusal_for_good_after_an_answer_that_does_not_parse_is_not_lost(
+    executor: Executor,
+) -> None:
+    lock, seen = threading.Lock(), iter(range(100))
+
+    def reply(text: str) -> str | Exception:
+        with lock:
+            return " " if next(seen) < 8 else AuthError("expired")
+
+    with pytest.raises(LMCallError, match="expired"):
+        propose(scripted_lm(reply), executor)
+
+
+def test_a_legacy_lm_that_raises_anything_costs_only_the_sample(executor: Executor) -> None:
+    class Legacy(dspy.BaseLM):  # type: ignore[misc]
+        calls = 0
+
+        def __call__(self, prompt: Any = None, **options: Any) -> list[Any]:
+            type(self).calls += 1
+            if Legacy.calls == 1:
+                raise ConnectionError("reset")
+            return [] if Legacy.calls == 2 else [{"text": "A text"}]
+
+    (proposals,) = proposer(Legacy("legacy"), executor).propose([request(n=1)])
+    assert (proposals[0].text, proposals[0].attempts) == ("A text", 3)
+
+
+def test_an_answer_that_does_not_parse_is_asked_again_under_another_rollout(
+    executor: Executor,
+) -> None:
+    lm = scripted_lm(lambda text: " ")
+    proposals = propose(lm, executor)
+    assert {(p.rejected, p.attempts) for p in proposals} == {(UNPARSABLE, 3)}
+    assert len({entry["kwargs"]["rollout_id"] for entry in lm.history}) == 24
+
+
+def test_a_request_that_was_not_let_through_is_not_asked_again(executor: Executor) -> None:
+    class Capped(dspy.BaseLM):  # type: ignore[misc]
+        calls = 0
+
+        def __call__(self, prompt: Any = None, **options: Any) -> list[str]:
+            type(self).calls += 1
+            raise OproError("max_cost: the budget is spent")
+
+    proposals = propose(Capped("capped"), executor)
+    assert {p.rejected for p in proposals} == {"max_cost: the budget is spent"}
+    assert Capped.calls == 8
+
+
+def test_a_request_that_was_not_let_through_for_an_lm_error_stops_the_run(
+    executor: Executor,
+) -> None:
+    class Closed(dspy.BaseLM):  # type: ignore[misc]
+        def __call__(self, prompt: Any = None, **options: Any) -> list[str]:
+            raise OproError("an LM refused for good before") from dspy.LMAuthError("no key")
+
+    with pytest.raises(LMCallError, match="LMAuthError: no key"):
+        propose(Closed("closed"), executor)
+
+
+def test_a_meta_prompt_that_cannot_parse_is_no_failure_of_the_lm(executor: Executor) -> None:
+    def broken(answer: str) -> str | None:
+        raise opro_dspy.errors.ConfigurationError("the meta_prompt Mine.parse returned 3")
+
+    asked = ProposalRequest(
+        component="p", meta_prompt="Write.", parse=broken, n=2, temperature=1.0, step=1
+    )
+    with pytest.raises(opro_dspy.errors.ConfigurationError, match=r"Mine\.parse returned 3"):
+        proposer(scripted_lm(lambda text: "A text"), executor).propose([asked])
+
+
+# --- Ctrl-C ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("answer", [" ", RateLimitError("slow down")])
+def test_after_ctrl_c_no_new_request_is_sent(answer: str | Exception, executor: Executor) -> None:
+    interrupt, met = Interrupt(), threading.Barrier(8)
+
+    def reply(text: str) -> str | Exception:
+        met.wait(timeout=30)  # all are in flight when it is pressed
+        interrupt.pressed = True
+        return answer
+
+    lm = scripted_lm(reply)
+    with pytest.raises(KeyboardInterrupt):
+        propose(lm, executor, interrupt=interrupt)
+    assert lm.engine.calls == 8
+
+
+# --- temperatures ----------------------------------------------------------------------------
+
+
+def run(
+    lm: dspy.LM, executor: Executor, wanted: Sequence[float]
+) -> list[tuple[list[str | None], list[float | None]]]:
+    """Return, by step, the texts and the temperatures sent (sorted, none last)."""
+    asking, outcome = proposer(lm, executor), []
+    for step, temperature in enumerate(wanted, start=1):
+        before = len(lm.engine.temperatures)
+        (proposals,) = asking.propose([request(n=4, temperature=temperature, step=step)])
+        sent = sorted(lm.engine.temperatures[before:], key=lambda t: (t is None, t))
+        outcome.append(([p.text for p in proposals], sent))
+    return outcome
+
+
+@pytest.mark.parametrize("error", [InvalidRequestError, UnsupportedFeatureError])
+def test_a_temperature_that_is_too_high_is_lowered_to_the_last_one_taken(
+    error: Any, executor: Executor, caplog: pytest.LogCaptureFixture
+) -> None:
+    kind = (
+        (lambda m: error(m, feature="temperature")) if error is UnsupportedFeatureError else error
+    )
+    lm = refuses(lambda t: t is None or t <= 1.0, kind)
+    steps = run(lm, executor, [1.0, 1.2, 1.4, 1.2, 0.7, 2.0])
+    assert all(text == "A text" for texts, _ in steps for text in texts)
+    assert [sent for _, sent in steps] == [
+        [1.0] * 4,
+        [1.0] * 4 + [1.2] * 4,
+        [1.0] * 4,
+        [1.0] * 4,
+        [0.7] * 4,
+        [1.0] * 4,
+    ]
+    assert len(caplog.records) == 1
+    assert "picky/lm refused the temperature 1.2 at step 2" in caplog.text
+    assert "from there up, 1 is sent" in caplog.text
+
+
+def test_a_model_that_takes_one_temperature_only_gets_that_one(
+    executor: Executor, caplog: pytest.LogCaptureFixture
+) -> None:
+    lm = refuses(lambda t: t is None or t == 1.0)
+    steps = run(lm, executor, [1.0, 0.9, 0.8, 0.1, 1.2, 1.0])
+    assert all(text == "A text" for texts, _ in steps for text in texts)
+    assert [len(sent) for _, sent in steps] == [4, 8, 4, 4, 8, 4]
+    assert steps[3][1] == [1.0] * 4
+    assert "0.9 at step 2: from now on, from there down, 1 is sent" in caplog.text
+
+
+def test_a_model_that_takes_no_temperature_gets_none(
+    executor: Executor, caplog: pytest.LogCaptureFixture
+) -> None:
+    lm = refuses(lambda t: t is None)
+    steps = run(lm, executor, [1.0, 0.5, 1.0])
+    assert [sent for _, sent in steps] == [[1.0] * 4 + [None] * 4, [None] * 4, [None] * 4]
+    assert len(caplog.records) == 1
+    assert "refused the temperature 1 at step 1: from now on, none is sent" in caplog.text
+
+
+def test_the_request_without_the_refused_temperature_is_one_more_than_max_attempts(
+    executor: Executor,
+) -> None:
+    lm = refuses(lambda t: t is None)
+    proposals = propose(lm, executor, max_attempts=1)
+    assert {(p.text, p.attempts) for p in proposals} == {("A text", 2)}
+
+
+def test_a_content_filter_says_nothing_about_the_temperature(
+    executor: Executor, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING)
+    lock, seen = threading.Lock(), iter(range(100))
+
+    def reply(temperature: float | None) -> str | Exception:
+        with lock:
+            return InvalidRequestError("content filter") if next(seen) == 0 else "A text"
+
+    lm = dspy.LM("filtered/lm", engine=TemperatureEngine(reply), cache=False, num_retries=0)
+    steps = run(lm, executor, [1.0, 1.0])
+    assert steps[0][1] == [1.0] * 4 + [None]
+    assert steps[1][1] == [1.0] * 4
+    assert caplog.text == ""
+
+
+def test_no_temperature_is_sent_where_none_is_wanted(executor: Executor) -> None:
+    lm = refuses(lambda t: t is None)
+    propose(lm, executor, send_temperature=False)
+    assert lm.engine.temperatures == [None] * 8
+
+
+@given(
+    st.lists(st.floats(0.0, 2.0), max_size=6),
+    st.floats(0.0, 2.0),
+    st.lists(st.floats(0.0, 2.0), min_size=1, max_size=6),
+    st.randoms(use_true_random=False),
+)
+def test_what_is_learned_does_not_depend_on_the_order_of_answers(
+    taken: list[float], bound: float, wanted: list[float], rng: Any
+) -> None:
+    tried = [Tried(t, taken=t <= bound) for t in taken] + [Tried(None, taken=True)]
+    shuffled = rng.sample(tried, len(tried))
+    one, other = Temperatures("lm"), Temperatures("lm")
+    one.learn(tried, step=1)
+    other.learn(shuffled, step=1)
+    assert [one.to_send(t) for t in wanted] == [other.to_send(t) for t in wanted]
+    refused = [t for t in taken if t > bound]
+    for sent in map(one.to_send, wanted):
+        assert sent is None or not refused or sent < min(refused)
+
+
+# --- any LM of DSPy --------------------------------------------------------------------------
+
+
+def test_any_base_lm_can_be_the_optimizer_lm(executor: Executor) -> None:
+    lm = DummyLM([{"answer": "A text"}] * 8)
+    assert takes_temperature(lm)
+    assert context_window(lm) is None
+    assert all(p.text and "A text" in p.text for p in propose(lm, executor))
+
+
+def test_a_window_that_an_engine_tells_is_used() -> None:
+    lm = scripted_lm(lambda text: "")
+    assert context_window(lm) is None
+    lm.engine.context_window = 4096
+    assert context_window(lm) == 4096
+    assert takes_temperature(lm)
+
+
+def test_a_models_window_and_temperature_are_known_to_dspy() -> None:
+    assert (context_window(dspy.LM("openai/gpt-4o-mini")) or 0) > 100_000
+    assert takes_temperature(dspy.LM("openai/gpt-4o-mini"))
+    assert not takes_temperature(dspy.LM("openai/gpt-5"))
