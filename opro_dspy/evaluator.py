@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import dspy
 
+from opro_dspy.conditions import Conditions
 from opro_dspy.errors import ProgramFailedError
-from opro_dspy.grid import Conditions, Grid
+from opro_dspy.grid import Grid
 from opro_dspy.protocols import StepStarted
 from opro_dspy.race import Race
 from opro_dspy.racing import Racing, draw_order, estimates, fit, hopeless_against, leaders

@@ -3,62 +3,26 @@
 import logging
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Executor, Future
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import dspy
 
 from opro_dspy.boundary.admission import Task
 from opro_dspy.boundary.budget import Reservation
 from opro_dspy.boundary.faults import is_retryable
-from opro_dspy.boundary.gate import Gate
 from opro_dspy.boundary.meter import lm_failure
+from opro_dspy.conditions import Conditions
 from opro_dspy.errors import LMCallError, MetricError
 from opro_dspy.filters import printable
-from opro_dspy.interrupt import Interrupt
-from opro_dspy.metric import Metric
 from opro_dspy.pool import completed
-from opro_dspy.protocols import ExampleScored, Observer
+from opro_dspy.protocols import ExampleScored
 from opro_dspy.race import Cell, Race
 from opro_dspy.records import Candidate, Evaluation
 
 logger = logging.getLogger(__name__)
-
-
-class NoTrace(list[Any]):
-    """A trace that keeps nothing: DSPy's Refine and BestOfN want to extend one."""
-
-    def append(self, item: Any) -> None:
-        """Forget `item`."""
-
-    def extend(self, items: Iterable[Any]) -> None:
-        """Forget `items`."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Conditions:
-    """Under which conditions examples are scored."""
-
-    metric: Metric
-    executor: Executor
-    num_threads: int
-    context: Callable[[], AbstractContextManager[None]]
-    """Makes the context in which programs run, e.g. a meter's."""
-    gate: Gate
-    """Every LM call passes it; its budget admits every example."""
-    failure_score: float = 0.0
-    """Score of an example on which the program or the metric raised."""
-    max_errors: int = 10
-    """Such examples at which a candidate is given up."""
-    timeout_s: float | None = None
-    """Seconds after which an example is taken for hung."""
-    provide_traceback: bool = False
-    interrupt: Interrupt | None = None
-    observers: Sequence[Observer] = ()
 
 
 MAX_ROUNDS = 2

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, TypeVar
 
 import dspy
 
@@ -12,6 +12,8 @@ from opro_dspy.program import Program, example_key
 from opro_dspy.records import Candidate
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 def check_sets(trainset: Any, valset: Any) -> None:
@@ -156,3 +158,28 @@ def check_lms(program: Program) -> Any:
     for name, lm in program.lms.items():
         check_lm(f"{name}.lm", lm)
     return check_lm("dspy.settings.lm", dspy.settings.lm)
+
+
+def check_callable(name: str, value: Any) -> Any:
+    """Return `value` if it can be called, else raise ConfigurationError."""
+    if not callable(value):
+        raise ConfigurationError(f"`{name}` must be callable, got {value!r}.")
+    return value
+
+
+def check_list(name: str, value: Any) -> Sequence[Any]:
+    """Return `value` if it is a list or tuple, else raise ConfigurationError."""
+    if isinstance(value, (str, Mapping)) or not isinstance(value, Sequence):
+        raise ConfigurationError(f"`{name}` must be a list, got {value!r}.")
+    return value
+
+
+def check_options(name: str, value: Any, kind: type[T]) -> T:
+    """Return `value` as options of `kind`; None is the default."""
+    if value is None:
+        return kind()
+    if not isinstance(value, kind):
+        raise ConfigurationError(
+            f"`{name}` must be a {kind.__name__}, got {value!r}. Write {kind.__name__}(...)."
+        )
+    return value

@@ -2,81 +2,47 @@
 
 import logging
 import platform
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Sequence
 from importlib.metadata import version
-from math import fsum
 from typing import Any
 
 import dspy
 
-from opro_dspy.boundary.budget import Budget, Kept
+from opro_dspy.boundary.budget import Kept
 from opro_dspy.boundary.gate import Gate
-from opro_dspy.boundary.meter import OPTIMIZER, SCORER, Meter
-from opro_dspy.boundary.prices import Price, check_prices, known_price
-from opro_dspy.config import OproConfig
-from opro_dspy.errors import ConfigurationError, ProgramFailedError, RunError
+from opro_dspy.boundary.meter import Meter
+from opro_dspy.boundary.prices import Price, known_price
+from opro_dspy.choice import Choice
+from opro_dspy.errors import RunError
 from opro_dspy.estimate import RunEstimate, estimate_run
-from opro_dspy.evaluator import ProgramEvaluator
-from opro_dspy.filters import Filters, printable
-from opro_dspy.grid import Conditions, NoTrace
-from opro_dspy.inputs import check_lms, initial_candidates
+from opro_dspy.filters import printable
+from opro_dspy.inputs import initial_candidates
 from opro_dspy.interrupt import Interrupt
 from opro_dspy.loop import INTERRUPTED, optimize
-from opro_dspy.metric import Metric
-from opro_dspy.optimizer import Optimizer, View
 from opro_dspy.outcome import candidate_results, dressed
 from opro_dspy.plan import Sizes, sized
 from opro_dspy.pool import DaemonExecutor
 from opro_dspy.program import Program, as_exemplar
 from opro_dspy.progress import ProgressBars
-from opro_dspy.proposer import LMProposer, context_window, takes_temperature
-from opro_dspy.protocols import (
-    ComponentSelector,
-    ExemplarChoice,
-    MetaPrompt,
-    MetaPromptContext,
-    Observer,
-    Schedule,
-)
-from opro_dspy.racing import Racing, estimates
-from opro_dspy.records import Candidate, Evaluation, ShownEntry
+from opro_dspy.protocols import MetaPromptContext, Observer
+from opro_dspy.records import Candidate, ShownEntry
 from opro_dspy.result import OPROResult
 from opro_dspy.selectors import every
-from opro_dspy.stopping import Stop, max_steps, nothing_new, patience, target_score
-from opro_dspy.trajectory import Trajectory, plain_means
+from opro_dspy.settings import Seats
+from opro_dspy.trajectory import Trajectory
+from opro_dspy.wiring import (
+    find_lms,
+    make_budget,
+    make_evaluator,
+    make_optimizer,
+    make_proposer,
+    make_stop,
+)
 
 logger = logging.getLogger(__name__)
 
 CHOICE_SHARE = 0.3
 """Share of a budget without `max_metric_calls` that is kept for the final choice."""
-
-ANSWER_RESERVE_TOKENS = 1024
-"""Kept free in the optimizer LM's window for its answer."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Seats:
-    """Who sits where: what `OPRO` was told, resolved and checked."""
-
-    config: OproConfig
-    metric: Metric
-    prompt_model: dspy.LM | None
-    task_model: dspy.LM | None
-    schedule: Schedule
-    meta_prompt: MetaPrompt
-    exemplar_choice: ExemplarChoice
-    selector: ComponentSelector
-    initial_instructions: Sequence[str | Mapping[str, str]]
-    view: View
-    filters: Filters
-    racing: Racing | None
-    prices: Mapping[str, Price]
-    stop: Stop | None
-    observers: Sequence[Observer]
-    settings: Mapping[str, Any]
-    """The settings as JSON values, for the result."""
 
 
 class Run:
@@ -100,30 +66,61 @@ class Run:
             n_initial=len(self.initial),
         )
         self.config = sized(seats.config, seats.racing, self.sizes)
-        self.optimizer_lm, self.scorer_lm = self._lms()
-        num_threads = self.config.num_threads or dspy.settings.num_threads or 1
-        self.executor = DaemonExecutor(name="opro_dspy")
-        self.interrupt = Interrupt()
-        self.meter = Meter()
-        self.budget = self._budget()
-        self.gate = Gate(
+        self.optimizer_lm, self.scorer_lm = find_lms(seats, program)
+        self.choice = Choice(
+            self.initial[0],
+            trainset=trainset,
+            valset=valset,
+            num_finalists=self.config.num_finalists,
+        )
+        self.versions = {name: version(name) for name in ("dspy", "opro_dspy")}
+        self.versions["python"] = platform.python_version()
+        self._fill_seats()
+
+    def _fill_seats(self) -> None:
+        seats, config, program = self.seats, self.config, self.program
+        num_threads = config.num_threads or dspy.settings.num_threads or 1
+        self.executor, self.interrupt = DaemonExecutor(name="opro_dspy"), Interrupt()
+        self.meter, self.budget = Meter(), make_budget(config)
+        gate = Gate(
             self.meter,
             budget=self.budget,
             max_in_flight=num_threads,
-            requests_per_minute=self.config.requests_per_minute,
+            requests_per_minute=config.requests_per_minute,
             prices=seats.prices,
             interrupt=self.interrupt,
         )
-        program.watch_lms(self.gate.watch)
-        self.bars = ProgressBars(num_steps=self.config.max_steps, enabled=self.config.verbose)
+        program.watch_lms(gate.watch)
+        self.bars = ProgressBars(num_steps=config.max_steps, enabled=config.verbose)
         self.observers: tuple[Observer, ...] = (*seats.observers, self.bars)
-        self.evaluator = self._evaluator(num_threads, self.scorer_lm)
-        self.exemplars = [as_exemplar(e, program.output_names) for e in trainset]
-        self.optimizer = self._optimizer()
-        self.selection: dict[str, Evaluation] = {}
-        self.completed: dict[str, Evaluation] = {}
-        self.versions = {name: version(name) for name in ("dspy", "opro_dspy")}
-        self.versions["python"] = platform.python_version()
+        self.evaluator = make_evaluator(
+            seats,
+            config,
+            program,
+            self.trainset,
+            scorer_lm=self.scorer_lm,
+            executor=self.executor,
+            num_threads=num_threads,
+            gate=gate,
+            interrupt=self.interrupt,
+            observers=self.observers,
+        )
+        proposer = make_proposer(
+            config,
+            self.optimizer_lm,
+            executor=self.executor,
+            gate=gate,
+            interrupt=self.interrupt,
+        )
+        self.optimizer = make_optimizer(
+            seats,
+            config,
+            program,
+            self.trainset,
+            lm=self.optimizer_lm,
+            initial=self.initial,
+            proposer=proposer,
+        )
 
     def compile(self) -> dspy.Module:
         """Search, choose, and dress the chosen program with its result."""
@@ -141,16 +138,15 @@ class Run:
         logger.info("Estimate: %s.", self.estimate())
         kept = self._kept_for_the_choice()
         try:
-            reason = optimize(
-                self.optimizer, self.evaluator, stop=self._stop(), observers=self.observers
-            )
+            stop = make_stop(self.seats, self.config, self.budget)
+            reason = optimize(self.optimizer, self.evaluator, stop=stop, observers=self.observers)
             if reason == INTERRUPTED:
-                return self._best_so_far(), reason
+                return self.choice.best_so_far(trajectory), reason
             if kept is not None:
                 kept.release()
-            return self._choose(trajectory), reason
+            return self.choice.choose(trajectory, self.evaluator), reason
         except KeyboardInterrupt:
-            return self._best_so_far(), INTERRUPTED
+            return self.choice.best_so_far(trajectory), INTERRUPTED
         except Exception as error:
             self._save_into(error)
             raise
@@ -158,15 +154,19 @@ class Run:
             self.bars.close()
             self.executor.shutdown(wait=False, cancel_futures=True)
 
-    def _best_so_far(self) -> Candidate | None:
-        """Return the best by what was seen of it on the training set; the student wins ties."""
-        trajectory = self.optimizer.trajectory
-        self.selection = {}
-        return trajectory.best.candidate if len(trajectory) else None
+    def _kept_for_the_choice(self) -> Kept | None:
+        """Hold back what the final choice needs, at most half of the budget."""
+        cap = self.config.max_metric_calls
+        if cap is not None:
+            return self.budget.keep(metric_calls=min(self.choice.n_needed, cap // 2))
+        if self.config.has_caps:
+            return self.budget.keep(metric_calls=0, share=CHOICE_SHARE)
+        return None
 
     def _save_into(self, error: Exception) -> None:
         """Hang what was paid for on an error: `error.result` and `error.program`."""
-        best = self._best_so_far()
+        trajectory = self.optimizer.trajectory
+        best = self.choice.best_so_far(trajectory)
         said = printable(f"{type(error).__name__}: {error}")
         result = self._result(best, f"error: {said}")
         found: dict[str, Any] = {"result": result}
@@ -177,7 +177,7 @@ class Run:
         for name, value in found.items():
             setattr(error, name, value)
         if isinstance(error, RunError):
-            error.args = (f"{error} {_saved(self.optimizer.trajectory)}",)
+            error.args = (f"{error} {_saved(trajectory)}",)
 
     def estimate(self) -> RunEstimate:
         """Return what the run will cost, as a range; calls no LM."""
@@ -189,7 +189,10 @@ class Run:
                 component=component,
                 task=self.program.describe()[component],
                 entries=(ShownEntry(text=self.initial[0].texts[component], score="50"),),
-                exemplars=tuple(self.exemplars[: seats.view.num_exemplars]),
+                exemplars=tuple(
+                    as_exemplar(e, self.program.output_names)
+                    for e in self.trainset[: seats.view.num_exemplars]
+                ),
             )
         )
         return estimate_run(
@@ -209,176 +212,21 @@ class Run:
     def _price(self, lm: dspy.BaseLM) -> Price | None:
         return self.seats.prices.get(lm.model) or known_price(lm)
 
-    def _lms(self) -> tuple[dspy.LM, dspy.LM | None]:
-        default = check_lms(self.program)
-        scorer_lm = self.seats.task_model or default
-        if scorer_lm is None and self.program.uses_default_lm():
-            raise ConfigurationError(
-                "there is no scorer LM: pass `task_model`, or dspy.configure(lm=dspy.LM(...))."
-            )
-        optimizer_lm = self.seats.prompt_model or default
-        if optimizer_lm is None:
-            raise ConfigurationError(
-                "there is no optimizer LM: pass `prompt_model`, or dspy.configure(lm=dspy.LM(...))."
-            )
-        if self.config.max_cost is not None:
-            own = [lm for lm in self.program.lms.values() if lm is not None]
-            check_prices(
-                [optimizer_lm, *own, *([scorer_lm] if scorer_lm else [])], self.seats.prices
-            )
-        return optimizer_lm, scorer_lm
-
-    def _budget(self) -> Budget:
-        config = self.config
-        return Budget(
-            max_metric_calls=config.max_metric_calls,
-            max_tokens=config.max_tokens,
-            max_cost=config.max_cost,
-            max_seconds=config.max_seconds,
-        )
-
-    def _kept_for_the_choice(self) -> Kept | None:
-        """Hold back what the final choice needs, at most half of the budget."""
-        cap = self.config.max_metric_calls
-        n_selection = len(self.valset or self.trainset)
-        need = (self.config.num_finalists + 1) * n_selection
-        if cap is not None:
-            return self.budget.keep(metric_calls=min(need, cap // 2))
-        if self.budget.exhausted is None and self.config.has_caps:
-            return self.budget.keep(metric_calls=0, share=CHOICE_SHARE)
-        return None
-
-    def _evaluator(self, num_threads: int, scorer_lm: dspy.LM | None) -> ProgramEvaluator:
-        config, settings = self.config, dspy.settings
-        traceback = config.provide_traceback
-        conditions = Conditions(
-            metric=self.seats.metric,
-            executor=self.executor,
-            num_threads=num_threads,
-            context=partial(
-                self.meter.role,
-                SCORER,
-                lm=scorer_lm and self.gate.watch(scorer_lm),
-                trace=NoTrace(),
-            ),
-            gate=self.gate,
-            timeout_s=config.timeout,
-            failure_score=config.failure_score,
-            max_errors=settings.max_errors if config.max_errors is None else config.max_errors,
-            provide_traceback=settings.provide_traceback if traceback is None else traceback,
-            interrupt=self.interrupt,
-            observers=self.observers,
-        )
-        return ProgramEvaluator(
-            self.program.build,
-            examples=self.trainset,
-            conditions=conditions,
-            racing=self.seats.racing,
-            seed=config.seed,
-        )
-
-    def _optimizer(self) -> Optimizer:
-        seats, config, lm = self.seats, self.config, self.optimizer_lm
-        send_temperature = takes_temperature(lm)
-        if not send_temperature:
-            logger.warning(
-                "The optimizer LM %s takes its default temperature only: none is sent, and "
-                "`init_temperature` and `temperature_schedule` have no effect.",
-                lm.model,
-            )
-        proposer = LMProposer(
-            self.gate.watch(lm),
-            executor=self.executor,
-            context=partial(self.meter.role, OPTIMIZER),
-            seed=config.seed,
-            max_attempts=config.max_attempts,
-            send_temperature=send_temperature,
-            interrupt=self.interrupt,
-        )
-        return Optimizer(
-            proposer,
-            initial=self.initial,
-            num_candidates=config.num_candidates,
-            task=self.program.describe(),
-            exemplars=self.exemplars,
-            meta_prompt=seats.meta_prompt,
-            exemplar_choice=seats.exemplar_choice,
-            schedule=seats.schedule,
-            selector=seats.selector,
-            view=_within_window(seats.view, lm),
-            filters=seats.filters,
-            estimator=(
-                plain_means
-                if seats.racing is None
-                else partial(estimates, n_examples=len(self.trainset))
-            ),
-            seed=config.seed,
-        )
-
-    def _stop(self) -> Stop:
-        config = self.config
-        stop = Stop(lambda trajectory: self.budget.exhausted)
-        stop = stop | nothing_new(config.max_empty_steps) | max_steps(config.max_steps)
-        if config.stop_at_score is not None:
-            stop = target_score(config.stop_at_score) | stop
-        if config.patience is not None:
-            stop = stop | patience(config.patience)
-        return stop if self.seats.stop is None else self.seats.stop | stop
-
-    def _choose(self, trajectory: Trajectory) -> Candidate:
-        """Let the best few and the student meet the selection set; the student wins ties.
-
-        Raises:
-            ProgramFailedError: If the student fails there on `max_errors` examples.
-
-        Source:
-            OPRO (arXiv:2309.03409), section 5.2, evaluates the best few of a run on held-out data.
-        """
-        student = self.initial[0]
-        if student not in trajectory:
-            return student
-        ranked = [e.candidate for e in trajectory.ranked() if e.dropped is None]
-        finalists = ranked[: self.config.num_finalists]
-        contenders = [student, *(c for c in finalists if c != student)]
-        examples = self.valset or self.trainset
-        known = [] if self.valset else [trajectory.evaluation(c) for c in contenders]
-        found = self.evaluator.complete(contenders, examples, known)
-        if found[0].dropped:
-            raise ProgramFailedError(
-                f"the student failed on the {self._selection_set}: {found[0].dropped}."
-            )
-        if self.evaluator.refused:  # whoever the budget left no time for does not compete
-            found = [e for e in found if len(e.scores) == len(examples)]
-            if not found or found[0].candidate != student:
-                return student
-        self.selection = {e.candidate.key: e for e in found}
-        if not self.valset:
-            self.completed = self.selection
-        met = set.intersection(*(set(e.scores) for e in found))
-        return max(
-            (e for e in found if e.dropped is None),
-            key=lambda e: fsum(e.scores[i] for i in met),
-        ).candidate
-
-    @property
-    def _selection_set(self) -> str:
-        return "valset" if self.valset else "trainset"
-
     def _result(self, best: Candidate | None, reason: str) -> OPROResult:
         trajectory = self.optimizer.trajectory
         keys = [evaluation.candidate.key for evaluation in trajectory]
         choosing = self.optimizer.pending is None
         return OPROResult(
             candidates=candidate_results(
-                trajectory, completed=self.completed, selection=self.selection
+                trajectory, completed=self.choice.completed, selection=self.choice.selection
             ),
             best_index=keys.index(best.key) if best is not None and best.key in keys else None,
-            selection_set=self._selection_set if self.selection else "training estimates",
+            selection_set=self.choice.set_name if self.choice.selection else "training estimates",
             steps=tuple(trajectory.steps),
             unfinished_step=self.optimizer.pending,
             unfinished=self.evaluator.unfinished,
             unfinished_set=(
-                (self._selection_set if choosing else "trainset")
+                (self.choice.set_name if choosing else "trainset")
                 if self.evaluator.unfinished
                 else None
             ),
@@ -390,14 +238,6 @@ class Run:
             versions=self.versions,
             seed=self.config.seed,
         )
-
-
-def _within_window(view: View, lm: dspy.LM) -> View:
-    window = context_window(lm)
-    if view.max_meta_prompt_tokens is not None or window is None:
-        return view
-    reserve = min(lm.kwargs.get("max_tokens") or ANSWER_RESERVE_TOKENS, window // 2)
-    return view.model_copy(update={"max_meta_prompt_tokens": window - reserve})
 
 
 def _saved(trajectory: Trajectory) -> str:

@@ -2,18 +2,24 @@
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import dspy
 from dspy.teleprompt import Teleprompter
 
 from opro_dspy.boundary.prices import Price
 from opro_dspy.config import checked, refuse_unknown
-from opro_dspy.errors import ConfigurationError
 from opro_dspy.estimate import RunEstimate
 from opro_dspy.exemplars import resolve_exemplar_choice
 from opro_dspy.filters import Filters
-from opro_dspy.inputs import check_instructions, check_lm, check_sets
+from opro_dspy.inputs import (
+    check_callable,
+    check_instructions,
+    check_list,
+    check_lm,
+    check_options,
+    check_sets,
+)
 from opro_dspy.meta_prompt import resolve_meta_prompt
 from opro_dspy.metric import Metric
 from opro_dspy.optimizer import View
@@ -27,13 +33,11 @@ from opro_dspy.protocols import (
     StopRule,
 )
 from opro_dspy.racing import Racing, resolve_racing
-from opro_dspy.run import Run, Seats
+from opro_dspy.run import Run
 from opro_dspy.schedules import resolve_schedule
 from opro_dspy.selectors import resolve_selector
+from opro_dspy.settings import Seats
 from opro_dspy.stopping import Stop
-
-Options = TypeVar("Options", View, Filters)
-
 
 DEFAULT_STEPS = 10
 
@@ -197,16 +201,18 @@ class OPRO(Teleprompter):  # type: ignore[misc]
             exemplar_choice=resolve_exemplar_choice(exemplars),
             selector=resolve_selector(component_selector),
             initial_instructions=check_instructions(initial_instructions),
-            view=_options("view", view, View),
-            filters=_options("filters", filters, Filters),
+            view=check_options("view", view, View),
+            filters=check_options("filters", filters, Filters),
             racing=resolve_racing(racing),
             prices=dict(prices or {}),
-            stop=None if stop is None else Stop(_callable("stop", stop)),
-            observers=tuple(_callable("observers", o) for o in _sequence("observers", observers)),
+            stop=None if stop is None else Stop(check_callable("stop", stop)),
+            observers=tuple(
+                check_callable("observers", o) for o in check_list("observers", observers)
+            ),
             settings={
                 **config.model_dump(mode="json"),
-                "view": _options("view", view, View).model_dump(mode="json"),
-                "filters": _options("filters", filters, Filters).model_dump(mode="json"),
+                "view": check_options("view", view, View).model_dump(mode="json"),
+                "filters": check_options("filters", filters, Filters).model_dump(mode="json"),
                 "racing": (raced := resolve_racing(racing)) and raced.model_dump(mode="json"),
                 "metric": _name(metric),
                 "temperature_schedule": _name(temperature_schedule),
@@ -278,26 +284,3 @@ class OPRO(Teleprompter):  # type: ignore[misc]
 
 def _name(value: Any) -> str:
     return value if isinstance(value, str) else getattr(value, "__name__", type(value).__name__)
-
-
-def _callable(name: str, value: Any) -> Any:
-    if not callable(value):
-        raise ConfigurationError(f"`{name}` must be callable, got {value!r}.")
-    return value
-
-
-def _sequence(name: str, value: Any) -> Sequence[Any]:
-    if isinstance(value, (str, Mapping)) or not isinstance(value, Sequence):
-        raise ConfigurationError(f"`{name}` must be a list, got {value!r}.")
-    return value
-
-
-def _options(name: str, value: Any, kind: type[Options]) -> Options:
-    """Return `value` as options of `kind`; None is the default."""
-    if value is None:
-        return kind()
-    if not isinstance(value, kind):
-        raise ConfigurationError(
-            f"`{name}` must be a {kind.__name__}, got {value!r}. Write {kind.__name__}(...)."
-        )
-    return value

@@ -14,9 +14,11 @@ ROWS = (
     {"simulation"},
     {"teleprompter"},
     {"run"},
+    {"wiring", "choice"},
     {"inputs", "loop", "outcome", "estimate"},
-    {"optimizer", "evaluator"},
+    {"optimizer", "evaluator", "settings"},
     {"asking", "proposer", "grid", "progress", "plan"},
+    {"conditions"},
     {"temperatures", "program", "pool", "selectors", "result", "schedules", "stopping", "race"},
     {"boundary"},
     {"meta_prompt", "exemplars", "fitting", "fields", "metric"},
@@ -29,6 +31,7 @@ ROWS = (
 
 WITH_DSPY = {
     *("simulation", "cli", "teleprompter", "run", "inputs", "outcome", "estimate"),
+    *("settings", "wiring", "choice"),
     *("proposer", "evaluator", "grid", "program", "boundary", "metric", "temperatures"),
 }
 

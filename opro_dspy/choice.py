@@ -1,0 +1,88 @@
+"""The final choice: the best few and the student meet the whole selection set."""
+
+from collections.abc import Sequence
+from math import fsum
+
+import dspy
+
+from opro_dspy.errors import ProgramFailedError
+from opro_dspy.evaluator import ProgramEvaluator
+from opro_dspy.records import Candidate, Evaluation
+from opro_dspy.trajectory import Trajectory
+
+
+class Choice:
+    """Chooses what is returned, and keeps what that was based on.
+
+    Args:
+        student: The student's own instructions, which always compete and win ties.
+        trainset: The selection set where there is no other.
+        valset: The selection set if not empty.
+        num_finalists: Candidates that meet it beside the student.
+    """
+
+    def __init__(
+        self,
+        student: Candidate,
+        *,
+        trainset: Sequence[dspy.Example],
+        valset: Sequence[dspy.Example],
+        num_finalists: int,
+    ) -> None:
+        self._student = student
+        self._trainset, self._valset = trainset, valset
+        self._num_finalists = num_finalists
+        self.selection: dict[str, Evaluation] = {}
+        """Candidate key to its evaluation on the selection set."""
+        self.completed: dict[str, Evaluation] = {}
+        """Candidate key to its evaluation on the whole training set, if that is the set."""
+
+    @property
+    def set_name(self) -> str:
+        """The selection set: "valset" or "trainset"."""
+        return "valset" if self._valset else "trainset"
+
+    @property
+    def n_needed(self) -> int:
+        """Examples that the choice has to score at most."""
+        return (self._num_finalists + 1) * len(self._valset or self._trainset)
+
+    def best_so_far(self, trajectory: Trajectory) -> Candidate | None:
+        """Return the best by the training estimates alone, when a run was cut short."""
+        self.selection = {}
+        return trajectory.best.candidate if len(trajectory) else None
+
+    def choose(self, trajectory: Trajectory, evaluator: ProgramEvaluator) -> Candidate:
+        """Return the best on the selection set.
+
+        Raises:
+            ProgramFailedError: If the student fails there on `max_errors` examples.
+
+        Source:
+            OPRO (arXiv:2309.03409), section 5.2, evaluates the best few of a run on held-out data.
+        """
+        if self._student not in trajectory:  # a budget that ended before the first score
+            return self._student
+        contenders = self._contenders(trajectory)
+        examples = self._valset or self._trainset
+        known = [] if self._valset else [trajectory.evaluation(c) for c in contenders]
+        found = evaluator.complete(contenders, examples, known)
+        if found[0].dropped:
+            raise ProgramFailedError(
+                f"the student failed on the {self.set_name}: {found[0].dropped}."
+            )
+        if evaluator.refused:  # whoever the budget left no time for does not compete
+            found = [e for e in found if len(e.scores) == len(examples)]
+            if not found or found[0].candidate != self._student:
+                return self._student
+        self.selection = {e.candidate.key: e for e in found}
+        if not self._valset:
+            self.completed = self.selection
+        met = set.intersection(*(set(e.scores) for e in found))
+        competing = (e for e in found if e.dropped is None)
+        return max(competing, key=lambda e: fsum(e.scores[i] for i in met)).candidate
+
+    def _contenders(self, trajectory: Trajectory) -> list[Candidate]:
+        ranked = [e.candidate for e in trajectory.ranked() if e.dropped is None]
+        finalists = ranked[: self._num_finalists]
+        return [self._student, *(c for c in finalists if c != self._student)]

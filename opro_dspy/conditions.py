@@ -1,0 +1,44 @@
+"""Under which conditions examples are scored."""
+
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Executor
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+from opro_dspy.boundary.gate import Gate
+from opro_dspy.interrupt import Interrupt
+from opro_dspy.metric import Metric
+from opro_dspy.protocols import Observer
+
+
+class NoTrace(list[Any]):
+    """A trace that keeps nothing: DSPy's Refine and BestOfN want to extend one."""
+
+    def append(self, item: Any) -> None:
+        """Forget `item`."""
+
+    def extend(self, items: Iterable[Any]) -> None:
+        """Forget `items`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conditions:
+    """Under which conditions examples are scored."""
+
+    metric: Metric
+    executor: Executor
+    num_threads: int
+    context: Callable[[], AbstractContextManager[None]]
+    """Makes the context in which programs run, e.g. a meter's."""
+    gate: Gate
+    """Every LM call passes it; its budget admits every example."""
+    failure_score: float = 0.0
+    """Score of an example on which the program or the metric raised."""
+    max_errors: int = 10
+    """Such examples at which a candidate is given up."""
+    timeout_s: float | None = None
+    """Seconds after which an example is taken for hung."""
+    provide_traceback: bool = False
+    interrupt: Interrupt | None = None
+    observers: Sequence[Observer] = ()

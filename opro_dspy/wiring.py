@@ -1,0 +1,181 @@
+"""Fills the seats of a run: LMs, evaluator, optimizer, stop rule."""
+
+import logging
+from collections.abc import Sequence
+from functools import partial
+
+import dspy
+
+from opro_dspy.asking import View
+from opro_dspy.boundary.budget import Budget
+from opro_dspy.boundary.gate import Gate
+from opro_dspy.boundary.meter import OPTIMIZER, SCORER
+from opro_dspy.boundary.prices import check_prices
+from opro_dspy.conditions import Conditions, NoTrace
+from opro_dspy.config import OproConfig
+from opro_dspy.errors import ConfigurationError
+from opro_dspy.evaluator import ProgramEvaluator
+from opro_dspy.inputs import check_lms
+from opro_dspy.interrupt import Interrupt
+from opro_dspy.optimizer import Optimizer
+from opro_dspy.pool import DaemonExecutor
+from opro_dspy.program import Program, as_exemplar
+from opro_dspy.proposer import LMProposer, context_window, takes_temperature
+from opro_dspy.protocols import Observer
+from opro_dspy.racing import estimates
+from opro_dspy.records import Candidate
+from opro_dspy.settings import Seats
+from opro_dspy.stopping import Stop, max_steps, nothing_new, patience, target_score
+from opro_dspy.trajectory import plain_means
+
+logger = logging.getLogger(__name__)
+
+ANSWER_RESERVE_TOKENS = 1024
+"""Kept free in the optimizer LM's window for its answer."""
+
+
+def find_lms(seats: Seats, program: Program) -> tuple[dspy.BaseLM, dspy.BaseLM | None]:
+    """Return the optimizer LM, and the scorer LM of predictors without their own.
+
+    Raises:
+        ConfigurationError: If one is missing, or `max_cost` is set and a price is not known.
+    """
+    default = check_lms(program)
+    scorer_lm = seats.task_model or default
+    if scorer_lm is None and program.uses_default_lm():
+        raise ConfigurationError(
+            "there is no scorer LM: pass `task_model`, or dspy.configure(lm=dspy.LM(...))."
+        )
+    optimizer_lm = seats.prompt_model or default
+    if optimizer_lm is None:
+        raise ConfigurationError(
+            "there is no optimizer LM: pass `prompt_model`, or dspy.configure(lm=dspy.LM(...))."
+        )
+    if seats.config.max_cost is not None:
+        used = [optimizer_lm, scorer_lm, *program.lms.values()]
+        check_prices([lm for lm in used if lm is not None], seats.prices)
+    return optimizer_lm, scorer_lm
+
+
+def make_budget(config: OproConfig) -> Budget:
+    """Return the budget that `config` caps; its time runs from now."""
+    return Budget(
+        max_metric_calls=config.max_metric_calls,
+        max_tokens=config.max_tokens,
+        max_cost=config.max_cost,
+        max_seconds=config.max_seconds,
+    )
+
+
+def make_evaluator(
+    seats: Seats,
+    config: OproConfig,
+    program: Program,
+    trainset: Sequence[dspy.Example],
+    *,
+    scorer_lm: dspy.BaseLM | None,
+    executor: DaemonExecutor,
+    num_threads: int,
+    gate: Gate,
+    interrupt: Interrupt,
+    observers: Sequence[Observer],
+) -> ProgramEvaluator:
+    """Return the scorer's seat."""
+    settings, traceback = dspy.settings, config.provide_traceback
+    lm = None if scorer_lm is None else gate.watch(scorer_lm)
+    conditions = Conditions(
+        metric=seats.metric,
+        executor=executor,
+        num_threads=num_threads,
+        context=partial(gate.meter.role, SCORER, lm=lm, trace=NoTrace()),
+        gate=gate,
+        timeout_s=config.timeout,
+        failure_score=config.failure_score,
+        max_errors=settings.max_errors if config.max_errors is None else config.max_errors,
+        provide_traceback=settings.provide_traceback if traceback is None else traceback,
+        interrupt=interrupt,
+        observers=observers,
+    )
+    return ProgramEvaluator(
+        program.build,
+        examples=trainset,
+        conditions=conditions,
+        racing=seats.racing,
+        seed=config.seed,
+    )
+
+
+def make_proposer(
+    config: OproConfig,
+    lm: dspy.BaseLM,
+    *,
+    executor: DaemonExecutor,
+    gate: Gate,
+    interrupt: Interrupt,
+) -> LMProposer:
+    """Return the optimizer LM's seat."""
+    send_temperature = takes_temperature(lm)
+    if not send_temperature:
+        logger.warning(
+            "The optimizer LM %s takes its default temperature only: none is sent, and "
+            "`init_temperature` and `temperature_schedule` have no effect.",
+            lm.model,
+        )
+    return LMProposer(
+        gate.watch(lm),
+        executor=executor,
+        context=partial(gate.meter.role, OPTIMIZER),
+        seed=config.seed,
+        max_attempts=config.max_attempts,
+        send_temperature=send_temperature,
+        interrupt=interrupt,
+    )
+
+
+def make_optimizer(
+    seats: Seats,
+    config: OproConfig,
+    program: Program,
+    trainset: Sequence[dspy.Example],
+    *,
+    lm: dspy.BaseLM,
+    initial: Sequence[Candidate],
+    proposer: LMProposer,
+) -> Optimizer:
+    """Return the state machine."""
+    racing = seats.racing is not None
+    return Optimizer(
+        proposer,
+        initial=initial,
+        num_candidates=config.num_candidates,
+        task=program.describe(),
+        exemplars=[as_exemplar(example, program.output_names) for example in trainset],
+        meta_prompt=seats.meta_prompt,
+        exemplar_choice=seats.exemplar_choice,
+        schedule=seats.schedule,
+        selector=seats.selector,
+        view=within_window(seats.view, lm),
+        filters=seats.filters,
+        estimator=partial(estimates, n_examples=len(trainset)) if racing else plain_means,
+        seed=config.seed,
+    )
+
+
+def make_stop(seats: Seats, config: OproConfig, budget: Budget) -> Stop:
+    """Return the rule that ends the search: whatever speaks first."""
+    stop = Stop(lambda trajectory: budget.exhausted)
+    stop = stop | nothing_new(config.max_empty_steps) | max_steps(config.max_steps)
+    if config.stop_at_score is not None:
+        stop = target_score(config.stop_at_score) | stop
+    if config.patience is not None:
+        stop = stop | patience(config.patience)
+    return stop if seats.stop is None else seats.stop | stop
+
+
+def within_window(view: View, lm: dspy.BaseLM) -> View:
+    """Return `view` with a meta-prompt that fits the LM's window, where nothing else is set."""
+    window = context_window(lm)
+    if view.max_meta_prompt_tokens is not None or window is None:
+        return view
+    reserve = min(lm.kwargs.get("max_tokens") or ANSWER_RESERVE_TOKENS, window // 2)
+    return view.model_copy(update={"max_meta_prompt_tokens": window - reserve})
