@@ -49,6 +49,8 @@ def test_every_python_block_runs(
         "metric": exact_match,
         "trainset": examples[:20],
         "valset": examples[20:],
+        "dspy": dspy,
+        "program": dspy.ChainOfThought("question -> answer"),
         "proposer": CountingProposer(),
         "quality": quality,
     }
