@@ -4,7 +4,7 @@ import ast
 import hashlib
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -110,10 +110,9 @@ def measure(job: Job) -> dict[str, Any]:
     shape = landscape(job.landscape, seed=job.seed)
     scorer = Counted(scorer_lm(answer_key=examples, landscape=shape).engine)
     optimizer = Counted(optimizer_lm(seed=job.seed).engine)
-    student = dspy.Predict("question -> answer")
     steps: list[tuple[int, str]] = []
     seats = Seats(
-        student=student,
+        student=dspy.Predict("question -> answer"),
         examples=examples,
         scorer=SimulatedLM("counted/scorer", engine=scorer, cache=False),
         optimizer=SimulatedLM("counted/optimizer", engine=optimizer, cache=False),
@@ -128,12 +127,9 @@ def measure(job: Job) -> dict[str, Any]:
     instruction = program.predictors()[0].signature.instructions
     return {
         "key": job.key(),
-        "landscape": job.landscape,
-        "seed": job.seed,
-        "entrant": job.entrant,
-        "budget": job.budget,
+        **asdict(job),
         "quality": shape.expected_accuracy(instruction, fresh),
-        "student_quality": shape.expected_accuracy(student.signature.instructions, fresh),
+        "student_quality": shape.expected_accuracy(seats.student.signature.instructions, fresh),
         "scorer": scorer.figures(),
         "optimizer": optimizer.figures(),
         "seconds": seconds,

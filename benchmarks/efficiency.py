@@ -20,6 +20,7 @@ import sys
 import time
 import traceback
 from collections.abc import Iterator, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -75,12 +76,7 @@ def read_records(path: Path | None, *, keep_stale: bool) -> list[dict[str, Any]]
 
 
 def job_of(record: dict[str, Any]) -> Job:
-    return Job(
-        seed=record["seed"],
-        landscape=record["landscape"],
-        entrant=record["entrant"],
-        budget=record["budget"],
-    )
+    return Job(**{field.name: record[field.name] for field in fields(Job)})
 
 
 def _silence() -> None:

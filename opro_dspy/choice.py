@@ -7,6 +7,7 @@ import dspy
 
 from opro_dspy.errors import ProgramFailedError
 from opro_dspy.evaluator import ProgramEvaluator
+from opro_dspy.racing import Racing
 from opro_dspy.records import Candidate, Evaluation
 from opro_dspy.trajectory import Trajectory
 
@@ -42,10 +43,15 @@ class Choice:
         """The selection set: "valset" or "trainset"."""
         return "valset" if self._valset else "trainset"
 
-    @property
-    def n_needed(self) -> int:
-        """Examples that the choice has to score at most."""
-        return (self._num_finalists + 1) * len(self._valset or self._trainset)
+    def n_needed(self, racing: Racing | None) -> int:
+        """Return how many examples the choice has to score as a rule, at most."""
+        n = len(self._valset or self._trainset)
+        if self._valset:
+            return (1 + self._num_finalists) * n
+        if racing is None:  # everybody has met the training set
+            return 0
+        student = n - min(n, racing.start)
+        return student + self._num_finalists * (n - min(n, racing.rungs[-1]))
 
     def best_so_far(self, trajectory: Trajectory) -> Candidate | None:
         """Return the best by the training estimates alone, when a run was cut short."""

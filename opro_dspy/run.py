@@ -158,7 +158,8 @@ class Run:
         """Hold back what the final choice needs, at most half of the budget."""
         cap = self.config.max_metric_calls
         if cap is not None:
-            return self.budget.keep(metric_calls=min(self.choice.n_needed, cap // 2))
+            needed = self.choice.n_needed(self.seats.racing)
+            return self.budget.keep(metric_calls=min(needed, cap // 2))
         if self.config.has_caps:
             return self.budget.keep(metric_calls=0, share=CHOICE_SHARE)
         return None
