@@ -119,6 +119,7 @@ def main() -> None:
             prompt_model=optimizer,
             num_threads=NUM_THREADS,
             max_steps=options.steps,
+            racing=False,
             verbose=False,
         ).compile(student, trainset=examples)
 
