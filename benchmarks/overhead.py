@@ -2,9 +2,10 @@
 
     python benchmarks/overhead.py [--out overhead.json]
 
-Prints microseconds per example for one candidate at 500 to 8,000 examples (the least of several
-rounds, the two taking turns: on a shared machine the least is what the work itself takes), what a bare loop over the program costs, and the two ratios that the
-project claims: ours to dspy.Evaluate's overhead at 500 examples, and ours at 8,000 to ours at 500.
+Prints microseconds per example for one candidate at 500 to 8,000 examples, what a bare loop over
+the program costs, and the two ratios that the project claims: ours to dspy.Evaluate's overhead at
+500 examples, and ours at 8,000 to ours at 500. The two take turns, and each figure is the least of
+several rounds: on a shared machine the least is what the work itself takes.
 """
 
 import argparse
@@ -27,7 +28,7 @@ from opro_dspy.program import Program
 from opro_dspy.trajectory import Trajectory
 
 NUM_THREADS = 8
-EXECUTOR = DaemonExecutor(name="overhead")  # a compile has one for all its steps
+EXECUTOR = DaemonExecutor(NUM_THREADS, name="overhead")  # a compile has one for all its steps
 SIZES = (500, 1000, 2000, 4000, 8000)
 
 

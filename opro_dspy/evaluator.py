@@ -1,5 +1,6 @@
 """The scorer's seat: which examples a step's candidates meet, and the sets of the final choice."""
 
+import logging
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -14,6 +15,11 @@ from opro_dspy.race import Race
 from opro_dspy.racing import Racing, draw_order, estimates, fit, hopeless_against, leaders
 from opro_dspy.records import Candidate, Evaluation
 from opro_dspy.trajectory import Trajectory
+
+logger = logging.getLogger(__name__)
+
+ALIKE = 3
+"""Candidates of one step that must all fail alike before program or metric are taken for broken."""
 
 
 class ProgramEvaluator:
@@ -45,6 +51,7 @@ class ProgramEvaluator:
         """What was scored of candidates whose evaluation an error or Ctrl-C cut short."""
         self.refused: str | None = None
         """The cap of the budget that cut the last evaluation short, if one did."""
+        self._warned = False
 
     def evaluate(
         self, candidates: Sequence[Candidate], trajectory: Trajectory
@@ -182,21 +189,38 @@ class ProgramEvaluator:
         return [grid.evaluation(lane, fill=fill) for lane in lanes]
 
     def _check(self, step: int, evaluations: Sequence[Evaluation]) -> None:
-        """Stop the run when nothing can be learned from it."""
-        failed = [e for e in evaluations if e.dropped or len(e.failures) == len(e.scores)]
-        if not failed:
+        """Stop the run when nothing can be learned from it; tell of misleading failure scores.
+
+        That is when the student reaches `max_errors`, or when all of several candidates fail on
+        every example with the same kind of error.
+        """
+        self._warn_of_failure_score(evaluations)
+        hopeless = [e for e in evaluations if e.dropped or len(e.failures) == len(e.scores)]
+        kinds = {said.split(":")[0] for e in hopeless for said in e.failures.values()}
+        student = step == 0 and evaluations and evaluations[0].dropped is not None
+        alike = len(hopeless) == len(evaluations) >= ALIKE and len(kinds) == 1
+        if not student and not alike:
             return
-        if not (step == 0 and failed) and len(failed) < max(2, len(evaluations)):
-            return
-        errors = failed[0].failures
+        errors = hopeless[0].failures
         first = min(errors)
+        who = "initial instruction" if student else "instructions of a whole step"
         raise ProgramFailedError(
-            f"the program or the metric failed on {len(errors)} of the first "
-            f"{len(failed[0].scores)} training examples with the "
-            f"{'initial instruction' if step == 0 else 'instructions of a whole step'} "
-            f"(`max_errors` is {self._conditions.max_errors}). "
+            f"the program or the metric failed on {len(errors)} of {len(hopeless[0].scores)} "
+            f"training examples with the {who} (`max_errors` is {self._conditions.max_errors}). "
             f"First error, on example {first}: {errors[first]}"
         )
+
+    def _warn_of_failure_score(self, evaluations: Sequence[Evaluation]) -> None:
+        failure_score = self._conditions.failure_score
+        honest = [s for e in evaluations for i, s in e.scores.items() if i not in e.failures]
+        if not self._warned and honest and min(honest) < failure_score:
+            self._warned = True
+            logger.warning(
+                "The metric gives scores below `failure_score` (%g, lowest %g): an example that "
+                "fails would beat an honest answer. Set `failure_score` below the worst score.",
+                failure_score,
+                min(honest),
+            )
 
 
 def _merged(old: Evaluation | None, new: Evaluation) -> Evaluation:

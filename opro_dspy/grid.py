@@ -17,7 +17,7 @@ from opro_dspy.boundary.meter import lm_failure
 from opro_dspy.conditions import Conditions
 from opro_dspy.errors import LMCallError, MetricError
 from opro_dspy.filters import printable
-from opro_dspy.pool import completed
+from opro_dspy.pool import DaemonExecutor, completed
 from opro_dspy.protocols import ExampleScored
 from opro_dspy.race import Cell, Race
 from opro_dspy.records import Candidate, Evaluation
@@ -88,7 +88,7 @@ class Grid:
             results = completed(
                 conditions.executor,
                 self._draw,
-                window=conditions.num_threads,
+                window=3 * conditions.num_threads,  # some wait, so that no thread does
                 timeout_s=conditions.timeout_s,
                 interrupt=conditions.interrupt,
             )
@@ -111,9 +111,9 @@ class Grid:
             cell = self._race.next()
         if cell is None:
             return None
-        reservation = self._conditions.gate.budget.admit(metric_calls=1)
-        if reservation is None:
-            self._refuse(self._conditions.gate.budget.refusal(metric_calls=1) or "budget")
+        budget, reservation = self._conditions.gate.budget, None
+        if budget.has_caps and (reservation := budget.admit(metric_calls=1)) is None:
+            self._refuse(budget.refusal(metric_calls=1) or "budget")
             return None
         self._flying += 1
         trial = self._trials[cell] = Trial(reservation=reservation)
@@ -179,6 +179,8 @@ class Grid:
         if trial.task is not None:
             trial.task.abandon()
         _settle(trial, scored=True)
+        if isinstance(self._conditions.executor, DaemonExecutor):
+            self._conditions.executor.let_go()
         logger.warning(
             "Example %d took longer than %g s and is put off.",
             self._index(cell),
@@ -202,6 +204,8 @@ class Grid:
 
     def _note(self, cell: Cell, score: float, failed: str | None = None) -> None:
         self._race.record(cell, score, failed=failed is not None)
+        if not self._conditions.observers:
+            return
         event = ExampleScored(
             candidate=self._candidates[cell.candidate],
             example=self._index(cell),

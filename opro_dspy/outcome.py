@@ -72,9 +72,11 @@ def dressed(
     others, each part by score. An attribute of that name which the program needs itself stays.
     """
     compiled = program.compiled(best)
-    found: dict[str, Any] = {"total_calls": result.total_calls}
-    if result.best_index is not None:
-        found["score"] = 100.0 * result.best.score
+    scored = result.best_index is not None
+    found: dict[str, Any] = {
+        "total_calls": result.total_calls,
+        "score": 100.0 * result.best.score if scored else None,
+    }
     if track_stats:
         found["detailed_results"] = result
         found["trial_logs"] = trial_logs(result)

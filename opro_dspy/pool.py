@@ -5,9 +5,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
+from functools import partial
 from itertools import takewhile
 from queue import Empty, SimpleQueue
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, Generic, ParamSpec, TypeVar
 
 from opro_dspy.interrupt import Interrupt
 
@@ -20,34 +21,56 @@ _POLL_S = 1.0
 
 
 class DaemonExecutor(Executor):
-    """A thread for each call in flight, used again when it is free.
+    """At most so many calls at once, in daemon threads that are used again.
 
-    Unlike `ThreadPoolExecutor` it never queues behind a call that hangs, and such a call does not
-    keep the interpreter from exiting. Whoever submits bounds the number of calls.
+    Unlike `ThreadPoolExecutor` it can let go of a call that hangs: another thread takes its place,
+    and the call does not keep the interpreter from exiting.
+
+    Args:
+        num_threads: Calls at once, at least 1; those let go of are not among them.
+        name: Beginning of the threads' names.
     """
 
-    def __init__(self, *, name: str) -> None:
+    def __init__(self, num_threads: int, *, name: str) -> None:
+        self._limit = num_threads
         self._name = name
         self._lock = threading.Lock()
         self._idle = 0
+        self._started = 0
         self._work: SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = SimpleQueue()
-        self._num_threads = 0
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> "Future[T]":
-        """Run `fn(*args, **kwargs)` in a thread at once."""
+        """Run `fn(*args, **kwargs)` in a thread as soon as one is free."""
         future: Future[T] = Future()
         with self._lock:
-            self._work.put((future, lambda: fn(*args, **kwargs)))
-            if self._idle:
-                self._idle -= 1
-            else:
-                self._num_threads += 1
-                name = f"{self._name}-{self._num_threads}"
-                threading.Thread(target=self._run, name=name, daemon=True).start()
+            self._work.put((future, partial(fn, *args, **kwargs)))
+            self._wake()
         return future
 
+    def let_go(self) -> None:
+        """Let one more call run: one that hangs no longer counts."""
+        with self._lock:
+            self._limit += 1
+            if not self._work.empty():
+                self._wake()
+
+    def _wake(self) -> None:
+        if self._idle:
+            self._idle -= 1
+        elif self._started < self._limit:
+            self._started += 1
+            name = f"{self._name}-{self._started}"
+            threading.Thread(target=self._run, name=name, daemon=True).start()
+
+    def _next(self) -> tuple[Future[Any], Callable[[], Any]] | None:
+        with self._lock:
+            if not self._work.empty():
+                return self._work.get_nowait()
+            self._idle += 1
+        return self._work.get()
+
     def _run(self) -> None:
-        while (item := self._work.get()) is not None:
+        while (item := self._next()) is not None:
             future, call = item
             if future.set_running_or_notify_cancel():
                 try:
@@ -57,15 +80,28 @@ class DaemonExecutor(Executor):
                 else:
                     future.set_result(result)
                     del result
-            with self._lock:
-                self._idle += 1
             del item, future, call
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Let idle threads end, and the others when their call ends; never waits."""
         with self._lock:
-            for _ in range(self._num_threads):
+            for _ in range(self._started):
                 self._work.put(None)
+
+
+class _Flight(Generic[K]):
+    """A call that was handed over."""
+
+    __slots__ = ("key", "started")
+
+    def __init__(self, key: K) -> None:
+        self.key = key
+        self.started: float | None = None
+        """When it began to run; None while it waits for a thread."""
+
+    def run(self, context: contextvars.Context, call: Callable[[], T]) -> T:
+        self.started = time.monotonic()
+        return context.run(call)
 
 
 def completed(
@@ -88,7 +124,7 @@ def completed(
         executor: Where the calls run.
         draw: Returns the next key and call, or None when there is none before another result
             came. Asked again after each result; the end is when nothing is in flight either.
-        window: Calls in flight at once, at least 1.
+        window: Calls handed over at once, at least 1: some may wait for a thread.
         timeout_s: Seconds after which a call is yielded though its future is not done; it runs on.
         interrupt: Tells of Ctrl-C; looked at before the first call and after each.
 
@@ -99,20 +135,24 @@ def completed(
     interrupt.check()
     context = contextvars.copy_context()
     finished: SimpleQueue[Future[T]] = SimpleQueue()
-    flying: dict[Future[T], tuple[K, float]] = {}
+    flying: dict[Future[T], _Flight[K]] = {}
     try:
         while True:
             while len(flying) < window and not interrupt.pressed and (drawn := draw()) is not None:
-                future = executor.submit(context.copy().run, drawn[1])
-                flying[future] = (drawn[0], time.monotonic())
+                flight = _Flight(drawn[0])
+                future = executor.submit(flight.run, context.copy(), drawn[1])
+                flying[future] = flight
                 future.add_done_callback(finished.put)
+            if interrupt.pressed:
+                for waiting in [future for future in flying if future.cancel()]:
+                    del flying[waiting]
             if not flying:
                 break
             done = _first(finished, timeout_s)
             if done is not None and done in flying:
-                yield flying.pop(done)[0], done
+                yield flying.pop(done).key, done
             for future in _late(flying, timeout_s):
-                yield flying.pop(future)[0], future
+                yield flying.pop(future).key, future
         interrupt.check()
     finally:
         for future in flying:
@@ -127,9 +167,14 @@ def _first(finished: "SimpleQueue[Future[T]]", timeout_s: float | None) -> "Futu
         return None
 
 
-def _late(flying: dict["Future[T]", tuple[K, float]], timeout_s: float | None) -> list["Future[T]"]:
+def _late(flying: dict["Future[T]", _Flight[K]], timeout_s: float | None) -> list["Future[T]"]:
     """Return the futures that have run for longer than `timeout_s`; the oldest come first."""
     if timeout_s is None:
         return []
     late = time.monotonic() - timeout_s
-    return list(takewhile(lambda future: flying[future][1] <= late, flying))
+
+    def is_late(future: "Future[T]") -> bool:
+        started = flying[future].started
+        return started is not None and started <= late
+
+    return list(takewhile(is_late, flying))

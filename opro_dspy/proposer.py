@@ -16,7 +16,7 @@ from opro_dspy.boundary.faults import is_fatal
 from opro_dspy.errors import LMCallError, OproError
 from opro_dspy.filters import printable
 from opro_dspy.interrupt import Interrupt
-from opro_dspy.pool import completed
+from opro_dspy.pool import DaemonExecutor, completed
 from opro_dspy.protocols import ProposalRequest
 from opro_dspy.records import Proposal
 from opro_dspy.temperatures import Temperatures, Tried, may_be_the_temperature
@@ -26,6 +26,7 @@ logger = logging.getLogger(__name__)
 FAILED = "the optimizer LM failed"
 UNPARSABLE = "no text found in the answer"
 STOPPED = "stopped by Ctrl-C"
+HUNG = "the optimizer LM took too long"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -78,6 +79,7 @@ class LMProposer:
         max_attempts: Requests for one sample at most, at least 1; one more if a temperature was
             refused.
         send_temperature: False for a model that takes its default temperature only.
+        timeout_s: Seconds after which a sample is taken for hung and left out.
         interrupt: Tells of Ctrl-C.
     """
 
@@ -90,6 +92,7 @@ class LMProposer:
         seed: int,
         max_attempts: int = 3,
         send_temperature: bool = True,
+        timeout_s: float | None = None,
         interrupt: Interrupt | None = None,
     ) -> None:
         self._lm = lm
@@ -98,6 +101,7 @@ class LMProposer:
         self._seed = seed
         self._max_attempts = max_attempts
         self._temperatures = Temperatures(lm.model, never=not send_temperature)
+        self._timeout_s = timeout_s
         self._interrupt = interrupt or Interrupt()
 
     def propose(self, requests: Sequence[ProposalRequest]) -> Sequence[Sequence[Proposal]]:
@@ -120,10 +124,11 @@ class LMProposer:
                 self._executor,
                 lambda: next(to_draw, None),
                 window=max(1, len(calls)),
+                timeout_s=self._timeout_s,
                 interrupt=self._interrupt,
             )
             for key, future in results:
-                found[key] = future.result()
+                found[key] = future.result() if future.done() else self._hung()
         if requests:
             samples = [found[key] for key, _ in calls]
             self._judge(samples, step=requests[0].step)
@@ -176,6 +181,13 @@ class LMProposer:
     def _rollout_id(self, request: ProposalRequest, index: int, attempt: int) -> int:
         name = f"{self._seed}:{request.step}:{request.component}:{index}:{attempt}"
         return int.from_bytes(hashlib.sha256(name.encode()).digest()[:6], "big")
+
+    def _hung(self) -> _Sample:
+        """Let go of a sample that takes too long."""
+        logger.warning("A sample of the optimizer LM took too long and is left out.")
+        if isinstance(self._executor, DaemonExecutor):
+            self._executor.let_go()
+        return _Sample(attempts=1, refusal=HUNG)
 
     def _judge(self, samples: Sequence[_Sample], *, step: int) -> None:
         """Stop the run if the LM refused for good or failed for all, else say what is left out."""

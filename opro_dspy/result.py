@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from math import fsum
 from pathlib import Path
 from typing import Any
 
@@ -117,12 +118,15 @@ class OPROResult(BaseModel):
     def used(self, role: str) -> Usage:
         """Return what the LMs of `role` ("optimizer" or "scorer") used together."""
         rows = [row for row in self.usage if row.role == role]
+        prices = [row.cost_usd for row in rows]
         return Usage(
             role=role,
             model=", ".join(row.model for row in rows),
             calls=sum(row.calls for row in rows),
             cache_hits=sum(row.cache_hits for row in rows),
             failures=sum(row.failures for row in rows),
+            retries=sum(row.retries for row in rows),
+            cost_usd=fsum(costs) if (costs := [c for c in prices if c is not None]) else None,
             input_tokens=sum(row.input_tokens for row in rows),
             output_tokens=sum(row.output_tokens for row in rows),
             seconds=sum(row.seconds for row in rows),

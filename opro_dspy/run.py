@@ -80,7 +80,7 @@ class Run:
     def _fill_seats(self) -> None:
         seats, config, program = self.seats, self.config, self.program
         num_threads = config.num_threads or dspy.settings.num_threads or 1
-        self.executor, self.interrupt = DaemonExecutor(name="opro_dspy"), Interrupt()
+        self.executor, self.interrupt = DaemonExecutor(num_threads, name="opro_dspy"), Interrupt()
         self.meter, self.budget = Meter(), make_budget(config)
         gate = Gate(
             self.meter,
@@ -235,7 +235,11 @@ class Run:
             usage=self.meter.usage(),
             num_train=len(self.trainset),
             num_val=len(self.valset),
-            settings={**self.seats.settings, "optimizer_lm": self.optimizer_lm.model},
+            settings={
+                **self.seats.settings,
+                **self.config.model_dump(mode="json"),
+                "optimizer_lm": self.optimizer_lm.model,
+            },
             versions=self.versions,
             seed=self.config.seed,
         )

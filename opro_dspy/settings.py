@@ -1,6 +1,6 @@
 """What `OPRO` was told, resolved and checked."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,7 +30,8 @@ class Seats:
     metric: Metric
     prompt_model: dspy.LM | None
     task_model: dspy.LM | None
-    schedule: Schedule
+    schedule: Callable[..., Schedule]
+    """Makes the temperature schedule for `num_steps`, which `auto` may have to find out."""
     meta_prompt: MetaPrompt
     exemplar_choice: ExemplarChoice
     selector: ComponentSelector

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Literal
 
 import dspy
@@ -186,17 +187,19 @@ class OPRO(Teleprompter):  # type: ignore[misc]
             track_stats=track_stats,
             verbose=verbose,
         )
+        schedule = partial(
+            resolve_schedule,
+            temperature_schedule,
+            init_temperature=config.init_temperature,
+            end_temperature=config.end_temperature,
+        )
+        schedule(num_steps=config.max_steps)  # at the door: what is wrong with it shows now
         self._seats = Seats(
             config=config,
             metric=Metric(metric),
             prompt_model=check_lm("prompt_model", prompt_model),
             task_model=check_lm("task_model", task_model),
-            schedule=resolve_schedule(
-                temperature_schedule,
-                init_temperature=init_temperature,
-                end_temperature=end_temperature,
-                num_steps=config.max_steps,
-            ),
+            schedule=schedule,
             meta_prompt=resolve_meta_prompt(meta_prompt),
             exemplar_choice=resolve_exemplar_choice(exemplars),
             selector=resolve_selector(component_selector),

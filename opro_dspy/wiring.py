@@ -128,6 +128,7 @@ def make_proposer(
         seed=config.seed,
         max_attempts=config.max_attempts,
         send_temperature=send_temperature,
+        timeout_s=config.timeout,
         interrupt=interrupt,
     )
 
@@ -152,7 +153,7 @@ def make_optimizer(
         exemplars=[as_exemplar(example, program.output_names) for example in trainset],
         meta_prompt=seats.meta_prompt,
         exemplar_choice=seats.exemplar_choice,
-        schedule=seats.schedule,
+        schedule=seats.schedule(num_steps=config.max_steps),
         selector=seats.selector,
         view=within_window(seats.view, lm),
         filters=seats.filters,

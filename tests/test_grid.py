@@ -150,3 +150,57 @@ def test_an_example_that_hangs_for_ever_blocks_nobody_and_is_no_failure(
     assert student.failures == {}
     assert most == [1] and max(hung.values()) == 1
     assert "it hung" in caplog.text
+
+
+def test_a_sample_of_the_optimizer_lm_that_hangs_is_left_out() -> None:
+    calls: Counter[str] = Counter()
+
+    def reply(text: str) -> str | Exception:
+        calls["n"] += 1
+        n = calls["n"]
+        if n == 2:
+            time.sleep(5.0)
+        return f"<INS>Try way {n}</INS>"
+
+    start = time.monotonic()
+    with dspy.context(lm=keyword_scorer()):
+        program = OPRO(
+            metric=exact, prompt_model=scripted_lm(reply), max_steps=1, timeout=0.5, verbose=False
+        ).compile(dspy.Predict("question -> answer"), trainset=TRAIN, valset=VAL)
+    assert time.monotonic() - start < 4.0
+    rejected = [p.rejected for p in program.detailed_results.steps[1].proposals]
+    assert rejected.count("the optimizer LM took too long") == 1
+    assert len(program.detailed_results.candidates) == 8
+
+
+def failing_with(word: str) -> Any:
+    """A metric that raises when the answer says that the instruction held `word`."""
+
+    def metric(example: dspy.Example, prediction: dspy.Prediction) -> float:
+        if word in prediction.answer:
+            raise ValueError("cannot judge")
+        return float(exact(example, prediction))
+
+    return metric
+
+
+def telling(text: str) -> str:
+    answer = GOOD(text)
+    return answer.replace("\n\n", " BAD\n\n", 1) if "BAD" in text else answer
+
+
+def test_a_start_of_the_users_that_fails_does_not_stop_the_run() -> None:
+    program = compiled(
+        scripted_lm(telling),
+        metric=failing_with("BAD"),
+        initial_instructions=["Be BAD"],
+        max_errors=5,
+    )
+    bad = program.detailed_results.candidates[1]
+    assert bad.dropped is not None or len(bad.failures) == len(bad.scores)
+    assert "BAD" not in program.signature.instructions
+
+
+def test_a_metric_below_the_failure_score_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    compiled(keyword_scorer(), metric=lambda e, p: float(exact(e, p)) - 2.0)
+    assert caplog.text.count("Set `failure_score`") == 1

@@ -136,9 +136,13 @@ def test_outside_the_main_thread_signals_are_left_alone() -> None:
 
 def test_a_call_that_takes_too_long_is_yielded_once_and_runs_on() -> None:
     release = threading.Event()
-    pool = DaemonExecutor(name="test")
+    pool = DaemonExecutor(1, name="test")
     calls = drawn_from([(0, lambda: release.wait(5)), (1, lambda: True), (2, lambda: True)])
-    seen = {k: f.done() for k, f in completed(pool, calls, window=1, timeout_s=0.1)}
+    seen = {}
+    for key, future in completed(pool, calls, window=3, timeout_s=0.1):
+        seen[key] = future.done()
+        if not future.done():
+            pool.let_go()
     release.set()
     assert seen == {0: False, 1: True, 2: True}
 
@@ -151,7 +155,7 @@ def test_a_source_may_have_nothing_for_a_while() -> None:
         return (n := ready.pop(), lambda: n) if ready else None
 
     seen = []
-    pool = DaemonExecutor(name="test")
+    pool = DaemonExecutor(4, name="test")
     for key, _ in completed(pool, draw, window=4):
         seen.append(key)
         if key < 3:
@@ -159,15 +163,17 @@ def test_a_source_may_have_nothing_for_a_while() -> None:
     assert seen == [0, 1, 2, 3]
 
 
-def test_a_daemon_executor_uses_its_threads_again_and_never_queues() -> None:
-    pool, names = DaemonExecutor(name="test"), set()
+def test_a_daemon_executor_uses_its_threads_again_up_to_its_limit() -> None:
+    pool, names = DaemonExecutor(5, name="test"), set()
     for _ in range(20):
         names.add(pool.submit(lambda: threading.current_thread().name).result())
         time.sleep(0.001)
     assert len(names) < 5
     gate = threading.Barrier(6)
-    waiting = [pool.submit(gate.wait, 5) for _ in range(5)]
-    gate.wait(5)
+    waiting = [pool.submit(gate.wait, 5) for _ in range(6)]
+    time.sleep(0.05)
+    assert gate.n_waiting == 5
+    pool.let_go()
     assert all(future.result() is not None for future in waiting)
     assert all(t.daemon for t in threading.enumerate() if t.name.startswith("test-"))
     pool.shutdown()
@@ -175,4 +181,4 @@ def test_a_daemon_executor_uses_its_threads_again_and_never_queues() -> None:
 
 def test_an_error_in_a_daemon_executors_call_stays_in_its_future() -> None:
     with pytest.raises(ZeroDivisionError):
-        DaemonExecutor(name="test").submit(lambda: 1 / 0).result()
+        DaemonExecutor(1, name="test").submit(lambda: 1 / 0).result()

@@ -68,6 +68,8 @@ class Budget:
                 raise ConfigurationError(
                     f"`{name}` must be a number of at least 0, got {cap!r}; None is no cap."
                 )
+        self.has_caps = any(cap is not None for cap in self._caps.values())
+        """Whether anything is capped at all."""
         self._lock = threading.Lock()
         self._clock, self._started = clock, clock()
         self._spent = self._reserved = NOTHING
@@ -113,7 +115,7 @@ class Budget:
         """Reserve for one call, or return None if it does not fit beside the calls in flight."""
         need = Spending(metric_calls=metric_calls, tokens=tokens, cost=cost)
         with self._lock:
-            if self._reached(need, reserved=self._reserved) is not None:
+            if self.has_caps and self._reached(need, reserved=self._reserved) is not None:
                 return None
             self._reserved += need
             self._in_flight += 1
