@@ -1,9 +1,9 @@
 """Under which conditions examples are scored."""
 
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from opro_dspy.boundary.gate import Gate
@@ -42,3 +42,5 @@ class Conditions:
     provide_traceback: bool = False
     interrupt: Interrupt | None = None
     observers: Sequence[Observer] = ()
+    hung: dict[tuple[str, int], tuple[Future[float], int]] = field(default_factory=dict)
+    """Candidate key and example's id to the call that hung there, and how often it did."""

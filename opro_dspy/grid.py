@@ -25,6 +25,9 @@ from opro_dspy.records import Candidate, Evaluation
 logger = logging.getLogger(__name__)
 
 
+MAX_HANGS = 2
+"""How often an example may hang before a candidate goes on without it."""
+
 MAX_ROUNDS = 2
 """How often an example is tried again at the end when its LM failed in a way that may pass."""
 
@@ -105,10 +108,10 @@ class Grid:
     def _draw(self) -> tuple[Cell, Callable[[], float]] | None:
         if self._fatal or self.refused:
             return None
-        cell = self._race.next()
+        cell = self._next()
         if cell is None and not self._flying:
             self._try_again()
-            cell = self._race.next()
+            cell = self._next()
         if cell is None:
             return None
         budget, reservation = self._conditions.gate.budget, None
@@ -120,6 +123,19 @@ class Grid:
         index = self._index(cell)
         program, example = self._programs[cell.candidate], self._examples[index]
         return cell, partial(self._score, trial, program, example, index)
+
+    def _next(self) -> Cell | None:
+        """Return the race's next cell; one that hangs, or hung twice, is gone on without."""
+        hung = self._conditions.hung
+        while (cell := self._race.next()) is not None and hung:
+            future, times = hung.get(self._place(cell), (None, 0))
+            if future is None or (future.done() and times < MAX_HANGS):
+                break
+            self._race.skip(cell)
+        return cell
+
+    def _place(self, cell: Cell) -> tuple[str, int]:
+        return self._candidates[cell.candidate].key, id(self._examples[self._index(cell)])
 
     def _index(self, cell: Cell) -> int:
         return self._orders[cell.candidate][cell.place]
@@ -186,13 +202,14 @@ class Grid:
             self._index(cell),
             self._conditions.timeout_s or 0.0,
         )
-        self._rounds[cell] += 1
+        _, times = self._conditions.hung.get(self._place(cell), (None, 0))
+        self._conditions.hung[self._place(cell)] = future, times + 1
         self._hung[cell] = future
 
     def _try_again(self) -> None:
         """Hand cells that were put off to the race again; nothing is in flight now."""
         for cell, future in self._hung.items():
-            if future.done() and self._rounds[cell] <= 1:
+            if future.done() and self._conditions.hung[self._place(cell)][1] < MAX_HANGS:
                 self._race.again(cell)
             else:  # never twice at the same time, and never a third time
                 logger.warning("Example %d is left out: it hung.", self._index(cell))

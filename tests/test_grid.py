@@ -152,6 +152,20 @@ def test_an_example_that_hangs_for_ever_blocks_nobody_and_is_no_failure(
     assert "it hung" in caplog.text
 
 
+def test_an_example_that_hangs_is_never_run_twice_at_the_same_time() -> None:
+    scorer, hung, _ = hanging(times=99, seconds=4.0)
+    with dspy.context(lm=scorer):
+        OPRO(
+            metric=exact,
+            prompt_model=optimizer_lm(seed=0, cache=False),
+            max_steps=1,
+            num_candidates=2,
+            timeout=0.2,
+            verbose=False,
+        ).compile(dspy.Predict("question -> answer"), trainset=TRAIN)
+    assert max(hung.values()) == 1
+
+
 def test_a_sample_of_the_optimizer_lm_that_hangs_is_left_out() -> None:
     calls: Counter[str] = Counter()
 
