@@ -56,12 +56,6 @@ class OproConfig(BaseModel):
     track_stats: bool = True
     verbose: bool = True
 
-    @property
-    def has_caps(self) -> bool:
-        """Whether any cap on spending is set."""
-        caps = (self.max_metric_calls, self.max_tokens, self.max_cost, self.max_seconds)
-        return any(cap is not None for cap in caps)
-
 
 def checked(**settings: Any) -> OproConfig:
     """Return the settings as a config.

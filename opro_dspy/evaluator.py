@@ -67,16 +67,7 @@ class ProgramEvaluator:
         if not candidates:
             return []
         step, racing = len(trajectory.steps), self._racing
-        n = len(self._examples)
-        rungs: tuple[int, ...] = (n,)
-        if racing is None:
-            order = list(range(n))
-        else:
-            rng = random.Random(f"{self._seed}:{step}:examples")
-            model = fit(trajectory.evaluations, n_examples=n) if step else None
-            order = draw_order(model, n_examples=n, rng=rng)
-            rungs = racing.rungs if step else (racing.start,)
-        race = self._race(trajectory, order, rungs=rungs, n_candidates=len(candidates))
+        order, race = self._plan(trajectory, n_candidates=len(candidates))
         for observe in self._conditions.observers:
             observe(StepStarted(step=step, n_scores=race.n_cells))
         evaluations = self._run(
@@ -108,33 +99,31 @@ class ProgramEvaluator:
         found = self._run(race, candidates, examples, orders, fill=True)
         return [_merged(before.get(e.candidate.key), e) for e in found]
 
-    def _race(
-        self,
-        trajectory: Trajectory,
-        order: Sequence[int],
-        *,
-        rungs: Sequence[int],
-        n_candidates: int,
-    ) -> Race:
-        n = len(order)
-        ends = [rung for rung in rungs if rung < n] + [n] * any(rung >= n for rung in rungs)
-        # Where calls are capped nobody starts early: the cap then falls at the same place always.
-        known = len(trajectory) > 0 and trajectory.in_unit_range()
-        capped = self._conditions.gate.budget.caps_metric_calls
-        bounds = (0.0, 1.0) if known and not capped else None
-        if self._racing is None or len(ends) == 1:
-            return Race([n] * n_candidates, rungs=ends, max_errors=self._conditions.max_errors)
+    def _plan(self, trajectory: Trajectory, *, n_candidates: int) -> tuple[Sequence[int], Race]:
+        """Return the step's examples in the order in which candidates meet them, and its race."""
+        n, step, racing = len(self._examples), len(trajectory.steps), self._racing
+        max_errors = self._conditions.max_errors
+        if racing is None:
+            return range(n), Race([n] * n_candidates, rungs=(n,), max_errors=max_errors)
+        rng = random.Random(f"{self._seed}:{step}:examples")
+        if step == 0:
+            order = draw_order(None, n_examples=n, rng=rng)
+            first = min(n, racing.start)
+            return order, Race([n] * n_candidates, rungs=(first,), max_errors=max_errors)
         evaluations = trajectory.evaluations
+        model = fit(evaluations, n_examples=n)
+        order = draw_order(model, n_examples=n, rng=rng)
         incumbent = evaluations.index(trajectory.best)
-        return Race(
+        # Where calls are capped nobody starts early: the cap then falls at the same place always.
+        capped = self._conditions.gate.budget.caps_metric_calls
+        race = Race(
             [n] * n_candidates,
-            rungs=ends,
-            bounds=bounds,
-            hopeless=hopeless_against(
-                fit(evaluations, n_examples=n), incumbent, order, z=self._racing.z
-            ),
-            max_errors=self._conditions.max_errors,
+            rungs=sorted({min(rung, n) for rung in racing.rungs}),
+            bounds=(0.0, 1.0) if trajectory.in_unit_range() and not capped else None,
+            hopeless=hopeless_against(model, incumbent, order, z=racing.z),
+            max_errors=max_errors,
         )
+        return order, race
 
     def _with_leaders(
         self,

@@ -14,9 +14,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import fsum
 
-RUNGS = (3, 6, 12)
-"""Examples that a candidate has met after each rung of a race."""
-
 
 @dataclass(frozen=True, slots=True)
 class Cell:

@@ -135,7 +135,8 @@ class Run:
 
     def _search_and_choose(self) -> tuple[Candidate | None, str]:
         trajectory = self.optimizer.trajectory
-        logger.info("Estimate: %s.", self.estimate())
+        if logger.isEnabledFor(logging.INFO):  # it renders prompts and looks prices up
+            logger.info("Estimate: %s.", self.estimate())
         kept = self._kept_for_the_choice()
         try:
             stop = make_stop(self.seats, self.config, self.budget)
@@ -160,7 +161,7 @@ class Run:
         if cap is not None:
             needed = self.choice.n_needed(self.seats.racing)
             return self.budget.keep(metric_calls=min(needed, cap // 2))
-        if self.config.has_caps:
+        if self.budget.has_caps:
             return self.budget.keep(metric_calls=0, share=CHOICE_SHARE)
         return None
 

@@ -11,6 +11,8 @@ from typing import Any
 import dspy
 from dspy.lm15 import Message, Request, Response, TextPart, Usage
 
+from opro_dspy import OPRO
+
 _NAMES = itertools.count()
 
 WORDS = ("carefully", "slowly", "briefly", "twice", "aloud", "calmly", "exactly", "boldly")
@@ -125,3 +127,21 @@ def questions(n: int, *, start: int = 0) -> list[dspy.Example]:
 def exact(example: dspy.Example, prediction: dspy.Prediction, trace: Any = None) -> bool:
     """Metric: the answers are equal."""
     return bool(example.answer == prediction.answer)
+
+
+TRAIN, VAL = questions(30), questions(20, start=100)
+
+
+def compiled(
+    student: dspy.Module | None = None,
+    *,
+    scorer: dspy.LM | None = None,
+    valset: list[dspy.Example] | None = VAL,
+    **options: Any,
+) -> Any:
+    """What OPRO makes of a program on scripted LMs; `options` are those of OPRO."""
+    options = {"metric": exact, "max_steps": 3, "num_threads": 4, **options}
+    options.setdefault("prompt_model", word_optimizer())
+    student = student or dspy.Predict("question -> answer")
+    with dspy.context(lm=scorer or keyword_scorer()):
+        return OPRO(**options).compile(student, trainset=TRAIN, valset=valset)

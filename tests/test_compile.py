@@ -26,30 +26,16 @@ from opro_dspy import (
     View,
 )
 from tests.fakes import (
+    TRAIN,
+    VAL,
+    compiled,
     exact,
     field,
     keyword_scorer,
-    questions,
     request_text,
     scripted_lm,
     word_optimizer,
 )
-
-TRAIN, VAL = questions(30), questions(20, start=100)
-
-
-def compiled(
-    student: dspy.Module | None = None,
-    *,
-    scorer: dspy.LM | None = None,
-    valset: list[dspy.Example] | None = VAL,
-    **options: Any,
-) -> Any:
-    options = {"metric": exact, "max_steps": 3, "num_threads": 4, **options}
-    options.setdefault("prompt_model", word_optimizer())
-    student = student or dspy.Predict("question -> answer")
-    with dspy.context(lm=scorer or keyword_scorer()):
-        return OPRO(**options).compile(student, trainset=TRAIN, valset=valset)
 
 
 class TwoStage(dspy.Module):  # type: ignore[misc]

@@ -1,6 +1,7 @@
 """What a run leaves behind: on success, on failure, on Ctrl-C, and beside a program's own names."""
 
 import signal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -8,26 +9,12 @@ import dspy
 import pytest
 from dspy.lm15 import AuthError
 
-from opro_dspy import OPRO, LMCallError, MetricError, OPROResult, ProgramFailedError
+from opro_dspy import LMCallError, MetricError, OPROResult, ProgramFailedError
 from opro_dspy.protocols import Event, ExampleScored, StepEnded
-from tests.fakes import exact, field, keyword_scorer, questions, scripted_lm, word_optimizer
+from tests import fakes
+from tests.fakes import VAL, exact, field, scripted_lm
 
-TRAIN, VAL = questions(30), questions(20, start=100)
-
-
-def compiled(
-    student: dspy.Module | None = None,
-    *,
-    scorer: dspy.LM | None = None,
-    valset: list[dspy.Example] | None = VAL,
-    **options: Any,
-) -> Any:
-    options = {"metric": exact, "max_steps": 2, "num_threads": 4, **options}
-    options.setdefault("prompt_model", word_optimizer())
-    with dspy.context(lm=scorer or keyword_scorer()):
-        return OPRO(**options).compile(
-            student or dspy.Predict("question -> answer"), trainset=TRAIN, valset=valset
-        )
+compiled = partial(fakes.compiled, max_steps=2)
 
 
 @pytest.mark.parametrize("wrapper", [dspy.BestOfN, dspy.Refine])

@@ -5,9 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opro_dspy.race import RUNGS, Cell, Race
+from opro_dspy.race import Cell, Race
+from opro_dspy.racing import Racing
 
 Table = list[list[float]]
+RUNGS = Racing().rungs
 
 
 def run(
