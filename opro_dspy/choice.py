@@ -72,7 +72,7 @@ class Choice:
         contenders = self._contenders(trajectory)
         examples = self._valset or self._trainset
         known = [] if self._valset else [trajectory.evaluation(c) for c in contenders]
-        found = evaluator.complete(contenders, examples, known)
+        found = evaluator.complete(contenders, examples, known, set_name=self.set_name)
         if found[0].dropped:
             raise ProgramFailedError(
                 f"the student failed on the {self.set_name}: {found[0].dropped}."

@@ -8,8 +8,9 @@ from typing import Any
 
 from opro_dspy.boundary.gate import Gate
 from opro_dspy.interrupt import Interrupt
+from opro_dspy.memory import Forgets, Meeting, Score
 from opro_dspy.metric import Metric
-from opro_dspy.protocols import Observer
+from opro_dspy.protocols import Memory, Observer
 
 
 class NoTrace(list[Any]):
@@ -42,5 +43,9 @@ class Conditions:
     provide_traceback: bool = False
     interrupt: Interrupt | None = None
     observers: Sequence[Observer] = ()
-    hung: dict[tuple[str, int], tuple[Future[float], int]] = field(default_factory=dict)
+    memory: Memory[Meeting, Score] = field(default_factory=Forgets)
+    """Scores of earlier sessions and runs: they count as metric calls, but no LM is called."""
+    met: dict[tuple[str, str, int], Score] = field(default_factory=dict)
+    """What this run has scored: candidate key, name of the set and index to the score."""
+    hung: dict[tuple[str, int], tuple[Future[Score], int]] = field(default_factory=dict)
     """Candidate key and example's id to the call that hung there, and how often it did."""

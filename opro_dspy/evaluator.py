@@ -52,6 +52,7 @@ class ProgramEvaluator:
         self.refused: str | None = None
         """The cap of the budget that cut the last evaluation short, if one did."""
         self._warned = False
+        self._n_races = 0
 
     def evaluate(
         self, candidates: Sequence[Candidate], trajectory: Trajectory
@@ -83,8 +84,13 @@ class ProgramEvaluator:
         candidates: Sequence[Candidate],
         examples: Sequence[dspy.Example],
         known: Sequence[Evaluation] = (),
+        *,
+        set_name: str,
     ) -> Sequence[Evaluation]:
-        """Score each candidate on those of `examples` that it has not met in `known`."""
+        """Score each candidate on those of `examples` that it has not met in `known`.
+
+        `set_name` says which set `examples` is: "trainset" or "valset".
+        """
         before = {evaluation.candidate.key: evaluation for evaluation in known}
         orders = []
         for candidate in candidates:
@@ -96,7 +102,7 @@ class ProgramEvaluator:
             max_errors=self._conditions.max_errors,
             in_turn=True,
         )
-        found = self._run(race, candidates, examples, orders, fill=True)
+        found = self._run(race, candidates, examples, orders, set_name=set_name, fill=True)
         return [_merged(before.get(e.candidate.key), e) for e in found]
 
     def _plan(self, trajectory: Trajectory, *, n_candidates: int) -> tuple[Sequence[int], Race]:
@@ -154,11 +160,13 @@ class ProgramEvaluator:
         examples: Sequence[dspy.Example],
         orders: Sequence[Sequence[int]],
         *,
+        set_name: str = "trainset",
         fill: bool = False,
     ) -> list[Evaluation]:
         self.unfinished = ()
         if race.finished:
             return [Evaluation(candidate=c, scores={}) for c in candidates]
+        self._n_races += 1
         grid = Grid(
             self._conditions,
             race,
@@ -166,6 +174,8 @@ class ProgramEvaluator:
             programs=[self._build(candidate) for candidate in candidates],
             examples=examples,
             orders=orders,
+            set_name=set_name,
+            number=self._n_races,
         )
         lanes = range(len(candidates))
         try:

@@ -1,8 +1,8 @@
 """The frozen nouns of a run: candidates, evaluations, proposals, steps."""
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from math import sqrt
 from statistics import fmean, pstdev
 
@@ -153,3 +153,26 @@ class Usage:
     """Cost of the calls whose cost is known; None when it is of none."""
     seconds: float = 0.0
     """Sum over calls, so more than the wall-clock when calls overlap."""
+
+    def __add__(self, other: "Usage") -> "Usage":
+        costs = [cost for cost in (self.cost_usd, other.cost_usd) if cost is not None]
+        return replace(
+            self,
+            calls=self.calls + other.calls,
+            cache_hits=self.cache_hits + other.cache_hits,
+            failures=self.failures + other.failures,
+            retries=self.retries + other.retries,
+            input_tokens=self.input_tokens + other.input_tokens,
+            output_tokens=self.output_tokens + other.output_tokens,
+            cost_usd=sum(costs) if costs else None,
+            seconds=self.seconds + other.seconds,
+        )
+
+
+def summed(rows: Iterable[Usage]) -> tuple[Usage, ...]:
+    """Return the sum of `rows` for each role and model, optimizer first."""
+    sums: dict[tuple[str, str], Usage] = {}
+    for row in rows:
+        key = (row.role, row.model)
+        sums[key] = sums[key] + row if key in sums else row
+    return tuple(sums[key] for key in sorted(sums))

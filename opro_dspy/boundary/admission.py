@@ -11,6 +11,7 @@ from opro_dspy.boundary.budget import Budget, Reservation
 from opro_dspy.boundary.throttle import AdaptiveLimit, RequestRate
 from opro_dspy.errors import OproError
 from opro_dspy.interrupt import Interrupt
+from opro_dspy.records import Usage
 
 logger = logging.getLogger(__name__)
 
@@ -64,6 +65,8 @@ class Task:
         self.lm_error: BaseException | None = None
         """The last failure of an LM in here that says nothing about program or example."""
         self.abandoned = False
+        self.used: list[Usage] = []
+        """One row for each attempt that came back."""
         self.in_flight: list[Visit] = []
         """Guarded by the admission's lock."""
 

@@ -91,6 +91,22 @@ class Budget:
             return math.inf if cap is None else cap - (self._clock() - self._started)
 
     @property
+    def elapsed(self) -> float:
+        """Seconds since the run began, as `advance` was told of it."""
+        with self._lock:
+            return self._clock() - self._started
+
+    def advance(self, elapsed: float) -> None:
+        """Say that the run has taken at least `elapsed` seconds by now, earlier sessions too."""
+        with self._lock:
+            self._started = min(self._started, self._clock() - elapsed)
+
+    def refuse(self, reason: str) -> None:
+        """Note a refusal of an earlier session, which ends the search here as it did there."""
+        with self._lock:
+            self._refused = reason
+
+    @property
     def counts_lm_calls(self) -> bool:
         """Whether tokens or cost are capped, so that LM calls need reservations of them."""
         return self._caps["max_tokens"] is not None or self._caps["max_cost"] is not None

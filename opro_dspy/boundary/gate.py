@@ -11,8 +11,8 @@ import dspy
 from opro_dspy.boundary.admission import Admission, BudgetRefused, CallRefused, Task
 from opro_dspy.boundary.budget import Budget
 from opro_dspy.boundary.hooks import Call
-from opro_dspy.boundary.meter import Meter
-from opro_dspy.boundary.passage import TASK, Desk, Passage
+from opro_dspy.boundary.meter import TASK, Meter
+from opro_dspy.boundary.passage import Desk, Passage
 from opro_dspy.boundary.prices import Forecast, Price
 from opro_dspy.boundary.throttle import AdaptiveLimit
 from opro_dspy.interrupt import Interrupt

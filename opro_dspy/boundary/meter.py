@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
-from dataclasses import replace
 from typing import Any
 
 import dspy
@@ -16,6 +15,9 @@ from opro_dspy.boundary.hooks import Call, History, Tracker
 from opro_dspy.records import Usage
 
 OPTIMIZER, SCORER = "optimizer", "scorer"
+
+TASK = "opro_dspy_task"
+"""The DSPy setting that carries the task of a call, also into DSPy's own threads."""
 
 _MARK = "_opro_raised_by_lm"
 _ROLE = "opro_dspy_role"
@@ -76,7 +78,7 @@ class Meter:
         total = Usage(role=role, model="*")
         for row in self.usage():
             if row.role == role:
-                total = _sum(total, row)
+                total = total + row
         return total
 
     def answered(self, model: str | None = None) -> bool:
@@ -135,25 +137,13 @@ class Meter:
         return call if call is not None and meter is self and call.model == model else None
 
     def add(self, row: Usage) -> None:
-        """Add a row to the sum of its role and model."""
+        """Add a row to the sum of its role and model, and to what the running task used."""
+        task = dspy.settings.get(TASK)
+        if task is not None:
+            task.used.append(row)
         with self._lock:
             key = (row.role, row.model)
-            self._rows[key] = _sum(self._rows[key], row) if key in self._rows else row
-
-
-def _sum(a: Usage, b: Usage) -> Usage:
-    costs = [cost for cost in (a.cost_usd, b.cost_usd) if cost is not None]
-    return replace(
-        a,
-        calls=a.calls + b.calls,
-        cache_hits=a.cache_hits + b.cache_hits,
-        failures=a.failures + b.failures,
-        retries=a.retries + b.retries,
-        input_tokens=a.input_tokens + b.input_tokens,
-        output_tokens=a.output_tokens + b.output_tokens,
-        cost_usd=sum(costs) if costs else None,
-        seconds=a.seconds + b.seconds,
-    )
+            self._rows[key] = self._rows[key] + row if key in self._rows else row
 
 
 def lm_failure(error: BaseException, *, answered: bool) -> BaseException | None:

@@ -20,15 +20,12 @@ from opro_dspy.boundary.faults import (
     retry_after,
 )
 from opro_dspy.boundary.hooks import Call
-from opro_dspy.boundary.meter import OPTIMIZER, Meter, current_role, lm_failure
+from opro_dspy.boundary.meter import OPTIMIZER, TASK, Meter, current_role, lm_failure
 from opro_dspy.boundary.prices import Forecast, Need
 
 logger = logging.getLogger(__name__)
 
 MAX_BACKOFF_S = 60.0
-
-TASK = "opro_dspy_task"
-"""The DSPy setting that carries the task of a call, also into DSPy's own threads."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
