@@ -214,9 +214,7 @@ class Grid:
             self._remember(cell, score)  # at once: what is paid for waits for nobody
         return score
 
-    def _outcome(
-        self, cell: Cell, trial: Trial, value: float, failed: str | None = None
-    ) -> Score:
+    def _outcome(self, cell: Cell, trial: Trial, value: float, failed: str | None = None) -> Score:
         return Score(
             value=value,
             failed=failed,
