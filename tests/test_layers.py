@@ -21,6 +21,8 @@ ROWS = (
     {"conditions"},
     {"temperatures", "program", "pool", "selectors", "result", "schedules", "stopping", "race"},
     {"boundary"},
+    {"cache"},
+    {"fingerprints"},
     {"meta_prompt", "exemplars", "fitting", "fields", "metric"},
     {"protocols"},
     {"trajectory", "racing"},
@@ -32,7 +34,16 @@ ROWS = (
 WITH_DSPY = {
     *("simulation", "cli", "teleprompter", "run", "inputs", "outcome", "estimate"),
     *("settings", "wiring", "choice"),
-    *("proposer", "evaluator", "grid", "program", "boundary", "metric", "temperatures"),
+    *(
+        "fingerprints",
+        "proposer",
+        "evaluator",
+        "grid",
+        "program",
+        "boundary",
+        "metric",
+        "temperatures",
+    ),
 }
 
 
