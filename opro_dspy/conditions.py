@@ -8,7 +8,7 @@ from typing import Any
 
 from opro_dspy.boundary.gate import Gate
 from opro_dspy.interrupt import Interrupt
-from opro_dspy.memory import Forgets, Meeting, Score
+from opro_dspy.memory import InOrder, Meeting, Score
 from opro_dspy.metric import Metric
 from opro_dspy.protocols import Memory, Observer
 
@@ -43,7 +43,7 @@ class Conditions:
     provide_traceback: bool = False
     interrupt: Interrupt | None = None
     observers: Sequence[Observer] = ()
-    memory: Memory[Meeting, Score] = field(default_factory=Forgets)
+    memory: Memory[Meeting, Score] = field(default_factory=InOrder)
     """Scores of earlier sessions and runs: they count as metric calls, but no LM is called."""
     met: dict[tuple[str, str, int], Score] = field(default_factory=dict)
     """What this run has scored: candidate key, name of the set and index to the score."""

@@ -250,7 +250,9 @@ class Grid:
         """Pay for nothing more in this race."""
         self.refused = reason
         usage = summed([*self._used.pop(cell, ()), *used])
-        self._remember(cell, Score(refused=reason, calls=0, usage=usage))
+        interrupt = self._conditions.interrupt
+        cap = None if interrupt is not None and interrupt.pressed else reason
+        self._remember(cell, Score(refused=cap, calls=0, usage=usage))
 
     def _spent(self, cell: Cell, trial: Trial, *, calls: int = 0) -> None:
         """Keep in mind what a trial took that came to nothing."""

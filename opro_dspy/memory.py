@@ -1,6 +1,5 @@
 """What a run pays for and may remember: scores of examples, answers of the optimizer LM."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -77,38 +76,28 @@ class Answer:
     """What was raised, in the session that asked."""
 
 
-class Forgets(Generic[K, V]):
-    """The memory of a run that keeps nothing."""
-
-    def recall(self, place: K, /) -> V | None:
-        """Return None."""
-        return None
-
-    def note(self, place: K, outcome: V, /) -> None:
-        """Keep nothing."""
-
-
 class InOrder(Generic[K, V]):
     """Several memories as one: the first that knows is believed, and all are told.
 
     Args:
-        memories: Those that are asked first come first; they are told what later ones knew.
+        *memories: Those that are asked first come first; they are told what later ones knew. With
+            none, nothing is kept.
     """
 
-    def __init__(self, memories: Sequence[Memory[K, V]]) -> None:
-        self._memories = tuple(memories)
+    def __init__(self, *memories: Memory[K, V]) -> None:
+        self.memories = list(memories)
 
     def recall(self, place: K, /) -> V | None:
         """Return what the first memory that knows `place` knows of it."""
-        for i, memory in enumerate(self._memories):
+        for i, memory in enumerate(self.memories):
             outcome = memory.recall(place)
             if outcome is not None:
-                for earlier in self._memories[:i]:
+                for earlier in self.memories[:i]:
                     earlier.note(place, outcome)
                 return outcome
         return None
 
     def note(self, place: K, outcome: V, /) -> None:
         """Tell all of them."""
-        for memory in self._memories:
+        for memory in self.memories:
             memory.note(place, outcome)

@@ -42,7 +42,7 @@ class Metric:
                 "that can be called with (example, prediction, trace=None)."
             )
         self.name = getattr(metric, "__name__", type(metric).__name__)
-        self._metric = metric
+        self.function = metric
         self._rest = (None,) * (_num_positional(metric, self.name) - 2)
 
     def __call__(self, example: dspy.Example, prediction: Any, *, where: str) -> float:
@@ -52,7 +52,7 @@ class Metric:
             MetricError: If it returns None, NaN, an infinity or no number; names the metric and
                 `where`.
         """
-        value = self._metric(example, prediction, *self._rest)
+        value = self.function(example, prediction, *self._rest)
         score = _as_float(value)
         if score is None:
             shown, returned = repr(example)[:_PREVIEW_CHARS], repr(value)[:_PREVIEW_CHARS]

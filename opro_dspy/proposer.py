@@ -16,7 +16,7 @@ from opro_dspy.boundary.gate import Task
 from opro_dspy.errors import LMCallError, OproError
 from opro_dspy.filters import printable
 from opro_dspy.interrupt import Interrupt
-from opro_dspy.memory import Answer, Forgets, Sample
+from opro_dspy.memory import Answer, InOrder, Sample
 from opro_dspy.pool import DaemonExecutor, completed
 from opro_dspy.protocols import Memory, ProposalRequest
 from opro_dspy.records import Proposal, summed
@@ -69,7 +69,7 @@ class LMProposer:
         self._temperatures = Temperatures(lm.model, never=not send_temperature)
         self._timeout_s = timeout_s
         self._interrupt = interrupt or Interrupt()
-        self._memory = memory or Forgets()
+        self._memory = memory or InOrder()
         self._task = task
 
     def propose(self, requests: Sequence[ProposalRequest]) -> Sequence[Sequence[Proposal]]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import dspy
@@ -44,3 +45,7 @@ class Seats:
     observers: Sequence[Observer]
     settings: Mapping[str, Any]
     """The settings as JSON values, for the result."""
+    custom: Mapping[str, Any]
+    """By setting, what a user brought in the place of a name: a callable, an object."""
+    log_dir: str | Path | None
+    resume: str

@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 
 import dspy
@@ -18,6 +19,8 @@ from opro_dspy.inputs import (
     check_instructions,
     check_list,
     check_lm,
+    check_log_dir,
+    check_one_of,
     check_options,
     check_sets,
 )
@@ -41,6 +44,8 @@ from opro_dspy.settings import Seats
 from opro_dspy.stopping import Stop
 
 DEFAULT_STEPS = 10
+
+RESUME = ("auto", "force", "never")
 
 
 class OPRO(Teleprompter):  # type: ignore[misc]
@@ -102,6 +107,11 @@ class OPRO(Teleprompter):  # type: ignore[misc]
         failure_score: What such an example scores.
         provide_traceback: Log their tracebacks; `dspy.settings.provide_traceback` if not given.
         seed: Decides everything that is random; the same seed gives the same trajectory.
+        log_dir: Folder for this run. What is paid for is written there before it is used, and
+            compile with the same folder goes on from there, exactly; see `opro_dspy.journal`.
+        resume: What to do with a run that is in `log_dir`: "auto" goes on, and refuses if what
+            shapes the search has changed; "force" goes on even so, with what still matches;
+            "never" moves it aside and starts anew.
         track_stats: Attach `candidate_programs`, `trial_logs` and `detailed_results`.
         verbose: Draw progress bars when on a terminal.
         observers: Called with every event of the run (see `protocols.Observer`).
@@ -153,6 +163,8 @@ class OPRO(Teleprompter):  # type: ignore[misc]
         failure_score: float = 0.0,
         provide_traceback: bool | None = None,
         seed: int = 0,
+        log_dir: str | Path | None = None,
+        resume: Literal["auto", "force", "never"] = "auto",
         track_stats: bool = True,
         verbose: bool = True,
         observers: Sequence[Observer] = (),
@@ -194,6 +206,12 @@ class OPRO(Teleprompter):  # type: ignore[misc]
             end_temperature=config.end_temperature,
         )
         schedule(num_steps=config.max_steps)  # at the door: what is wrong with it shows now
+        seats = {
+            "temperature_schedule": temperature_schedule,
+            "meta_prompt": meta_prompt,
+            "exemplars": exemplars,
+            "component_selector": component_selector,
+        }
         self._seats = Seats(
             config=config,
             metric=Metric(metric),
@@ -218,11 +236,11 @@ class OPRO(Teleprompter):  # type: ignore[misc]
                 "filters": check_options("filters", filters, Filters).model_dump(mode="json"),
                 "racing": (raced := resolve_racing(racing)) and raced.model_dump(mode="json"),
                 "metric": _name(metric),
-                "temperature_schedule": _name(temperature_schedule),
-                "meta_prompt": _name(meta_prompt),
-                "exemplars": _name(exemplars),
-                "component_selector": _name(component_selector),
+                **{name: _name(seat) for name, seat in seats.items()},
             },
+            custom={name: seat for name, seat in seats.items() if not isinstance(seat, str)},
+            log_dir=check_log_dir(log_dir),
+            resume=check_one_of("resume", resume, RESUME),
         )
         self.callbacks = list(callbacks)
 
@@ -256,6 +274,9 @@ class OPRO(Teleprompter):  # type: ignore[misc]
 
         Raises:
             ConfigurationError: If an input is wrong; before the first call of an LM.
+            ResumeError: If `log_dir` holds another run, or is damaged; says what differs.
+            LogDirInUseError: If another process runs in `log_dir`.
+            JournalError: If `log_dir` cannot be written (full disk, …).
             LMCallError: If an LM failed; its `result` holds what was found by then.
             MetricError: If the metric returned no number.
             ProgramFailedError: If the student fails on `max_errors` examples.

@@ -17,11 +17,12 @@ from opro_dspy.errors import ConfigurationError
 from opro_dspy.evaluator import ProgramEvaluator
 from opro_dspy.inputs import check_lms
 from opro_dspy.interrupt import Interrupt
+from opro_dspy.memory import Answer, Meeting, Sample, Score
 from opro_dspy.optimizer import Optimizer
 from opro_dspy.pool import DaemonExecutor
 from opro_dspy.program import Program, as_exemplar
 from opro_dspy.proposer import LMProposer, context_window, takes_temperature
-from opro_dspy.protocols import Observer
+from opro_dspy.protocols import Memory, Observer
 from opro_dspy.racing import estimates
 from opro_dspy.records import Candidate
 from opro_dspy.settings import Seats
@@ -79,6 +80,7 @@ def make_evaluator(
     gate: Gate,
     interrupt: Interrupt,
     observers: Sequence[Observer],
+    memory: Memory[Meeting, Score],
 ) -> ProgramEvaluator:
     """Return the scorer's seat."""
     settings, traceback = dspy.settings, config.provide_traceback
@@ -95,6 +97,7 @@ def make_evaluator(
         provide_traceback=settings.provide_traceback if traceback is None else traceback,
         interrupt=interrupt,
         observers=observers,
+        memory=memory,
     )
     return ProgramEvaluator(
         program.build,
@@ -112,6 +115,7 @@ def make_proposer(
     executor: DaemonExecutor,
     gate: Gate,
     interrupt: Interrupt,
+    memory: Memory[Sample, Answer],
 ) -> LMProposer:
     """Return the optimizer LM's seat."""
     send_temperature = takes_temperature(lm)
@@ -130,6 +134,8 @@ def make_proposer(
         send_temperature=send_temperature,
         timeout_s=config.timeout,
         interrupt=interrupt,
+        memory=memory,
+        task=gate.task,
     )
 
 

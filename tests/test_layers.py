@@ -15,15 +15,15 @@ ROWS = (
     {"teleprompter"},
     {"run"},
     {"wiring", "choice"},
-    {"inputs", "loop", "outcome", "estimate"},
+    {"inputs", "loop", "outcome", "estimate", "identity", "runlog"},
     {"optimizer", "evaluator", "settings"},
     {"asking", "proposer", "grid", "progress", "plan"},
-    {"conditions"},
+    {"conditions", "samples"},
     {"temperatures", "program", "pool", "selectors", "result", "schedules", "stopping", "race"},
-    {"boundary"},
+    {"boundary", "journal"},
     {"cache"},
     {"fingerprints"},
-    {"meta_prompt", "exemplars", "fitting", "fields", "metric"},
+    {"meta_prompt", "exemplars", "fitting", "fields", "metric", "memory"},
     {"protocols"},
     {"trajectory", "racing"},
     {"records", "seats", "config", "filters", "frame", "answers", "interrupt"},
@@ -33,7 +33,7 @@ ROWS = (
 
 WITH_DSPY = {
     *("simulation", "cli", "teleprompter", "run", "inputs", "outcome", "estimate"),
-    *("settings", "wiring", "choice"),
+    *("settings", "wiring", "choice", "identity", "samples"),
     *(
         "fingerprints",
         "proposer",
