@@ -1,6 +1,7 @@
 """What a run found, frozen, with everything that led there; JSON round trip."""
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from math import fsum
 from pathlib import Path
@@ -109,6 +110,12 @@ class OPROResult(BaseModel):
     def num_steps(self) -> int:
         """Steps done, the initial one not counted."""
         return max(0, len(self.steps) - 1)
+
+    @property
+    def num_rejected(self) -> dict[str, int]:
+        """Proposals that were refused without scoring, by the kind of reason."""
+        reasons = (p.rejected for step in self.steps for p in step.proposals if p.rejected)
+        return dict(Counter(reason.split(":")[0] for reason in reasons))
 
     @property
     def total_calls(self) -> int:

@@ -27,7 +27,7 @@ ROWS = (
     {"protocols"},
     {"trajectory", "racing"},
     {"records", "seats", "config", "filters", "frame", "answers", "interrupt"},
-    {"errors"},
+    {"errors", "copying"},
 )
 """From the top down."""
 
