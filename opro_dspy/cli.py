@@ -1,6 +1,7 @@
 """The command line; thin, and the only place that prints."""
 
 import logging
+from pathlib import Path
 
 import dspy
 import typer
@@ -8,7 +9,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from opro_dspy import OPRO, OPROResult, RunEstimate
+from opro_dspy import OPRO, OproError, OPROResult, RunEstimate
+from opro_dspy.journal import repair as repair_journal
 from opro_dspy.simulation import (
     LANDSCAPE_NAMES,
     TASK_NAMES,
@@ -87,6 +89,26 @@ def demo(
         f"\n[bold]Held-out score[/] ({len(held_out)} examples that the search never saw): "
         f"{before:.1f} before, [bold]{after:.1f}[/] after."
     )
+
+
+@app.command()
+def repair(
+    log_dir: Path = typer.Argument(help="The folder of a run, as in OPRO(log_dir=…)."),
+) -> None:
+    """Drop the damaged lines of a run's journal, so that it can go on.
+
+    What they held is paid for again. The journal as it was stays beside it, as `….damaged`.
+    """
+    console = Console()
+    try:
+        dropped = repair_journal(log_dir)
+    except OproError as error:
+        raise typer.BadParameter(str(error)) from None
+    if not dropped:
+        console.print("Nothing is damaged.")
+    for damage in dropped:
+        why = f"line {damage.number}: {damage.size:,} bytes dropped; {damage.why}"
+        console.print(Text(why), soft_wrap=True)
 
 
 def _print_choice(console: Console, result: OPROResult) -> None:

@@ -146,7 +146,10 @@ class Grid:
         """Begin a trial of the cell if the budget has so many metric calls left, else refuse it."""
         budget, reservation = self._conditions.gate.budget, None
         if budget.has_caps and (reservation := budget.admit(metric_calls=calls)) is None:
-            self._refuse(cell, budget.refusal(metric_calls=calls) or "budget")
+            reason = budget.refusal(metric_calls=calls)
+            if reason is not None:
+                self._refuse(cell, reason)
+            self.refused = reason or "budget"  # once the calls in flight are back
             return False
         self._trials[cell] = Trial(reservation=reservation)
         return True
@@ -160,7 +163,6 @@ class Grid:
                 return False
             if score.refused is not None:
                 self.refused = score.refused
-                self._conditions.gate.budget.refuse(score.refused)
                 return True
             if not self._admitted(cell, calls=score.calls):
                 return True

@@ -98,7 +98,12 @@ class RunLog:
         caps = self._budget.caps
         scoring, proposing = _hash(manifest.scoring), _hash(manifest.proposing)
         self._past = Past(
-            lines, scoring=scoring, proposing=proposing, caps=caps, charge=self._charge
+            lines,
+            scoring=scoring,
+            proposing=proposing,
+            caps=caps,
+            charge=self._charge,
+            refuse=self._budget.refuse,
         )
         self._last: dict[str, Line] = {line.type: line for line in lines}
         self._session: SessionLine | None = SessionLine(

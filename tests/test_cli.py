@@ -1,4 +1,5 @@
 import re
+from pathlib import Path
 
 from typer.testing import CliRunner
 
@@ -25,6 +26,18 @@ def test_a_short_demo_says_what_it_found_and_that_it_is_simulated() -> None:
     text = plain(result.stdout)
     for said in ("simulated", "Best instruction", "Held-out score", "cache hits", "tokens in"):
         assert said in text
+
+
+def test_repair_says_what_it_drops(tmp_path: Path) -> None:
+    journal = tmp_path / "journal.jsonl"
+    line = '{"v":1,"type":"end","session":1,"t":0.5,"reason":"x"}\n'
+    journal.write_text(line + '{"v":1,"type":"\x1b[31m"}\n' + line)
+    result = RUNNER.invoke(app, ["repair", str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    assert "line 2: 25 bytes dropped" in plain(result.stdout) and "\x1b[31m" not in result.stdout
+    assert journal.read_text() == line + line
+    assert "Nothing is damaged" in RUNNER.invoke(app, ["repair", str(tmp_path)]).stdout
+    assert RUNNER.invoke(app, ["repair", str(tmp_path / "none")]).exit_code == 2
 
 
 def test_a_wrong_task_is_refused_with_the_right_names() -> None:

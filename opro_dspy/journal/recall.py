@@ -21,6 +21,9 @@ from opro_dspy.records import Usage, summed
 Charge = Callable[[Sequence[Usage], float], None]
 """Told of what was spent on a line, and of the run's seconds when it was written."""
 
+Refuse = Callable[[str], None]
+"""Told why the budget refused something: the last word stands."""
+
 Append = Callable[[Line], None]
 
 CellKey = tuple[str, str, str]
@@ -43,6 +46,7 @@ class Past:
         caps: The budget's caps now; what other caps refused is asked for again.
         charge: Called once for each line: when it is recalled, or when the run leaves what it
             holds.
+        refuse: Called when a refusal is recalled, and when one is noted.
     """
 
     def __init__(
@@ -53,6 +57,7 @@ class Past:
         proposing: str,
         caps: Mapping[str, float | None],
         charge: Charge,
+        refuse: Refuse,
     ) -> None:
         sessions = {line.session: line for line in lines if isinstance(line, SessionLine)}
         self.num_sessions = max((line.session for line in lines), default=0)
@@ -63,6 +68,9 @@ class Past:
         self.hung: dict[tuple[int, CellKey], ScoreLine] = {}
         self.ended: dict[int, str] = {}
         """Races that a cap of the budget ended, with the reason."""
+        self.refused: dict[int, str] = {}
+        """Steps in which a cap refused samples, with the reason."""
+        self.refuse = refuse
         self.answers: dict[tuple[object, ...], ProposalLine] = {}
         self._paid = [line for line in lines if isinstance(line, (ScoreLine, ProposalLine))]
         self._charge, self._charged, self._lock = charge, set[int](), threading.Lock()
@@ -92,11 +100,14 @@ class Past:
         elif line.hung:
             self.hung[line.race, cell] = line
         elif line.refused is not None and same_caps:
-            self.ended[line.race] = line.refused
+            self.ended.setdefault(line.race, line.refused)
 
     def _add_answer(self, line: ProposalLine, same_caps: bool) -> None:
-        if line.refused is None or same_caps:
-            self.answers[_answer_key(line)] = line
+        if line.refused is not None:
+            if not same_caps:
+                return
+            self.refused[line.step] = line.refused
+        self.answers[_answer_key(line)] = line
 
     def enter(self, race: int) -> None:
         """Note that the run is in `race` now: what earlier ones took is spent."""
@@ -138,6 +149,7 @@ class Scores:
 
     def __init__(self, past: Past, keys: Mapping[str, Sequence[str]], append: Append) -> None:
         self._past, self._keys, self._append = past, keys, append
+        self._refused = dict(past.ended)
         self._lock = threading.Lock()
 
     def recall(self, meeting: Meeting, /) -> Score | None:
@@ -155,6 +167,7 @@ class Scores:
                 usage=usage_of(line.usage),
             )
         if race in past.ended:
+            past.refuse(past.ended[race])
             return Score(refused=past.ended[race], calls=0)
         past.missed()
         return None
@@ -163,10 +176,11 @@ class Scores:
         """Write what came of the meeting; a refusal once for each race."""
         candidate, set_name, key = self._cell(meeting)
         with self._lock:
-            if score.refused is not None and not score.usage and meeting.race in self._past.ended:
-                return
             if score.refused is not None:
-                self._past.ended.setdefault(meeting.race, score.refused)
+                known = meeting.race in self._refused
+                self._past.refuse(self._refused.setdefault(meeting.race, score.refused))
+                if known and not score.usage:
+                    return
             if candidate not in self._past.known:
                 self._append(CandidateLine(id=candidate, texts=dict(meeting.candidate.texts)))
                 self._past.known.add(candidate)
@@ -210,6 +224,8 @@ class Answers:
             self._past.missed()
             return None
         self._past.charge(line)
+        if line.refused is not None:
+            self._past.refuse(self._past.refused[line.step])
         return Answer(
             raw=line.raw,
             failed=line.failed,
@@ -223,6 +239,8 @@ class Answers:
         """Write what came of the attempt."""
         line = self._line(sample, answer)
         with self._lock:
+            if answer.refused is not None:
+                self._past.refuse(answer.refused)
             if line.query not in self._past.known:
                 self._append(
                     QueryLine(
