@@ -1,7 +1,6 @@
 """The command line; thin, and the only place that prints."""
 
 import logging
-from pathlib import Path
 
 import dspy
 import typer
@@ -93,7 +92,7 @@ def demo(
 
 @app.command()
 def repair(
-    log_dir: Path = typer.Argument(help="The folder of a run, as in OPRO(log_dir=…)."),
+    log_dir: str = typer.Argument(help="The folder of a run, as in OPRO(log_dir=…)."),
 ) -> None:
     """Drop the damaged lines of a run's journal, so that it can go on.
 

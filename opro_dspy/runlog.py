@@ -229,7 +229,7 @@ class RunLog:
             return
         data = self._saved(best)
         if data != self._best:
-            self._folder.write(BEST, data)
+            self._folder.write(BEST, data, sync=False)
             self._best = data
 
     @property

@@ -34,7 +34,7 @@ def test_repair_says_what_it_drops(tmp_path: Path) -> None:
     journal.write_text(line + '{"v":1,"type":"\x1b[31m"}\n' + line)
     result = RUNNER.invoke(app, ["repair", str(tmp_path)])
     assert result.exit_code == 0, result.output
-    assert "line 2: 25 bytes dropped" in plain(result.stdout) and "\x1b[31m" not in result.stdout
+    assert "line 2: 23 bytes dropped" in plain(result.stdout) and "\x1b[31m" not in result.stdout
     assert journal.read_text() == line + line
     assert "Nothing is damaged" in RUNNER.invoke(app, ["repair", str(tmp_path)]).stdout
     assert RUNNER.invoke(app, ["repair", str(tmp_path / "none")]).exit_code == 2

@@ -44,6 +44,7 @@ class JournalFile:
         self.path = path
         self._lock = threading.Lock()
         self._broken: str | None = None
+        self._syncing: threading.Thread | None = None
         try:
             self._file = os.open(
                 path, os.O_RDWR | os.O_CREAT | os.O_APPEND | _NOFOLLOW, 0o666
@@ -93,15 +94,33 @@ class JournalFile:
             self._write(data)
 
     def sync(self) -> None:
-        """Make what was appended survive the machine, too."""
+        """Make what was appended survive the machine, too, in a little while: nobody waits for it.
+
+        Raises:
+            JournalError: If an earlier one failed.
+        """
+        self._wait()
+        self._syncing = threading.Thread(target=self._sync, name="opro_dspy_sync", daemon=True)
+        self._syncing.start()
+
+    def close(self) -> None:
+        """Close the file; what was synced is on the disk then."""
+        if self._syncing is not None:
+            self._syncing.join()
+        os.close(self._file)
+
+    def _sync(self) -> None:
         try:
             os.fsync(self._file)
         except OSError as error:
-            raise self._error(error) from error
+            with self._lock:
+                self._broken = self._broken or str(self._error(error))
 
-    def close(self) -> None:
-        """Close the file."""
-        os.close(self._file)
+    def _wait(self) -> None:
+        if self._syncing is not None:
+            self._syncing.join()
+        if self._broken is not None:
+            raise JournalError(self._broken)
 
     def _write(self, data: bytes) -> None:
         if self._broken is not None:

@@ -59,7 +59,7 @@ class RunFolder:
                 "be written."
             ) from error
         told = {"pid": os.getpid(), "host": socket.gethostname(), "since": now()}
-        self.write(HOLDER, json.dumps(told).encode() + b"\n")
+        self.write(HOLDER, json.dumps(told).encode() + b"\n", sync=False)
 
     def release(self) -> None:
         """Let others write here."""
@@ -67,8 +67,13 @@ class RunFolder:
             (self.path / HOLDER).unlink()
         self._lock.release()
 
-    def write(self, name: str, data: bytes) -> None:
+    def write(self, name: str, data: bytes, *, sync: bool = True) -> None:
         """Replace the file `name` as a whole: who reads it sees the old data or the new.
+
+        Args:
+            name: Its name.
+            data: What it is to hold.
+            sync: Wait until it is on the disk; not for what can be made again.
 
         Raises:
             JournalError: If it cannot be written; the old data stay.
@@ -79,7 +84,8 @@ class RunFolder:
             with os.fdopen(os.open(draft, flags, 0o666), "wb") as file:
                 file.write(data)
                 file.flush()
-                os.fsync(file.fileno())
+                if sync:
+                    os.fsync(file.fileno())
             os.replace(draft, path)
         except OSError as error:
             with suppress(OSError):
