@@ -2,9 +2,10 @@
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from math import sqrt
+from dataclasses import dataclass, field, fields, replace
+from math import fsum, sqrt
 from statistics import fmean, pstdev
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,20 +154,19 @@ class Usage:
     """Cost of the calls whose cost is known; None when it is of none."""
     seconds: float = 0.0
     """Sum over calls, so more than the wall-clock when calls overlap."""
+    input_tokens_saved: int = 0
+    """What the answers of cache hits took when they were paid for, where that is known."""
+    output_tokens_saved: int = 0
+    cost_usd_saved: float | None = None
 
     def __add__(self, other: "Usage") -> "Usage":
-        costs = [cost for cost in (self.cost_usd, other.cost_usd) if cost is not None]
-        return replace(
-            self,
-            calls=self.calls + other.calls,
-            cache_hits=self.cache_hits + other.cache_hits,
-            failures=self.failures + other.failures,
-            retries=self.retries + other.retries,
-            input_tokens=self.input_tokens + other.input_tokens,
-            output_tokens=self.output_tokens + other.output_tokens,
-            cost_usd=sum(costs) if costs else None,
-            seconds=self.seconds + other.seconds,
-        )
+        sums: dict[str, Any] = {n: getattr(self, n) + getattr(other, n) for n in _COUNTS}
+        sums |= {n: total_cost(getattr(self, n), getattr(other, n)) for n in _COSTS}
+        return replace(self, **sums)
+
+
+_COSTS = ("cost_usd", "cost_usd_saved")
+_COUNTS = tuple(f.name for f in fields(Usage) if f.name not in ("role", "model", *_COSTS))
 
 
 def summed(rows: Iterable[Usage]) -> tuple[Usage, ...]:
@@ -176,3 +176,21 @@ def summed(rows: Iterable[Usage]) -> tuple[Usage, ...]:
         key = (row.role, row.model)
         sums[key] = sums[key] + row if key in sums else row
     return tuple(sums[key] for key in sorted(sums))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoreReuse:
+    """How often the score of an example was known from an earlier run, and what that saved."""
+
+    hits: int = 0
+    misses: int = 0
+    input_tokens_saved: int = 0
+    """What scoring took when it was paid for."""
+    output_tokens_saved: int = 0
+    cost_usd_saved: float | None = None
+
+
+def total_cost(*costs: float | None) -> float | None:
+    """Return the sum of the costs that are known, or None if none is."""
+    known = [cost for cost in costs if cost is not None]
+    return fsum(known) if known else None

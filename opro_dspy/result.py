@@ -3,14 +3,14 @@
 import json
 from collections import Counter
 from collections.abc import Mapping
-from math import fsum
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from opro_dspy.errors import ConfigurationError
-from opro_dspy.records import Estimate, Evaluation, Step, Usage
+from opro_dspy.records import Estimate, Evaluation, ScoreReuse, Step, Usage
 
 FORMAT = 1
 
@@ -72,6 +72,8 @@ class OPROResult(BaseModel):
     stop_reason: str
     usage: tuple[Usage, ...]
     """Calls, cache hits and tokens, by role and LM."""
+    score_reuse: ScoreReuse = ScoreReuse()
+    """Scores that an earlier run had paid for."""
     num_train: int
     num_val: int
     settings: dict[str, Any]
@@ -125,19 +127,8 @@ class OPROResult(BaseModel):
     def used(self, role: str) -> Usage:
         """Return what the LMs of `role` ("optimizer" or "scorer") used together."""
         rows = [row for row in self.usage if row.role == role]
-        prices = [row.cost_usd for row in rows]
-        return Usage(
-            role=role,
-            model=", ".join(row.model for row in rows),
-            calls=sum(row.calls for row in rows),
-            cache_hits=sum(row.cache_hits for row in rows),
-            failures=sum(row.failures for row in rows),
-            retries=sum(row.retries for row in rows),
-            cost_usd=fsum(costs) if (costs := [c for c in prices if c is not None]) else None,
-            input_tokens=sum(row.input_tokens for row in rows),
-            output_tokens=sum(row.output_tokens for row in rows),
-            seconds=sum(row.seconds for row in rows),
-        )
+        names = Usage(role=role, model=", ".join(row.model for row in rows))
+        return reduce(Usage.plus, rows, names)
 
     def save(self, path: str | Path) -> None:
         """Write the result to `path` as JSON."""

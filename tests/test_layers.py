@@ -33,17 +33,8 @@ ROWS = (
 
 WITH_DSPY = {
     *("simulation", "cli", "teleprompter", "run", "inputs", "outcome", "estimate"),
-    *("settings", "wiring", "choice", "identity", "samples"),
-    *(
-        "fingerprints",
-        "proposer",
-        "evaluator",
-        "grid",
-        "program",
-        "boundary",
-        "metric",
-        "temperatures",
-    ),
+    *("settings", "wiring", "choice", "identity", "samples", "cache", "fingerprints"),
+    *("proposer", "evaluator", "grid", "program", "boundary", "metric", "temperatures"),
 }
 
 

@@ -5,6 +5,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
+from functools import reduce
+from operator import add
 from typing import Any
 
 import dspy
@@ -75,11 +77,8 @@ class Meter:
 
     def total(self, role: str) -> Usage:
         """Return the sum over the models of `role`."""
-        total = Usage(role=role, model="*")
-        for row in self.usage():
-            if row.role == role:
-                total = total + row
-        return total
+        rows = [row for row in self.usage() if row.role == role]
+        return reduce(add, rows, Usage(role=role, model="*"))
 
     def answered(self, model: str | None = None) -> bool:
         """Tell whether any call (of `model`, if given) came back with an answer so far."""
@@ -122,6 +121,9 @@ class Meter:
                 output_tokens=call.output_tokens,
                 cost_usd=call.cost,
                 seconds=0.0 if hit else time.perf_counter() - call.started,
+                input_tokens_saved=call.saved.input_tokens,
+                output_tokens_saved=call.saved.output_tokens,
+                cost_usd_saved=call.saved.cost,
             )
         )
 

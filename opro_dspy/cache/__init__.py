@@ -1,0 +1,17 @@
+"""What was paid for, kept by content: example scores and LM answers, shared by runs."""
+
+from opro_dspy.cache.places import CacheDir, resolve_cache_dir
+from opro_dspy.cache.scores import CachedScore, ScoreCache, score_context
+from opro_dspy.cache.store import DiskStore, MemoryStore, Store, open_store
+
+__all__ = [
+    "CacheDir",
+    "CachedScore",
+    "DiskStore",
+    "MemoryStore",
+    "ScoreCache",
+    "Store",
+    "open_store",
+    "resolve_cache_dir",
+    "score_context",
+]
