@@ -1,6 +1,8 @@
 """OPRO, "Large Language Models as Optimizers" (arXiv:2309.03409), as a DSPy optimizer."""
 
+from opro_dspy.boundary.cached_lm import cached
 from opro_dspy.boundary.prices import Price
+from opro_dspy.cache import CacheDir
 from opro_dspy.errors import (
     ConfigurationError,
     JournalError,
@@ -25,6 +27,7 @@ from opro_dspy.trajectory import Trajectory
 
 __all__ = [
     "OPRO",
+    "CacheDir",
     "Candidate",
     "CandidateResult",
     "ConfigurationError",
@@ -48,4 +51,5 @@ __all__ = [
     "Trajectory",
     "UnknownArgumentError",
     "View",
+    "cached",
 ]

@@ -43,6 +43,7 @@ class Metric:
             )
         self.name = getattr(metric, "__name__", type(metric).__name__)
         self.function = metric
+        """The user's own."""
         self._rest = (None,) * (_num_positional(metric, self.name) - 2)
 
     def __call__(self, example: dspy.Example, prediction: Any, *, where: str) -> float:

@@ -9,10 +9,12 @@ from typing import Any
 
 import dspy
 
+from opro_dspy.boundary.answers import Answers
 from opro_dspy.boundary.budget import Kept
 from opro_dspy.boundary.gate import Gate
 from opro_dspy.boundary.meter import Meter
 from opro_dspy.boundary.prices import Price, known_price
+from opro_dspy.cache import Store
 from opro_dspy.choice import Choice
 from opro_dspy.errors import RunError
 from opro_dspy.estimate import RunEstimate, estimate_run
@@ -58,7 +60,9 @@ class Run:
         program: Program,
         trainset: Sequence[dspy.Example],
         valset: Sequence[dspy.Example],
+        store: Store,
     ) -> None:
+        self.store = store
         self.seats, self.program = seats, program
         self.trainset, self.valset = trainset, valset
         self.initial = initial_candidates(program, seats.initial_instructions)
@@ -100,6 +104,7 @@ class Run:
             requests_per_minute=config.requests_per_minute,
             prices=seats.prices,
             interrupt=self.interrupt,
+            answers=Answers(self.store),
         )
         program.watch_lms(gate.watch)
         self.bars = ProgressBars(num_steps=config.max_steps, enabled=config.verbose)

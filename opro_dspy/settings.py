@@ -9,6 +9,7 @@ import dspy
 
 from opro_dspy.asking import View
 from opro_dspy.boundary.prices import Price
+from opro_dspy.cache import CacheDir
 from opro_dspy.config import OproConfig
 from opro_dspy.filters import Filters
 from opro_dspy.metric import Metric
@@ -41,6 +42,7 @@ class Seats:
     filters: Filters
     racing: Racing | None
     prices: Mapping[str, Price]
+    cache_dir: CacheDir | None
     stop: Stop | None
     observers: Sequence[Observer]
     settings: Mapping[str, Any]

@@ -1,6 +1,7 @@
 """OPRO as a DSPy optimizer: the constructor checks, `compile` runs."""
 
 import inspect
+import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -10,6 +11,14 @@ import dspy
 from dspy.teleprompt import Teleprompter
 
 from opro_dspy.boundary.prices import Price
+from opro_dspy.cache import (
+    DEFAULT_CACHE,
+    CacheDir,
+    MemoryStore,
+    Store,
+    open_store,
+    resolve_cache_dir,
+)
 from opro_dspy.config import checked, refuse_unknown
 from opro_dspy.estimate import RunEstimate
 from opro_dspy.exemplars import resolve_exemplar_choice
@@ -106,6 +115,9 @@ class OPRO(Teleprompter):  # type: ignore[misc]
             given up (for the student: the run stops); `dspy.settings.max_errors` if not given.
         failure_score: What such an example scores.
         provide_traceback: Log their tracebacks; `dspy.settings.provide_traceback` if not given.
+        cache_dir: Folder for example scores and LM answers, shared by runs and processes: a path, a
+            `CacheDir` that also bounds its size, or None for no cache. By default
+            `$OPRO_DSPY_CACHE_DIR`, else the user's cache folder.
         seed: Decides everything that is random; the same seed gives the same trajectory.
         log_dir: Folder for this run. What is paid for is written there before it is used, and
             compile with the same folder goes on from there, exactly; see `opro_dspy.journal`.
@@ -162,6 +174,7 @@ class OPRO(Teleprompter):  # type: ignore[misc]
         max_errors: int | None = None,
         failure_score: float = 0.0,
         provide_traceback: bool | None = None,
+        cache_dir: str | os.PathLike[str] | CacheDir | None = DEFAULT_CACHE,
         seed: int = 0,
         log_dir: str | Path | None = None,
         resume: Literal["auto", "force", "never"] = "auto",
@@ -226,6 +239,7 @@ class OPRO(Teleprompter):  # type: ignore[misc]
             filters=check_options("filters", filters, Filters),
             racing=resolve_racing(racing),
             prices=dict(prices or {}),
+            cache_dir=resolve_cache_dir(cache_dir),
             stop=None if stop is None else Stop(check_callable("stop", stop)),
             observers=tuple(
                 check_callable("observers", o) for o in check_list("observers", observers)
@@ -282,7 +296,9 @@ class OPRO(Teleprompter):  # type: ignore[misc]
             ProgramFailedError: If the student fails on `max_errors` examples.
         """
         refuse_unknown("compile", unknown, inspect.signature(OPRO.compile).parameters)
-        return self._run(student, trainset, valset).compile()
+        program = self._checked(student, trainset, valset)
+        store = open_store(self._seats.cache_dir)
+        return self._run(program, trainset, valset, store).compile()
 
     def estimate(
         self,
@@ -298,12 +314,16 @@ class OPRO(Teleprompter):  # type: ignore[misc]
         Raises:
             ConfigurationError: If an input is wrong, as in `compile`.
         """
-        return self._run(student, trainset, valset).estimate()
+        program = self._checked(student, trainset, valset)
+        return self._run(program, trainset, valset, MemoryStore()).estimate()
 
-    def _run(self, student: Any, trainset: Any, valset: Any) -> Run:
+    def _checked(self, student: Any, trainset: Any, valset: Any) -> Program:
         program = Program(student)
         check_sets(trainset, valset)
-        return Run(self._seats, program, list(trainset), list(valset or ()))
+        return program
+
+    def _run(self, program: Program, trainset: Any, valset: Any, store: Store) -> Run:
+        return Run(self._seats, program, list(trainset), list(valset or ()), store)
 
 
 def _name(value: Any) -> str:

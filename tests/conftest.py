@@ -17,6 +17,14 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored when run in 
 
 
 @pytest.fixture(autouse=True)
+def _cache_of_its_own(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Keep tests away from the user's cache folder, and from what other tests left in theirs."""
+    monkeypatch.setenv("OPRO_DSPY_CACHE_DIR", str(tmp_path_factory.mktemp("cache") / "opro"))
+
+
+@pytest.fixture(autouse=True)
 def _no_lm_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep provider keys of the machine away from the tests."""
     for name in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY"):

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from opro_dspy.boundary.budget import Budget, Reservation
+from opro_dspy.boundary.hooks import Worth
 from opro_dspy.boundary.throttle import AdaptiveLimit, RequestRate
 from opro_dspy.errors import OproError
 from opro_dspy.interrupt import Interrupt
@@ -69,6 +70,13 @@ class Task:
         """One row for each attempt that came back."""
         self.in_flight: list[Visit] = []
         """Guarded by the admission's lock."""
+        self.worth = Worth()
+        """What the answers in here took, those of the cache included."""
+
+    def add(self, worth: Worth) -> None:
+        """Count an answer."""
+        with self._admission.lock:
+            self.worth = self.worth.plus(worth)
 
     def abandon(self) -> None:
         """Refuse every further call in here; for a task that hangs.
@@ -143,6 +151,17 @@ class Admission:
                 reason = f"max_seconds: an LM call would have to wait {seconds:,.1f} s"
                 raise self._refused(visit, BudgetRefused(reason))
             return seconds
+
+    def check_waiting(self, visit: Visit) -> None:
+        """Let `visit` wait for what another call brings.
+
+        Raises:
+            CallRefused: If it is not wanted any more, or Ctrl-C was pressed.
+        """
+        with self.lock:
+            self._check_wanted(visit)
+            if self.interrupt.pressed:
+                raise self._refused(visit, CallRefused(CTRL_C))
 
     def leave(self, visit: Visit, *, failed: bool, paid: bool) -> None:
         """Free the place of an attempt that came back.

@@ -9,6 +9,7 @@ from typing import Any
 import dspy
 
 from opro_dspy.boundary.admission import Admission, BudgetRefused, CallRefused, Task
+from opro_dspy.boundary.answers import Answers
 from opro_dspy.boundary.budget import Budget
 from opro_dspy.boundary.hooks import Call
 from opro_dspy.boundary.meter import TASK, Meter
@@ -39,6 +40,7 @@ class Gate:
         requests_per_minute: Attempts in any minute at most, of all models together.
         prices: Price by model, where DSPy knows none or another.
         interrupt: Tells of Ctrl-C, on which waiting calls are refused.
+        answers: Where answers are kept and found again; None keeps none.
         clock: Seconds, never going back.
         wait: Waits on a condition for so many seconds or until it is notified.
     """
@@ -52,6 +54,7 @@ class Gate:
         requests_per_minute: int | None = None,
         prices: Mapping[str, Price] | None = None,
         interrupt: Interrupt | None = None,
+        answers: Answers | None = None,
         clock: Callable[[], float] = time.monotonic,
         wait: Callable[[threading.Condition, float], object] = threading.Condition.wait,
     ) -> None:
@@ -64,7 +67,12 @@ class Gate:
             clock=clock,
             wait=wait,
         )
-        self.desk = Desk(meter=meter, forecast=Forecast(prices or {}), admission=self.admission)
+        self.desk = Desk(
+            meter=meter,
+            forecast=Forecast(prices or {}),
+            admission=self.admission,
+            answers=answers,
+        )
         meter.bypassed = self._charge
         self._watched: dict[int, tuple[dspy.BaseLM, dspy.BaseLM]] = {}
         self._classes: dict[type, type] = {}

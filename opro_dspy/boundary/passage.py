@@ -5,11 +5,13 @@ import logging
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import dspy
 
 from opro_dspy.boundary.admission import POLL_S, Admission, Visit
+from opro_dspy.boundary.answers import Answer, Answers, is_ambiguous
 from opro_dspy.boundary.cached import is_acached, is_cached, may_be_cached
 from opro_dspy.boundary.faults import (
     is_fatal,
@@ -22,6 +24,9 @@ from opro_dspy.boundary.faults import (
 from opro_dspy.boundary.hooks import Call
 from opro_dspy.boundary.meter import OPTIMIZER, TASK, Meter, current_role, lm_failure
 from opro_dspy.boundary.prices import Forecast, Need
+from opro_dspy.boundary.recall import Recall
+from opro_dspy.boundary.redaction import redact, secrets_of
+from opro_dspy.boundary.steps import PreparedCall, calls_as_dspy, prepared
 
 logger = logging.getLogger(__name__)
 
@@ -35,10 +40,17 @@ class Desk:
     meter: Meter
     forecast: Forecast
     admission: Admission
+    answers: Answers | None = None
+    """Where answers are kept, if they are."""
 
 
 class Passage:
-    """One call of a watched LM on its way through the gate."""
+    """One call of a watched LM on its way through the gate.
+
+    An answer that is kept is given at once, and one that another call is asking for is waited
+    for: neither needs a place, a request or a budget. An LM whose user switched DSPy's cache off
+    wants fresh answers; proposals, each with a `rollout_id` of its own, are kept all the same.
+    """
 
     def __init__(
         self,
@@ -48,7 +60,7 @@ class Passage:
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> None:
-        self.desk, self.lm, self.args, self.kwargs = desk, lm, args, kwargs
+        self.desk, self.lm, self.kind, self.args, self.kwargs = desk, lm, kind, args, kwargs
         self.need = Need()
         if desk.admission.budget.counts_lm_calls:
             self.need = desk.forecast.need(lm, args, kwargs)
@@ -57,13 +69,73 @@ class Passage:
             task=dspy.settings.get(TASK),
             tokens=self.need.tokens,
             cost=self.need.cost,
-            ask_cache=may_be_cached(lm, kind, kwargs),
+            ask_cache=may_be_cached(lm, kind, kwargs) and not self._is_ambiguous(),
         )
         self.n = int({**getattr(lm, "kwargs", {}), **kwargs}.get("n") or 1)
         self.retries = 0
         self.paid = False
 
     def go(self, forward: Callable[..., Any]) -> Any:
+        """Return a kept answer, or call the LM, as often as it takes."""
+        recall = self._recall(prepared(self.lm, self.args, self.kwargs)) if self._kept() else None
+        if recall is None:
+            return self._through(forward)
+        with recall.turn() as answer:
+            if answer is None:
+                return self._through(recall.asked)
+            with self._hit(answer):
+                return recall.given(answer)
+
+    async def ago(self, forward: Callable[..., Awaitable[Any]]) -> Any:
+        """As `go`, without blocking the event loop."""
+        call = None
+        if self._kept():
+            call = await asyncio.to_thread(
+                prepared, self.lm, self.args, self.kwargs, asynchronous=True
+            )
+        recall = self._recall(call)
+        if recall is None:
+            return await self._athrough(forward)
+        async with recall.aturn() as answer:
+            if answer is None:
+                return await self._athrough(recall.aasked)
+            with self._hit(answer):
+                return await recall.agiven(answer)
+
+    def _kept(self) -> bool:
+        """Tell whether answers to this call are kept."""
+        wanted = current_role() == OPTIMIZER or self.kwargs.get("cache", self.lm.cache)
+        return self.desk.answers is not None and bool(wanted) and calls_as_dspy(self.kind)
+
+    def _is_ambiguous(self) -> bool:
+        answers = self.desk.answers
+        return answers is not None and is_ambiguous(self.lm, self.kwargs)
+
+    def _recall(self, call: PreparedCall | None) -> Recall | None:
+        answers, visit = self.desk.answers, self.visit
+        if call is None or answers is None:
+            return None
+        return Recall(
+            answers,
+            self.lm,
+            self.args,
+            self.kwargs,
+            key=answers.key(self.lm, self.kind, call),
+            owner=visit.task,
+            check=partial(self.desk.admission.check_waiting, visit),
+        )
+
+    @contextmanager
+    def _hit(self, answer: Answer) -> Iterator[None]:
+        """Return a context in which a kept answer is given and counted."""
+        call = Call(model=self.lm.model, n=self.n, saved=answer.worth)
+        with self.desk.meter.attempt(call):
+            yield
+        self.desk.meter.count(call, hit=True)
+        if self.visit.task is not None:
+            self.visit.task.add(answer.worth)
+
+    def _through(self, forward: Callable[..., Any]) -> Any:
         """Call the LM, as often as it takes."""
         while True:
             self.desk.admission.enter(self.visit)
@@ -78,8 +150,8 @@ class Passage:
                 if not self._try_again(error):
                     raise
 
-    async def ago(self, forward: Callable[..., Awaitable[Any]]) -> Any:
-        """Call the LM as `go` does, without blocking the event loop."""
+    async def _athrough(self, forward: Callable[..., Awaitable[Any]]) -> Any:
+        """Call the LM as `_through` does, without blocking the event loop."""
         while True:
             while (seconds := self.desk.admission.try_enter(self.visit)) is not None:
                 if self.visit.ask_cache:
@@ -101,6 +173,7 @@ class Passage:
             with self.desk.meter.attempt(call):
                 yield
         except BaseException as error:
+            redact(error, secrets_of(self.lm, self.kwargs))
             self._judge(call, error)
             self._close(call, error)
             raise
@@ -123,6 +196,8 @@ class Passage:
         if call.answers:
             call.cost = self.desk.forecast.cost(call.model, call)
             self.desk.forecast.learn(self.lm, self.need, call)
+            if self.visit.task is not None:
+                self.visit.task.add(call.worth)
         self.desk.meter.count(call, failed=error is not None)
         reservation, self.visit.reservation, self.visit.cached = self.visit.reservation, None, False
         if reservation is None:  # The cache lost its answer meanwhile.

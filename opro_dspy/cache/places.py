@@ -41,6 +41,10 @@ class CacheDir(BaseModel):
         return self.path is None and not os.environ.get(ENVIRONMENT)
 
 
+DEFAULT_CACHE = CacheDir()
+"""The user's own."""
+
+
 def resolve_cache_dir(cache_dir: Any) -> CacheDir | None:
     """Return what `cache_dir` means; None is no cache.
 

@@ -2,23 +2,26 @@
 
 from opro_dspy.fingerprints.describing import (
     describe,
+    describe_engine,
     describe_example,
     describe_lm,
     describe_metric,
     describe_program,
+    describe_request,
 )
 from opro_dspy.fingerprints.hashing import canonical, fingerprint
-from opro_dspy.fingerprints.lms import endpoint_of, is_secret, parameters
+from opro_dspy.fingerprints.lms import endpoint_of, is_secret
 
 __all__ = [
     "canonical",
     "describe",
+    "describe_engine",
     "describe_example",
     "describe_lm",
     "describe_metric",
     "describe_program",
+    "describe_request",
     "endpoint_of",
     "fingerprint",
     "is_secret",
-    "parameters",
 ]

@@ -76,6 +76,22 @@ def describe_lm(lm: dspy.BaseLM) -> dict[str, Any]:
     return lms.lm_parts(lm, describe)
 
 
+def describe_engine(lm: dspy.LM) -> Any:
+    """Return the name of the engine of `lm`, or its class and state; see `describe_lm`."""
+    return lms.engine_parts(lm.engine, describe)
+
+
+def describe_request(request: Any) -> Any:
+    """Return what of a request has a part in its answer: no keys, headers or timeouts.
+
+    Args:
+        request: A `dspy.lm15.Request`, or messages and options by name.
+    """
+    if isinstance(request, Mapping):
+        return lms.request_parts(request, describe)
+    return describe(request)
+
+
 class _Describer:
     """One walk through a value."""
 

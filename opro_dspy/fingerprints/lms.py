@@ -34,25 +34,32 @@ def lm_parts(lm: dspy.BaseLM, describe: Callable[[Any], Any]) -> dict[str, Any]:
         "class": f"{kind.__module__}.{kind.__qualname__}",
         "model": lm.model,
         "model_type": getattr(lm, "model_type", None),
-        "parameters": parameters(getattr(lm, "kwargs", None) or {}, describe),
+        "parameters": request_parts(_without_secrets(getattr(lm, "kwargs", None) or {}), describe),
         "endpoint": endpoint_of(lm),
     }
     if not isinstance(lm, dspy.LM):
         known = ("model", "model_type", "kwargs", "history", "callbacks", "adapter")
         held = {n: v for n, v in vars(lm).items() if n not in known and not n.startswith("_")}
-        return {**told, "attributes": parameters(held, describe)}
-    told["developer_role"] = bool(lm.use_developer_role)
-    if isinstance(lm.engine, str):
-        return {**told, "engine": lm.engine}
-    engine = lm.engine
-    state = _without_secrets(state_of(engine))
-    return {**told, "engine": {"class": describe(type(engine)), "state": describe(state)}}
-
-
-def parameters(given: Mapping[str, Any], describe: Callable[[Any], Any]) -> dict[str, Any]:
-    """Return the parameters of an LM or a call that have a part in the answer."""
+        return {**told, "attributes": request_parts(_without_secrets(held), describe)}
     return {
-        name: without_credentials(value) if name in _URLS else describe(_without_secrets(value))
+        **told,
+        "developer_role": bool(lm.use_developer_role),
+        "engine": engine_parts(lm.engine, describe),
+    }
+
+
+def engine_parts(engine: Any, describe: Callable[[Any], Any]) -> Any:
+    """Return the name of an engine, or class and state of an engine object."""
+    if isinstance(engine, str):
+        return engine
+    state = _without_secrets(state_of(engine))
+    return {"class": describe(type(engine)), "state": describe(state)}
+
+
+def request_parts(given: Mapping[str, Any], describe: Callable[[Any], Any]) -> dict[str, Any]:
+    """Return what of a call or an LM's parameters has a part in the answer."""
+    return {
+        name: without_credentials(value) if name in _URLS else describe(value)
         for name, value in sorted(given.items())
         if value is not None and name not in _CONNECTION and not is_secret(name)
     }

@@ -1,0 +1,84 @@
+"""The steps in which DSPy makes an LM call, so that an answer can be put in and taken out.
+
+DSPy's own `BaseLM.__call__` is `prepare`, `execute`, `finalize`. Callbacks, histories, trackers
+and outputs are thus those of DSPy, for a kept answer as for its own cache's.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import dspy
+from dspy.clients._deprecation import warn_openai_messages
+from dspy.clients.call_result import CallResult
+from dspy.clients.execution import PreparedCall, aexecute, execute, finalize, prepare
+from dspy.utils.callback import with_callbacks
+
+__all__ = [
+    "CallResult",
+    "PreparedCall",
+    "acalled",
+    "aexecute",
+    "called",
+    "calls_as_dspy",
+    "execute",
+    "prepared",
+]
+
+
+def calls_as_dspy(kind: type) -> bool:
+    """Tell whether an LM of that class is called in DSPy's steps."""
+    own = (kind.__call__, getattr(kind, "acall", None))
+    return issubclass(kind, dspy.LM) and own == (dspy.BaseLM.__call__, dspy.BaseLM.acall)
+
+
+def prepared(
+    lm: dspy.LM, args: tuple[Any, ...], kwargs: dict[str, Any], *, asynchronous: bool = False
+) -> PreparedCall | None:
+    """Return the call as DSPy would send it, or None if it takes no part in caches.
+
+    That is when DSPy refuses its arguments, or when its LM has a `forward` of its own.
+    """
+    try:
+        call = _prepare(lm, *args, asynchronous=asynchronous, **kwargs)
+    except Exception:  # noqa: BLE001  (whatever it is, the call itself will raise it)
+        return None
+    return call if call.managed and getattr(lm, "_cache_responses", True) else None
+
+
+def _prepare(
+    lm: dspy.LM, prompt: Any = None, *, messages: Any = None, asynchronous: bool, **kwargs: Any
+) -> PreparedCall:
+    return prepare(lm, prompt, messages, kwargs, asynchronous=asynchronous)
+
+
+def called(
+    lm: dspy.LM,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    answer: Callable[[PreparedCall], CallResult],
+) -> Any:
+    """Return what `lm(*args, **kwargs)` would, with `answer` in the place of execution."""
+
+    def __call__(self: Any, prompt: Any = None, *, messages: Any = None, **kwargs: Any) -> Any:
+        call = prepare(self, prompt, messages, kwargs)
+        warn_openai_messages(self, messages)
+        return finalize(self, call, answer(call))
+
+    return with_callbacks(__call__)(lm, *args, **kwargs)
+
+
+async def acalled(
+    lm: dspy.LM,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    answer: Callable[[PreparedCall], Awaitable[CallResult]],
+) -> Any:
+    """Return what `lm.acall(*args, **kwargs)` would; see `called`."""
+
+    async def acall(self: Any, prompt: Any = None, *, messages: Any = None, **kwargs: Any) -> Any:
+        call = await asyncio.to_thread(prepare, self, prompt, messages, kwargs, asynchronous=True)
+        warn_openai_messages(self, messages)
+        return finalize(self, call, await answer(call))
+
+    return await with_callbacks(acall)(lm, *args, **kwargs)
