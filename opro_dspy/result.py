@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping
 from functools import reduce
+from operator import add
 from pathlib import Path
 from typing import Any
 
@@ -128,7 +129,7 @@ class OPROResult(BaseModel):
         """Return what the LMs of `role` ("optimizer" or "scorer") used together."""
         rows = [row for row in self.usage if row.role == role]
         names = Usage(role=role, model=", ".join(row.model for row in rows))
-        return reduce(Usage.plus, rows, names)
+        return reduce(add, rows, names)
 
     def save(self, path: str | Path) -> None:
         """Write the result to `path` as JSON."""

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from opro_dspy.boundary.budget import Budget, Reservation
-from opro_dspy.boundary.hooks import Worth
 from opro_dspy.boundary.throttle import AdaptiveLimit, RequestRate
 from opro_dspy.errors import OproError
 from opro_dspy.interrupt import Interrupt
@@ -70,13 +69,6 @@ class Task:
         """One row for each attempt that came back."""
         self.in_flight: list[Visit] = []
         """Guarded by the admission's lock."""
-        self.worth = Worth()
-        """What the answers in here took, those of the cache included."""
-
-    def add(self, worth: Worth) -> None:
-        """Count an answer."""
-        with self._admission.lock:
-            self.worth = self.worth.plus(worth)
 
     def abandon(self) -> None:
         """Refuse every further call in here; for a task that hangs.

@@ -7,8 +7,6 @@ from typing import Any, Protocol
 import dspy
 from dspy.utils.usage_tracker import UsageTracker
 
-from opro_dspy.records import total_cost
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Worth:
@@ -25,14 +23,6 @@ class Worth:
         inputs = _tokens(usage, "prompt_tokens", "input_tokens")
         outputs = _tokens(usage, "completion_tokens", "output_tokens")
         return Worth(input_tokens=inputs, output_tokens=outputs, cost=cost)
-
-    def plus(self, other: "Worth") -> "Worth":
-        """Return the sum."""
-        return Worth(
-            input_tokens=self.input_tokens + other.input_tokens,
-            output_tokens=self.output_tokens + other.output_tokens,
-            cost=total_cost(self.cost, other.cost),
-        )
 
 
 @dataclass(slots=True, kw_only=True)
@@ -58,12 +48,6 @@ class Call:
     def tokens(self) -> int:
         """Input and output tokens together; 0 when nobody told."""
         return self.input_tokens + self.output_tokens
-
-    @property
-    def worth(self) -> Worth:
-        """What the call took."""
-        tokens = {"input_tokens": self.input_tokens, "output_tokens": self.output_tokens}
-        return Worth(cost=self.cost, **tokens)
 
     def hear(self, usage: dict[str, Any]) -> None:
         """Note the usage of a paid answer."""

@@ -132,8 +132,6 @@ class Passage:
         with self.desk.meter.attempt(call):
             yield
         self.desk.meter.count(call, hit=True)
-        if self.visit.task is not None:
-            self.visit.task.add(answer.worth)
 
     def _through(self, forward: Callable[..., Any]) -> Any:
         """Call the LM, as often as it takes."""
@@ -196,8 +194,6 @@ class Passage:
         if call.answers:
             call.cost = self.desk.forecast.cost(call.model, call)
             self.desk.forecast.learn(self.lm, self.need, call)
-            if self.visit.task is not None:
-                self.visit.task.add(call.worth)
         self.desk.meter.count(call, failed=error is not None)
         reservation, self.visit.reservation, self.visit.cached = self.visit.reservation, None, False
         if reservation is None:  # The cache lost its answer meanwhile.

@@ -66,9 +66,9 @@ class Recall:
 
     def _look(self) -> Answer | None:
         """Return the answer if it is there; if not, take the turn to ask if nobody has it."""
-        self._check()
         found = self._answers.find(self._key)
         if found is None:
+            self._check()
             self._flight = self._answers.claim(self._key, self._owner)
             if self._flight is not None:  # whoever asked before may have kept it meanwhile
                 found = self._answers.find(self._key)

@@ -9,7 +9,6 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import dspy
-from dspy.clients._deprecation import warn_openai_messages
 from dspy.clients.call_result import CallResult
 from dspy.clients.execution import PreparedCall, aexecute, execute, finalize, prepare
 from dspy.utils.callback import with_callbacks
@@ -62,7 +61,6 @@ def called(
 
     def __call__(self: Any, prompt: Any = None, *, messages: Any = None, **kwargs: Any) -> Any:
         call = prepare(self, prompt, messages, kwargs)
-        warn_openai_messages(self, messages)
         return finalize(self, call, answer(call))
 
     return with_callbacks(__call__)(lm, *args, **kwargs)
@@ -78,7 +76,6 @@ async def acalled(
 
     async def acall(self: Any, prompt: Any = None, *, messages: Any = None, **kwargs: Any) -> Any:
         call = await asyncio.to_thread(prepare, self, prompt, messages, kwargs, asynchronous=True)
-        warn_openai_messages(self, messages)
         return finalize(self, call, await answer(call))
 
     return await with_callbacks(acall)(lm, *args, **kwargs)
