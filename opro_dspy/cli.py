@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from opro_dspy import OPRO, OproError, OPROResult, RunEstimate
+from opro_dspy import OPRO, OproError, OPROResult, RunEstimate, cli_cache
 from opro_dspy.journal import repair as repair_journal
 from opro_dspy.simulation import (
     LANDSCAPE_NAMES,
@@ -25,6 +25,7 @@ app = typer.Typer(
     no_args_is_help=True,
     help="OPRO, 'Large Language Models as Optimizers', for DSPy programs.",
 )
+app.add_typer(cli_cache.app, name="cache")
 
 
 @app.callback()
@@ -80,6 +81,7 @@ def demo(
     result = compiled.detailed_results
     console.print(_trajectory_table(result, width=console.width))
     console.print(_cost_table(result))
+    _print_savings(console, result)
     console.print(f"The search ended with {result.stop_reason}.\n")
     _print_choice(console, result)
     console.print("[bold]Best instruction[/]")
@@ -108,6 +110,19 @@ def repair(
     for damage in dropped:
         why = f"line {damage.number}: {damage.size:,} bytes dropped; {damage.why}"
         console.print(Text(why), soft_wrap=True)
+
+
+def _print_savings(console: Console, result: OPROResult) -> None:
+    rows, reuse = [result.used(role) for role in ("optimizer", "scorer")], result.score_reuse
+    hits = sum(row.cache_hits for row in rows)
+    if not hits + reuse.hits:
+        return
+    tokens_in = sum(row.input_tokens_saved for row in rows) + reuse.input_tokens_saved
+    tokens_out = sum(row.output_tokens_saved for row in rows) + reuse.output_tokens_saved
+    console.print(
+        f"The cache knew {reuse.hits:,} scores and {hits:,} answers, which saved {tokens_in:,} "
+        f"tokens in and {tokens_out:,} tokens out."
+    )
 
 
 def _print_choice(console: Console, result: OPROResult) -> None:

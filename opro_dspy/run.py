@@ -178,6 +178,8 @@ class Run:
                 kept.release()
             best = self.choice.choose(trajectory, self.evaluator)
             self.log.chosen(self.choice.set_name, self.choice.selection, best)
+            if self.seats.cache_dir is not None:
+                self.choice.meet_the_rest(best, trajectory, self.evaluator)
             return best, reason
         except KeyboardInterrupt:
             return self.choice.best_so_far(trajectory), INTERRUPTED

@@ -3,6 +3,7 @@ from pathlib import Path
 
 from typer.testing import CliRunner
 
+from opro_dspy.cache import CacheDir, DiskStore
 from opro_dspy.cli import app
 
 RUNNER = CliRunner()
@@ -44,3 +45,27 @@ def test_a_wrong_task_is_refused_with_the_right_names() -> None:
     result = RUNNER.invoke(app, ["demo", "--task", "chess"])
     assert result.exit_code == 2
     assert "arithmetic" in result.output
+
+
+def test_the_cache_is_shown_pruned_and_cleared(tmp_path: Path) -> None:
+    store = DiskStore(CacheDir(path=tmp_path))
+    for number in range(30):
+        store.put(f"answer:{number}", "x" * 100_000)
+    store.put("score:1", 1)
+
+    def run(*words: str) -> str:
+        result = RUNNER.invoke(app, ["cache", *words, "--dir", str(tmp_path)])
+        assert result.exit_code == 0, result.output
+        return plain(result.stdout)
+
+    assert "1 example scores and 30 LM answers" in run("info")
+    assert "0 entries deleted" in run("prune", "--older-than", "1")
+    assert "0 entries deleted" not in run("prune", "--max-size", "1")
+    assert "is empty now" in run("clear")
+    assert "0 example scores and 0 LM answers" in run("info")
+
+
+def test_pruning_needs_to_know_what_to_delete(tmp_path: Path) -> None:
+    result = RUNNER.invoke(app, ["cache", "prune", "--dir", str(tmp_path)])
+    assert result.exit_code == 2
+    assert "--max-size" in result.output

@@ -10,6 +10,7 @@ PACKAGE = Path(opro_dspy.__file__).parent
 ROWS = (
     {"__main__"},
     {"cli"},
+    {"cli_cache"},
     {"__init__"},
     {"simulation"},
     {"teleprompter"},

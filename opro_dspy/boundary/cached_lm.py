@@ -5,6 +5,7 @@ import os
 from typing import Any
 
 import dspy
+from dspy import LM
 
 from opro_dspy.boundary.answers import Answers
 from opro_dspy.boundary.recall import Recall
@@ -38,7 +39,7 @@ def cached(
         ConfigurationError: If `lm` is no `dspy.LM` or calls are its own affair, or the folder
             cannot be used.
     """
-    if not isinstance(lm, dspy.LM) or not calls_as_dspy(type(lm)):
+    if not isinstance(lm, LM) or not calls_as_dspy(type(lm)):
         raise ConfigurationError(
             f"`lm` must be a dspy.LM that is called in DSPy's own way, got {type(lm).__name__}."
         )

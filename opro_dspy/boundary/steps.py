@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import dspy
+from dspy import LM, BaseLM
 from dspy.clients.call_result import CallResult
 from dspy.clients.execution import PreparedCall, aexecute, execute, finalize, prepare
 from dspy.utils.callback import with_callbacks
@@ -28,7 +29,7 @@ __all__ = [
 def calls_as_dspy(kind: type) -> bool:
     """Tell whether an LM of that class is called in DSPy's steps."""
     own = (kind.__call__, getattr(kind, "acall", None))
-    return issubclass(kind, dspy.LM) and own == (dspy.BaseLM.__call__, dspy.BaseLM.acall)
+    return issubclass(kind, LM) and own == (BaseLM.__call__, BaseLM.acall)
 
 
 def prepared(

@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 import dspy
+from dspy import LM
 
 from opro_dspy.fingerprints.hashing import fingerprint
 from opro_dspy.fingerprints.objects import state_of
@@ -37,7 +38,7 @@ def lm_parts(lm: dspy.BaseLM, describe: Callable[[Any], Any]) -> dict[str, Any]:
         "parameters": request_parts(_without_secrets(getattr(lm, "kwargs", None) or {}), describe),
         "endpoint": endpoint_of(lm),
     }
-    if not isinstance(lm, dspy.LM):
+    if not isinstance(lm, LM):
         known = ("model", "model_type", "kwargs", "history", "callbacks", "adapter")
         held = {n: v for n, v in vars(lm).items() if n not in known and not n.startswith("_")}
         return {**told, "attributes": request_parts(_without_secrets(held), describe)}
