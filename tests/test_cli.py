@@ -60,7 +60,7 @@ def test_the_cache_is_shown_pruned_and_cleared(tmp_path: Path) -> None:
 
     assert "1 example scores and 30 LM answers" in run("info")
     assert "0 entries deleted" in run("prune", "--older-than", "1")
-    assert "0 entries deleted" not in run("prune", "--max-size", "1")
+    assert not run("prune", "--max-size", "1").startswith("0 entries")
     assert "is empty now" in run("clear")
     assert "0 example scores and 0 LM answers" in run("info")
 
