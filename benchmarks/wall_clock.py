@@ -120,6 +120,7 @@ def main() -> None:
             num_threads=NUM_THREADS,
             max_steps=options.steps,
             racing=False,
+            cache_dir=None,
             verbose=False,
         ).compile(student, trainset=examples)
 

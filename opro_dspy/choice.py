@@ -102,7 +102,7 @@ class Choice:
             return
         known = [trajectory.evaluation(best)]
         try:
-            (found,) = evaluator.complete([best], self._trainset, known)
+            (found,) = evaluator.complete([best], self._trainset, known, set_name="trainset")
         except (RunError, KeyboardInterrupt) as error:
             evaluator.unfinished = ()
             logger.warning(

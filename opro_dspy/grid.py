@@ -5,7 +5,7 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import dspy
@@ -16,6 +16,7 @@ from opro_dspy.boundary.faults import is_retryable
 from opro_dspy.boundary.meter import lm_failure
 from opro_dspy.conditions import Conditions
 from opro_dspy.errors import JournalError, LMCallError, MetricError
+from opro_dspy.fields import as_text
 from opro_dspy.filters import printable
 from opro_dspy.memory import Meeting, Score
 from opro_dspy.pool import DaemonExecutor, completed
@@ -210,7 +211,7 @@ class Grid:
             prediction = program(**example.inputs())
             where = f"example {self._index(cell)}"
             value = self._conditions.metric(example, prediction, where=where)
-        score = self._outcome(cell, trial, value)
+        score = replace(self._outcome(cell, trial, value), output=as_text(prediction))
         task = trial.task
         if task.refused is None and task.lm_error is None and not task.abandoned:
             self._remember(cell, score)  # at once: what is paid for waits for nobody

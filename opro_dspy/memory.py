@@ -41,6 +41,8 @@ class Score:
     """Metric calls that it counts for."""
     usage: tuple[Usage, ...] = ()
     """What the LM calls behind it took."""
+    output: str = ""
+    """What the program answered, in short."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ from opro_dspy.boundary.budget import Kept
 from opro_dspy.boundary.gate import Gate
 from opro_dspy.boundary.meter import Meter
 from opro_dspy.boundary.prices import Price, known_price
-from opro_dspy.cache import Store
+from opro_dspy.cache import ScoreMemory, Store
 from opro_dspy.choice import Choice
 from opro_dspy.errors import RunError
 from opro_dspy.estimate import RunEstimate, estimate_run
@@ -42,6 +42,7 @@ from opro_dspy.wiring import (
     make_evaluator,
     make_optimizer,
     make_proposer,
+    make_scores,
     make_stop,
 )
 
@@ -107,6 +108,10 @@ class Run:
             answers=Answers(self.store),
         )
         program.watch_lms(gate.watch)
+        self.scores = make_scores(self.store, program, seats.metric, self.scorer_lm)
+        if seats.cache_dir is not None:
+            sets = {"trainset": self.trainset, "valset": self.valset}
+            self.log.scores.memories.append(ScoreMemory(self.scores, sets))
         self.bars = ProgressBars(num_steps=config.max_steps, enabled=config.verbose)
         self.observers: tuple[Observer, ...] = (self.log, *seats.observers, self.bars)
         self.evaluator = make_evaluator(
@@ -270,6 +275,7 @@ class Run:
             ),
             stop_reason=reason,
             usage=self.meter.usage(),
+            score_reuse=self.scores.reuse,
             num_train=len(self.trainset),
             num_val=len(self.valset),
             settings={

@@ -11,6 +11,7 @@ from opro_dspy.boundary.budget import Budget
 from opro_dspy.boundary.gate import Gate
 from opro_dspy.boundary.meter import OPTIMIZER, SCORER
 from opro_dspy.boundary.prices import check_prices
+from opro_dspy.cache import ScoreCache, Store, score_context
 from opro_dspy.conditions import Conditions, NoTrace
 from opro_dspy.config import OproConfig
 from opro_dspy.errors import ConfigurationError
@@ -18,6 +19,7 @@ from opro_dspy.evaluator import ProgramEvaluator
 from opro_dspy.inputs import check_lms
 from opro_dspy.interrupt import Interrupt
 from opro_dspy.memory import Answer, Meeting, Sample, Score
+from opro_dspy.metric import Metric
 from opro_dspy.optimizer import Optimizer
 from opro_dspy.pool import DaemonExecutor
 from opro_dspy.program import Program, as_exemplar
@@ -66,6 +68,16 @@ def make_budget(config: OproConfig) -> Budget:
         max_cost=config.max_cost,
         max_seconds=config.max_seconds,
     )
+
+
+def make_scores(
+    store: Store, program: Program, metric: Metric, scorer_lm: dspy.BaseLM | None
+) -> ScoreCache:
+    """Return the scores that runs of the same program, LM and metric share."""
+    working = program.build(program.candidate)
+    free = [p for name, p in working.named_predictors() if name in program.predictors]
+    context = score_context(working, free=free, scorer_lm=scorer_lm, metric=metric.function)
+    return ScoreCache(store, context)
 
 
 def make_evaluator(

@@ -67,7 +67,12 @@ def test_the_demo_prints_what_the_readme_shows(tmp_path: Path) -> None:
         check=True,
         capture_output=True,
         text=True,
-        env={**os.environ, "DSPY_CACHEDIR": str(tmp_path), "COLUMNS": "80"},
+        env={
+            **os.environ,
+            "DSPY_CACHEDIR": str(tmp_path / "dspy"),
+            "OPRO_DSPY_CACHE_DIR": str(tmp_path / "opro"),
+            "COLUMNS": "80",
+        },
     ).stdout
     shown = next(code for language, code in BLOCKS if language == "text")
     assert [line.rstrip() for line in printed.splitlines()] == shown.splitlines()

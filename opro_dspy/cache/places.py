@@ -13,7 +13,9 @@ LAYOUT = "v1"
 """The folder in a cache folder that entries of this format lie in."""
 
 ENVIRONMENT = "OPRO_DSPY_CACHE_DIR"
-"""The environment variable that moves the default folder."""
+"""The environment variable that moves the default folder, or switches it off."""
+
+OFF = "off"
 
 
 class CacheDir(BaseModel):
@@ -25,7 +27,8 @@ class CacheDir(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     path: Path | None = None
-    """The folder; `$OPRO_DSPY_CACHE_DIR` if not given, else the user's cache folder."""
+    """The folder; `$OPRO_DSPY_CACHE_DIR` if not given ("off" is no cache by default), else the
+    user's cache folder."""
     max_bytes: int = Field(default=2_000_000_000, ge=1_000_000)
     """Bytes on disk at most; beyond them the entries stored longest ago are dropped."""
 
@@ -51,8 +54,11 @@ def resolve_cache_dir(cache_dir: Any) -> CacheDir | None:
     Raises:
         ConfigurationError: If it is no path, `CacheDir` or None.
     """
-    if cache_dir is None or isinstance(cache_dir, CacheDir):
-        return cache_dir
+    if isinstance(cache_dir, CacheDir):
+        off = cache_dir.path is None and os.environ.get(ENVIRONMENT, "").lower() == OFF
+        return None if off else cache_dir
+    if cache_dir is None:
+        return None
     if isinstance(cache_dir, (str, os.PathLike)) and os.fspath(cache_dir):
         try:
             return CacheDir(path=Path(cache_dir))

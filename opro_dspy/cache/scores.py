@@ -1,7 +1,7 @@
 """Scores of examples by content, for every run that meets the same again."""
 
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from math import isfinite
 from typing import Any
@@ -17,10 +17,13 @@ from opro_dspy.fingerprints import (
     describe_program,
     fingerprint,
 )
+from opro_dspy.memory import Meeting, Score
 from opro_dspy.records import Candidate, ScoreReuse, total_cost
 
 FORMAT = 1
+
 MAX_OUTPUT_CHARS = 500
+"""Of what a program answered, so much is kept beside its score."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,6 +116,40 @@ class ScoreCache:
         """Keep what was found."""
         short = replace(found, output=found.output[:MAX_OUTPUT_CHARS])
         self._store.put(key, {"format": FORMAT, **asdict(short)})
+
+
+class ScoreMemory:
+    """Scores of other runs as a run asks for them: a `Memory` of `Meeting` and `Score`.
+
+    Args:
+        scores: The cache.
+        sets: Name of a set to its examples.
+    """
+
+    def __init__(self, scores: ScoreCache, sets: Mapping[str, Sequence[dspy.Example]]) -> None:
+        self._scores, self._sets = scores, sets
+
+    def recall(self, meeting: Meeting, /) -> Score | None:
+        """Return the score if any run has paid for it."""
+        found = self._scores.get(self._key(meeting))
+        return None if found is None else Score(value=found.score, output=found.output)
+
+    def note(self, meeting: Meeting, score: Score, /) -> None:
+        """Keep a score; failures, refusals and what hung are not kept."""
+        if score.value is None or score.failed is not None or score.hung or score.refused:
+            return
+        found = CachedScore(
+            score=score.value,
+            output=score.output,
+            input_tokens=sum(u.input_tokens + u.input_tokens_saved for u in score.usage),
+            output_tokens=sum(u.output_tokens + u.output_tokens_saved for u in score.usage),
+            cost_usd=total_cost(*(c for u in score.usage for c in (u.cost_usd, u.cost_usd_saved))),
+        )
+        self._scores.put(self._key(meeting), found)
+
+    def _key(self, meeting: Meeting) -> str:
+        example = self._sets[meeting.set_name][meeting.example]
+        return self._scores.key(meeting.candidate, example)
 
 
 def _restored(value: Any) -> CachedScore | None:
