@@ -47,6 +47,9 @@ class UsageRow(BaseModel):
     output_tokens: NonNegativeInt = 0
     cost_usd: Annotated[FiniteFloat, Field(ge=0.0)] | None = None
     seconds: FiniteFloat = Field(default=0.0, ge=0.0)
+    input_tokens_saved: NonNegativeInt = 0
+    output_tokens_saved: NonNegativeInt = 0
+    cost_usd_saved: Annotated[FiniteFloat, Field(ge=0.0)] | None = None
 
 
 class SessionLine(_Line):
