@@ -246,9 +246,9 @@ def test_a_prompt_that_dspy_refuses_is_refused_as_before(store: Store) -> None:
 
 
 def _key(lm: dspy.LM, *args: Any, **kwargs: Any) -> str:
-    call = prepared(lm, args, kwargs)
-    assert call is not None
-    return Answers(MemoryStore()).key(lm, type(lm), call)
+    asked = prepared(lm, args, kwargs)
+    assert asked is not None
+    return Answers(MemoryStore()).key(lm, type(lm), asked.call)
 
 
 def lm_of(**options: Any) -> dspy.LM:
@@ -352,8 +352,7 @@ def test_an_answer_that_json_does_not_hold_is_not_kept() -> None:
 )  # fmt: skip
 def test_a_damaged_answer_is_asked_for_again(record: Any) -> None:
     lm, store = counting(), MemoryStore()
-    key = Answers(store).key(lm, dspy.LM, prepared(lm, ("hi",), {}))
-    store.put(key, record)
+    store.put(_key(lm, "hi"), record)
     assert gate_of(store).watch(lm)("hi") == ["fine 1"]
     assert gate_of(store).watch(lm)("hi") == ["fine 1"]
 

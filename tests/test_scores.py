@@ -12,7 +12,8 @@ from opro_dspy.cache.scores import ScoreMemory
 from opro_dspy.cache.upkeep import cache_info
 from opro_dspy.memory import Meeting, Score
 from opro_dspy.records import Candidate, ScoreReuse, Usage
-from tests.fakes import TRAIN, VAL, exact, keyword_scorer, word_optimizer
+from tests.fakes import TRAIN, VAL, exact, field, keyword_scorer, scripted_lm, word_optimizer
+from tests.second_process import TwoStages
 
 A, B = Candidate({"self": "a"}), Candidate({"self": "b"})
 
@@ -175,3 +176,26 @@ def test_a_cache_whose_disk_is_full_does_not_stop_a_run(
     assert found.best_index is not None
     assert len([r for r in caplog.records if "going on without" in r.getMessage()]) == 1
     assert DiskStore(CacheDir(path=tmp_path)).get("score:1") is None
+
+
+@pytest.mark.parametrize("cached", [True, False])
+def test_no_request_is_sent_twice_in_one_compile(tmp_path: Path, cached: bool) -> None:
+    """Candidates share the program's first stage, whose text one of two predictors has."""
+
+    def reply(text: str) -> str:
+        name = "draft" if "[[ ## draft ## ]]" in text.rsplit("Respond with", 1)[-1] else "answer"
+        return field(name, str(len(text) % 7))
+
+    scorer = scripted_lm(reply, cache=True, temperature=1.0, delay_s=0.001)
+    student = TwoStages()
+    found = compiled(
+        tmp_path if cached else None,
+        scorer,
+        student=student,
+        metric=lambda example, prediction, trace=None: int(prediction.answer) / 7,
+        num_threads=8,
+        max_steps=4,
+    ).detailed_results
+    asked = scorer.engine.requests
+    assert len(asked) == len(set(asked)) == found.used("scorer").calls
+    assert found.used("scorer").cache_hits > 100

@@ -70,13 +70,23 @@ class Answers:
             return None
         return _restored(record.get("result"))
 
-    def keep(self, key: str, result: CallResult) -> None:
-        """Keep `result` unless it would come back as something else, or one is there already."""
+    def keep(self, key: str, result: CallResult, flight: Flight | None = None) -> None:
+        """Keep `result` unless it would come back as something else.
+
+        Args:
+            key: Of the answer.
+            result: The answer.
+            flight: In which it was asked for; if another has asked since, the other's answer
+                stays. None if that cannot be.
+        """
+        dumped = result.dump()
         try:
-            record = json.loads(json.dumps(result.dump(), allow_nan=False))
+            record = json.loads(json.dumps(dumped, allow_nan=False))
         except (TypeError, ValueError, RecursionError):
             return
-        if _is_exact(result, record) and self.find(key) is None:
+        restored = _restored(record)
+        exact = record == dumped and restored and restored.result.responses == result.responses
+        if exact and (self._flights.holds(flight) or self.find(key) is None):
             self._store.put(key, {"format": FORMAT, "result": record})
 
     def claim(self, key: str, owner: Owner | None) -> Flight | None:
@@ -116,12 +126,3 @@ def _restored(record: Any) -> Answer | None:
         return Answer(result=result, worth=Worth.of(record["usage"], record["cost"]))
     except (LM15Error, LookupError, TypeError, ValueError, AttributeError):
         return None
-
-
-def _is_exact(result: CallResult, record: Any) -> bool:
-    restored = _restored(record)
-    if restored is None:
-        return False
-    found = restored.result
-    again = {**json.loads(json.dumps(found.dump())), "usage": record["usage"]}
-    return bool(found.responses == result.responses and again == record)

@@ -9,7 +9,7 @@ from dspy import LM
 
 from opro_dspy.boundary.answers import Answers
 from opro_dspy.boundary.recall import Recall
-from opro_dspy.boundary.steps import PreparedCall, calls_as_dspy, prepared
+from opro_dspy.boundary.steps import calls_as_dspy, prepared
 from opro_dspy.cache import DEFAULT_CACHE, CacheDir, open_store, resolve_cache_dir
 from opro_dspy.errors import ConfigurationError
 
@@ -56,28 +56,24 @@ def _remembering(kind: Any, answers: Answers) -> type:
         __slots__ = ()
 
         def __call__(self, *args: Any, **kwargs: Any) -> Any:
-            recall = self._recall(prepared(self, args, kwargs), args, kwargs)
-            if recall is None:
+            asked = prepared(self, args, kwargs) if kwargs.get("cache", True) else None
+            if asked is None:
                 return super().__call__(*args, **kwargs)
+            recall = Recall(answers, asked, kind)
             with recall.turn() as answer:
-                return recall.asked(*args, **kwargs) if answer is None else recall.given(answer)
+                return recall.asked() if answer is None else recall.given(answer)
 
         async def acall(self, *args: Any, **kwargs: Any) -> Any:
-            call = await asyncio.to_thread(prepared, self, args, kwargs, asynchronous=True)
-            recall = self._recall(call, args, kwargs)
-            if recall is None:
+            asked = None
+            if kwargs.get("cache", True):
+                asked = await asyncio.to_thread(prepared, self, args, kwargs, asynchronous=True)
+            if asked is None:
                 return await super().acall(*args, **kwargs)
+            recall = Recall(answers, asked, kind)
             async with recall.aturn() as answer:
                 if answer is None:
-                    return await recall.aasked(*args, **kwargs)
+                    return await recall.aasked()
                 return await recall.agiven(answer)
-
-        def _recall(
-            self, call: PreparedCall | None, args: tuple[Any, ...], kwargs: dict[str, Any]
-        ) -> Recall | None:
-            if call is None or not kwargs.get("cache", True):
-                return None
-            return Recall(answers, self, args, kwargs, key=answers.key(self, kind, call))
 
     Remembering.__name__, Remembering.__qualname__ = kind.__name__, kind.__qualname__
     Remembering.__module__ = kind.__module__

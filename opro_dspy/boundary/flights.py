@@ -62,6 +62,11 @@ class Flights:
             flight = self._flying[key] = Flight(key, owner, unlock)
             return flight
 
+    def holds(self, flight: Flight | None) -> bool:
+        """Tell whether nobody else has asked for its key since."""
+        with self._changed:
+            return flight is not None and self._flying.get(flight.key) is flight
+
     def land(self, flight: Flight) -> None:
         """Say that the request is over, so that another may ask."""
         with self._changed:

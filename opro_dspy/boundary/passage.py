@@ -26,7 +26,7 @@ from opro_dspy.boundary.meter import OPTIMIZER, TASK, Meter, current_role, lm_fa
 from opro_dspy.boundary.prices import Forecast, Need
 from opro_dspy.boundary.recall import Recall
 from opro_dspy.boundary.redaction import redact, secrets_of
-from opro_dspy.boundary.steps import PreparedCall, calls_as_dspy, prepared
+from opro_dspy.boundary.steps import Asked, calls_as_dspy, prepared
 
 logger = logging.getLogger(__name__)
 
@@ -88,12 +88,12 @@ class Passage:
 
     async def ago(self, forward: Callable[..., Awaitable[Any]]) -> Any:
         """As `go`, without blocking the event loop."""
-        call = None
+        asked = None
         if self._kept():
-            call = await asyncio.to_thread(
+            asked = await asyncio.to_thread(
                 prepared, self.lm, self.args, self.kwargs, asynchronous=True
             )
-        recall = self._recall(call)
+        recall = self._recall(asked)
         if recall is None:
             return await self._athrough(forward)
         async with recall.aturn() as answer:
@@ -111,19 +111,12 @@ class Passage:
         answers = self.desk.answers
         return answers is not None and is_ambiguous(self.lm, self.kwargs)
 
-    def _recall(self, call: PreparedCall | None) -> Recall | None:
+    def _recall(self, asked: Asked | None) -> Recall | None:
         answers, visit = self.desk.answers, self.visit
-        if call is None or answers is None:
+        if asked is None or answers is None:
             return None
-        return Recall(
-            answers,
-            self.lm,
-            self.args,
-            self.kwargs,
-            key=answers.key(self.lm, self.kind, call),
-            owner=visit.task,
-            check=partial(self.desk.admission.check_waiting, visit),
-        )
+        check = partial(self.desk.admission.check_waiting, visit)
+        return Recall(answers, asked, self.kind, owner=visit.task, check=check)
 
     @contextmanager
     def _hit(self, answer: Answer) -> Iterator[None]:

@@ -5,8 +5,6 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
-import dspy
-
 from opro_dspy.boundary import steps
 from opro_dspy.boundary.answers import Answer, Answers, is_ambiguous
 from opro_dspy.boundary.flights import Flight, Owner
@@ -16,14 +14,12 @@ POLL_S = 0.05
 
 
 class Recall:
-    """A call of `lm`, of which its answers know.
+    """A call of which its answers know.
 
     Args:
         answers: Where answers are kept.
-        lm: The LM, or a copy that watches it.
-        args: Of the call.
-        kwargs: Of the call.
-        key: Of the answer.
+        asked: The call.
+        kind: The class of its LM as the user made it.
         owner: On whose behalf it is made.
         check: Raises when the call is no longer wanted; asked while it waits.
     """
@@ -31,16 +27,15 @@ class Recall:
     def __init__(
         self,
         answers: Answers,
-        lm: dspy.LM,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
+        asked: steps.Asked,
+        kind: type,
         *,
-        key: str,
         owner: Owner | None = None,
         check: Callable[[], object] = lambda: None,
     ) -> None:
-        self._answers, self._lm, self._args, self._kwargs = answers, lm, args, kwargs
-        self._key, self._owner, self._check = key, owner, check
+        self._answers, self._asked = answers, asked
+        self._key = answers.key(asked.lm, kind, asked.call)
+        self._owner, self._check = owner, check
         self._flight: Flight | None = None
         self._over = False
 
@@ -84,41 +79,44 @@ class Recall:
 
     def given(self, answer: Answer) -> Any:
         """Return what the LM returns, with `answer`."""
-        return steps.called(self._lm, self._args, self._kwargs, lambda call: answer.result)
+        return steps.called(self._asked, lambda: answer.result)
 
     async def agiven(self, answer: Answer) -> Any:
         """As `given`, for an asynchronous call."""
 
-        async def known(call: steps.PreparedCall) -> steps.CallResult:
+        async def known() -> steps.CallResult:
             return answer.result
 
-        return await steps.acalled(self._lm, self._args, self._kwargs, known)
+        return await steps.acalled(self._asked, known)
 
     def asked(self, *args: Any, **kwargs: Any) -> Any:
-        """Return what the LM returns, and keep its answer."""
+        """Return what the LM returns, and keep its answer; takes the arguments of the call."""
 
-        def ask(call: steps.PreparedCall) -> steps.CallResult:
-            result = steps.execute(self._lm, call)
-            if result.cache_hit and self._is_ambiguous():
+        def ask() -> steps.CallResult:
+            lm, call = self._asked.lm, self._asked.call
+            result = steps.execute(lm, call)
+            if self._is_foreign(result):
                 call.cache = False
-                result = steps.execute(self._lm, call)
-            self._answers.keep(self._key, result)
+                result = steps.execute(lm, call)
+            self._answers.keep(self._key, result, self._flight)
             return result
 
-        return steps.called(self._lm, args, kwargs, ask)
+        return steps.called(self._asked, ask)
 
     async def aasked(self, *args: Any, **kwargs: Any) -> Any:
         """As `asked`, for an asynchronous call."""
 
-        async def ask(call: steps.PreparedCall) -> steps.CallResult:
-            result = await steps.aexecute(self._lm, call)
-            if result.cache_hit and self._is_ambiguous():
+        async def ask() -> steps.CallResult:
+            lm, call = self._asked.lm, self._asked.call
+            result = await steps.aexecute(lm, call)
+            if self._is_foreign(result):
                 call.cache = False
-                result = await steps.aexecute(self._lm, call)
-            await asyncio.to_thread(self._answers.keep, self._key, result)
+                result = await steps.aexecute(lm, call)
+            await asyncio.to_thread(self._answers.keep, self._key, result, self._flight)
             return result
 
-        return await steps.acalled(self._lm, args, kwargs, ask)
+        return await steps.acalled(self._asked, ask)
 
-    def _is_ambiguous(self) -> bool:
-        return is_ambiguous(self._lm, self._kwargs)
+    def _is_foreign(self, result: steps.CallResult) -> bool:
+        """Tell whether DSPy's cache gave an answer that may be another LM's."""
+        return bool(result.cache_hit) and is_ambiguous(self._asked.lm, self._asked.kwargs)

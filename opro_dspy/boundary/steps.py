@@ -4,8 +4,8 @@ DSPy's own `BaseLM.__call__` is `prepare`, `execute`, `finalize`. Callbacks, his
 and outputs are thus those of DSPy, for a kept answer as for its own cache's.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any
 
 import dspy
@@ -15,6 +15,7 @@ from dspy.clients.execution import PreparedCall, aexecute, execute, finalize, pr
 from dspy.utils.callback import with_callbacks
 
 __all__ = [
+    "Asked",
     "CallResult",
     "PreparedCall",
     "acalled",
@@ -32,10 +33,20 @@ def calls_as_dspy(kind: type) -> bool:
     return issubclass(kind, LM) and own == (BaseLM.__call__, BaseLM.acall)
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A call as DSPy would send it."""
+
+    lm: dspy.LM
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    call: PreparedCall
+
+
 def prepared(
     lm: dspy.LM, args: tuple[Any, ...], kwargs: dict[str, Any], *, asynchronous: bool = False
-) -> PreparedCall | None:
-    """Return the call as DSPy would send it, or None if it takes no part in caches.
+) -> Asked | None:
+    """Return the call, or None if it takes no part in caches.
 
     That is when DSPy refuses its arguments, or when its LM has a `forward` of its own.
     """
@@ -43,7 +54,8 @@ def prepared(
         call = _prepare(lm, *args, asynchronous=asynchronous, **kwargs)
     except Exception:  # noqa: BLE001  (whatever it is, the call itself will raise it)
         return None
-    return call if call.managed and getattr(lm, "_cache_responses", True) else None
+    known = call.managed and getattr(lm, "_cache_responses", True)
+    return Asked(lm, args, kwargs, call) if known else None
 
 
 def _prepare(
@@ -52,31 +64,19 @@ def _prepare(
     return prepare(lm, prompt, messages, kwargs, asynchronous=asynchronous)
 
 
-def called(
-    lm: dspy.LM,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-    answer: Callable[[PreparedCall], CallResult],
-) -> Any:
+def called(asked: Asked, answer: Callable[[], CallResult]) -> Any:
     """Return what `lm(*args, **kwargs)` would, with `answer` in the place of execution."""
 
     def __call__(self: Any, prompt: Any = None, *, messages: Any = None, **kwargs: Any) -> Any:
-        call = prepare(self, prompt, messages, kwargs)
-        return finalize(self, call, answer(call))
+        return finalize(self, asked.call, answer())
 
-    return with_callbacks(__call__)(lm, *args, **kwargs)
+    return with_callbacks(__call__)(asked.lm, *asked.args, **asked.kwargs)
 
 
-async def acalled(
-    lm: dspy.LM,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-    answer: Callable[[PreparedCall], Awaitable[CallResult]],
-) -> Any:
+async def acalled(asked: Asked, answer: Callable[[], Awaitable[CallResult]]) -> Any:
     """Return what `lm.acall(*args, **kwargs)` would; see `called`."""
 
     async def acall(self: Any, prompt: Any = None, *, messages: Any = None, **kwargs: Any) -> Any:
-        call = await asyncio.to_thread(prepare, self, prompt, messages, kwargs, asynchronous=True)
-        return finalize(self, call, await answer(call))
+        return finalize(self, asked.call, await answer())
 
-    return await with_callbacks(acall)(lm, *args, **kwargs)
+    return await with_callbacks(acall)(asked.lm, *asked.args, **asked.kwargs)
