@@ -1,8 +1,6 @@
 """Runs races on one pool: scores come in, failures are sorted by whose fault they are."""
 
 import logging
-import traceback
-from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -10,13 +8,14 @@ from functools import partial
 
 import dspy
 
-from opro_dspy.boundary.admission import Task
 from opro_dspy.boundary.budget import Reservation
 from opro_dspy.boundary.faults import is_retryable
 from opro_dspy.boundary.meter import lm_failure
+from opro_dspy.boundary.task import Task
 from opro_dspy.conditions import Conditions
-from opro_dspy.errors import LMCallError, MetricError
-from opro_dspy.filters import printable
+from opro_dspy.errors import MetricError
+from opro_dspy.failures import Failures
+from opro_dspy.outages import Outages, scorer_failed
 from opro_dspy.pool import DaemonExecutor, completed
 from opro_dspy.protocols import ExampleScored
 from opro_dspy.race import Cell, Race
@@ -27,9 +26,6 @@ logger = logging.getLogger(__name__)
 
 MAX_HANGS = 2
 """How often an example may hang before a candidate goes on without it."""
-
-MAX_ROUNDS = 2
-"""How often an example is tried again at the end when its LM failed in a way that may pass."""
 
 
 @dataclass(slots=True)
@@ -68,12 +64,11 @@ class Grid:
         self._programs = programs
         self._examples = examples
         self._orders = orders
-        self._errors: dict[Cell, str] = {}
+        self.failures = Failures(conditions, candidates)
         self._fatal: dict[tuple[int, int], Exception] = {}
         self._trials: dict[Cell, Trial] = {}
         self._flying = 0
-        self._later: list[Cell] = []
-        self._rounds: Counter[Cell] = Counter()
+        self._outages = Outages()
         self._hung: dict[Cell, Future[float]] = {}
         self.refused: str | None = None
         """The cap of the budget that ended the race, if one did."""
@@ -82,7 +77,7 @@ class Grid:
         """Run the race to its end.
 
         Raises:
-            LMCallError: If an LM failed for good, or again after the examples were tried anew.
+            LMCallError: If an LM failed for good, or stays away (`Outages`).
             MetricError: If the metric returned something that is no number.
             KeyboardInterrupt: If the user pressed Ctrl-C; after the calls in flight.
         """
@@ -93,6 +88,7 @@ class Grid:
                 self._draw,
                 window=3 * conditions.num_threads,  # some wait, so that no thread does
                 timeout_s=conditions.timeout_s,
+                seconds_left=lambda: conditions.gate.budget.seconds_left,
                 interrupt=conditions.interrupt,
             )
             for cell, future in results:
@@ -103,7 +99,9 @@ class Grid:
                     self._give_up(cell, future)
         if self._fatal:
             raise self._fatal[min(self._fatal)]
-        self._tell_failures()
+        for lane in range(len(self._candidates)):
+            n_scored, dropped = len(self._race.lanes[lane].scores), self._dropped(lane)
+            self.failures.tell(lane, n_scored=n_scored, dropped=dropped)
 
     def _draw(self) -> tuple[Cell, Callable[[], float]] | None:
         if self._fatal or self.refused:
@@ -165,10 +163,13 @@ class Grid:
             self._fatal[cell.candidate, cell.place] = error
         elif outage is not None:
             self._outage(cell, outage)
-        elif error is not None:
-            self._note_error(cell, error)
         else:
-            self._note(cell, future.result())
+            self._outages.answered()
+            if error is None:
+                self._note(cell, future.result())
+            else:
+                said = self.failures.note(cell, self._index(cell), error)
+                self._note(cell, self._conditions.failure_score, failed=said)
 
     def _refuse(self, reason: str) -> None:
         self.refused = reason
@@ -176,18 +177,10 @@ class Grid:
 
     def _outage(self, cell: Cell, cause: BaseException) -> None:
         """Put the cell off until nothing else is left to do; stop if the LM will not come back."""
-        fatal = self._conditions.gate.fatal is not None or not is_retryable(cause)
-        if not fatal and self._rounds[cell] < MAX_ROUNDS:
-            self._rounds[cell] += 1
-            self._later.append(cell)
-            return
-        said = printable(f"{type(cause).__name__}: {cause}")
-        stop = LMCallError(
-            f"a scorer LM failed, which says nothing about the candidate: {said}"
-            + ("" if fatal else f" (again in {MAX_ROUNDS} further rounds)")
-        )
-        stop.__cause__ = cause
-        self._fatal[cell.candidate, cell.place] = stop
+        if self._conditions.gate.fatal is not None or not is_retryable(cause):
+            self._fatal[cell.candidate, cell.place] = scorer_failed(cause)
+        else:
+            self._outages.put_off(cell, cause)
 
     def _give_up(self, cell: Cell, future: "Future[float]") -> None:
         """Let go of a call that hangs: it may end when it likes, and pays for nothing more."""
@@ -197,14 +190,17 @@ class Grid:
         _settle(trial, scored=True)
         if isinstance(self._conditions.executor, DaemonExecutor):
             self._conditions.executor.let_go()
+        _, times = self._conditions.hung.get(self._place(cell), (None, 0))
+        self._conditions.hung[self._place(cell)] = future, times + 1
+        if (reason := self._conditions.gate.budget.refusal()) is not None:
+            self._refuse(reason)  # the time is up
+            return
+        self._hung[cell] = future
         logger.warning(
             "Example %d took longer than %g s and is put off.",
             self._index(cell),
             self._conditions.timeout_s or 0.0,
         )
-        _, times = self._conditions.hung.get(self._place(cell), (None, 0))
-        self._conditions.hung[self._place(cell)] = future, times + 1
-        self._hung[cell] = future
 
     def _try_again(self) -> None:
         """Hand cells that were put off to the race again; nothing is in flight now."""
@@ -215,9 +211,12 @@ class Grid:
                 logger.warning("Example %d is left out: it hung.", self._index(cell))
                 self._race.skip(cell)
         self._hung.clear()
-        for cell in self._later:
-            self._race.again(cell)
-        self._later.clear()
+        if self._outages:
+            seconds, cells = self._outages.next_round()
+            if (reason := self._conditions.gate.pause(seconds)) is not None:
+                self._refuse(reason)
+            for cell in cells:
+                self._race.again(cell)
 
     def _note(self, cell: Cell, score: float, failed: str | None = None) -> None:
         self._race.record(cell, score, failed=failed is not None)
@@ -232,28 +231,15 @@ class Grid:
         for observe in self._conditions.observers:
             observe(event)
 
-    def _note_error(self, cell: Cell, error: Exception) -> None:
-        said = printable(f"{type(error).__name__}: {error}")
-        first = all(known.candidate != cell.candidate for known in self._errors)
-        self._errors[cell] = said
-        score = self._conditions.failure_score
-        if self._conditions.provide_traceback:
-            text, level = "".join(traceback.format_exception(error)), logging.WARNING
-        else:
-            text, level = " ".join(said.split())[:300], logging.WARNING if first else logging.DEBUG
-        logger.log(level, "Example %d failed and scores %s: %s", self._index(cell), score, text)
-        self._note(cell, score, failed=said)
-
-    def _tell_failures(self) -> None:
-        for lane, candidate in enumerate(self._candidates):
-            n = sum(cell.candidate == lane for cell in self._errors)
-            if n > 1:
-                logger.warning(
-                    "%d of %d examples failed with the instructions %s.",
-                    n,
-                    len(self._race.lanes[lane].scores),
-                    " | ".join(candidate.texts.values())[:100],
-                )
+    def _dropped(self, lane: int) -> str | None:
+        """Say why a candidate was given up, if it was."""
+        met = self._race.lanes[lane]
+        if not met.given_up:
+            return None
+        places = self._race.scores(lane)
+        n_failed = met.failed_before + sum(place in met.failures for place in places)
+        n = met.failed_before + met.passed_before + len(places)
+        return f"given up after {n_failed} errors in {n} examples"
 
     def evaluation(self, lane: int, *, fill: bool = False) -> Evaluation:
         """Return what counts of a lane, the same in whatever order its scores came in.
@@ -265,15 +251,13 @@ class Grid:
         order, scores = self._orders[lane], self._race.scores(lane)
         failures = {
             self._index(cell): said
-            for cell, said in self._errors.items()
-            if cell.candidate == lane and cell.place in scores
+            for cell, said in self.failures.of(lane).items()
+            if cell.place in scores
         }
-        dropped = None
+        dropped = self._dropped(lane)
         found = {order[place]: score for place, score in scores.items()}
-        if self._race.lanes[lane].given_up:
-            dropped = f"given up after {len(failures)} errors in {len(scores)} examples"
-            if fill:
-                found = {i: found.get(i, self._conditions.failure_score) for i in order}
+        if dropped and fill:
+            found = {i: found.get(i, self._conditions.failure_score) for i in order}
         return Evaluation(
             candidate=self._candidates[lane],
             scores=dict(sorted(found.items())),

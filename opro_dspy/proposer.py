@@ -4,15 +4,18 @@ import hashlib
 import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
+from math import inf
 from typing import Any
 
 import dspy
 from dspy.utils.exceptions import LMError
 
 from opro_dspy.boundary.faults import is_fatal
+from opro_dspy.boundary.gate import Gate
+from opro_dspy.boundary.task import Task
 from opro_dspy.errors import LMCallError, OproError
 from opro_dspy.filters import printable
 from opro_dspy.interrupt import Interrupt
@@ -43,6 +46,7 @@ class _Sample:
     fatal: bool = False
     """Whether `error` would meet every other request too."""
     tried: list[Tried] = field(default_factory=list)
+    task: Task | None = None
 
     @property
     def failed(self) -> bool:
@@ -80,6 +84,7 @@ class LMProposer:
             refused.
         send_temperature: False for a model that takes its default temperature only.
         timeout_s: Seconds after which a sample is taken for hung and left out.
+        gate: What the LM's calls go through: there a sample that hangs gives its place back.
         interrupt: Tells of Ctrl-C.
     """
 
@@ -93,6 +98,7 @@ class LMProposer:
         max_attempts: int = 3,
         send_temperature: bool = True,
         timeout_s: float | None = None,
+        gate: Gate | None = None,
         interrupt: Interrupt | None = None,
     ) -> None:
         self._lm = lm
@@ -102,6 +108,7 @@ class LMProposer:
         self._max_attempts = max_attempts
         self._temperatures = Temperatures(lm.model, never=not send_temperature)
         self._timeout_s = timeout_s
+        self._gate = gate
         self._interrupt = interrupt or Interrupt()
 
     def propose(self, requests: Sequence[ProposalRequest]) -> Sequence[Sequence[Proposal]]:
@@ -112,10 +119,10 @@ class LMProposer:
                 billing, configuration, unknown model).
             KeyboardInterrupt: If Ctrl-C was pressed; the requests in flight are waited for.
         """
+        begun = {(r, i): _Sample() for r, request in enumerate(requests) for i in range(request.n)}
         calls = [
-            ((r, i), partial(self._sample, request, i))
-            for r, request in enumerate(requests)
-            for i in range(request.n)
+            ((r, i), partial(self._sample_as_task, requests[r], i, sample))
+            for (r, i), sample in begun.items()
         ]
         to_draw = iter(calls)
         found: dict[tuple[int, int], _Sample] = {}
@@ -125,10 +132,11 @@ class LMProposer:
                 lambda: next(to_draw, None),
                 window=max(1, len(calls)),
                 timeout_s=self._timeout_s,
+                seconds_left=self._seconds_left,
                 interrupt=self._interrupt,
             )
             for key, future in results:
-                found[key] = future.result() if future.done() else self._hung()
+                found[key] = future.result() if future.done() else self._hung(begun[key])
         if requests:
             samples = [found[key] for key, _ in calls]
             self._judge(samples, step=requests[0].step)
@@ -139,9 +147,15 @@ class LMProposer:
             for r, request in enumerate(requests)
         ]
 
-    def _sample(self, request: ProposalRequest, index: int) -> _Sample:
+    def _seconds_left(self) -> float:
+        return inf if self._gate is None else self._gate.budget.seconds_left
+
+    def _sample_as_task(self, request: ProposalRequest, index: int, sample: _Sample) -> _Sample:
+        with nullcontext() if self._gate is None else self._gate.task() as sample.task:
+            return self._sample(request, index, sample)
+
+    def _sample(self, request: ProposalRequest, index: int, sample: _Sample) -> _Sample:
         """Ask until an answer parses, `max_attempts` are used up, or it is of no use."""
-        sample = _Sample()
         temperature = self._temperatures.to_send(request.temperature)
         left = self._max_attempts
         while left and sample.text is None and not sample.fatal and sample.refusal is None:
@@ -182,12 +196,14 @@ class LMProposer:
         name = f"{self._seed}:{request.step}:{request.component}:{index}:{attempt}"
         return int.from_bytes(hashlib.sha256(name.encode()).digest()[:6], "big")
 
-    def _hung(self) -> _Sample:
+    def _hung(self, sample: _Sample) -> _Sample:
         """Let go of a sample that takes too long."""
         logger.warning("A sample of the optimizer LM took too long and is left out.")
+        if sample.task is not None:
+            sample.task.abandon()
         if isinstance(self._executor, DaemonExecutor):
             self._executor.let_go()
-        return _Sample(attempts=1, refusal=HUNG)
+        return _Sample(attempts=sample.attempts, refusal=HUNG)
 
     def _judge(self, samples: Sequence[_Sample], *, step: int) -> None:
         """Stop the run if the LM refused for good or failed for all, else say what is left out."""

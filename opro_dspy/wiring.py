@@ -129,6 +129,7 @@ def make_proposer(
         max_attempts=config.max_attempts,
         send_temperature=send_temperature,
         timeout_s=config.timeout,
+        gate=gate,
         interrupt=interrupt,
     )
 

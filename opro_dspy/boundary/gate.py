@@ -8,12 +8,13 @@ from typing import Any
 
 import dspy
 
-from opro_dspy.boundary.admission import Admission, BudgetRefused, CallRefused, Task
+from opro_dspy.boundary.admission import Admission, BudgetRefused, CallRefused
 from opro_dspy.boundary.budget import Budget
 from opro_dspy.boundary.hooks import Call
 from opro_dspy.boundary.meter import Meter
 from opro_dspy.boundary.passage import TASK, Desk, Passage
 from opro_dspy.boundary.prices import Forecast, Price
+from opro_dspy.boundary.task import Task
 from opro_dspy.boundary.throttle import AdaptiveLimit
 from opro_dspy.interrupt import Interrupt
 
@@ -74,6 +75,10 @@ class Gate:
         """The LM error (auth, unknown model, …) after which every call is refused, or None."""
         return self.admission.fatal
 
+    def pause(self, seconds: float) -> str | None:
+        """Wait; return why not to the end (Ctrl-C, `max_seconds`), or None."""
+        return self.admission.pause(seconds)
+
     def limit(self, model: str) -> AdaptiveLimit:
         """Return the limit on calls in flight of `model`."""
         return self.admission.limit(model)
@@ -94,7 +99,7 @@ class Gate:
     @contextmanager
     def task(self) -> Iterator[Task]:
         """Return a context whose LM calls belong together, also those in DSPy's own threads."""
-        task = Task(self.admission)
+        task = Task(self.admission.lock, self.admission.free_place)
         with dspy.context(**{TASK: task}):
             yield task
 
