@@ -48,6 +48,8 @@ class Meter:
         self._rows: dict[tuple[str, str], Usage] = {}
         self.bypassed: Callable[[Call], None] | None = None
         """Told of each answer by an LM that no gate watches; of its cost perhaps by itself."""
+        self.past: Callable[[dict[str, Any]], None] | None = None
+        """Told of the history entry of each answer by an LM that no gate watches."""
 
     def role(self, role: str, **settings: Any) -> AbstractContextManager[None]:
         """Return a context in which every LM call counts for `role`.
@@ -128,6 +130,11 @@ class Meter:
                 seconds=0.0 if hit else time.perf_counter() - call.started,
             )
         )
+
+    def answered_past(self, entry: dict[str, Any]) -> None:
+        """See `Ledger`."""
+        if self.past is not None:
+            self.past(entry)
 
     def bypass(self, call: Call, *, again: bool = False) -> None:
         """See `Ledger`; for an LM that no gate watches."""

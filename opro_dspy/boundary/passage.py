@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import dspy
-from dspy.lm15 import Request
 
 from opro_dspy.boundary.admission import POLL_S, Admission
 from opro_dspy.boundary.cached import is_acached, is_cached, may_be_cached
@@ -23,14 +22,12 @@ from opro_dspy.boundary.faults import (
 from opro_dspy.boundary.hooks import Call
 from opro_dspy.boundary.meter import OPTIMIZER, Meter, current_role, lm_failure
 from opro_dspy.boundary.prices import Forecast, Need
-from opro_dspy.boundary.task import Asked, Visit
+from opro_dspy.boundary.task import Asked, Visit, sent
 from opro_dspy.records import Usage
 
 logger = logging.getLogger(__name__)
 
 MAX_BACKOFF_S = 60.0
-
-_SENT = ("prompt", "messages", "request")
 
 TASK = "opro_dspy_task"
 """The DSPy setting that carries the task of a call, also into DSPy's own threads."""
@@ -120,10 +117,14 @@ class Passage:
 
     def _asked(self) -> Asked:
         options = {**getattr(self.lm, "kwargs", {}), **self.kwargs}
-        sent = [*self.args, *(options.get(name) for name in _SENT)]
-        what = [(p.system, p.messages) if isinstance(p, Request) else p for p in sent]
+        first = next(iter(self.args), None)
+        what = sent(
+            first or options.get("prompt"),
+            options.get("messages"),
+            options.get("request") or first,
+        )
         where = [self.lm.model, options.get("api_base"), options.get("base_url")]
-        return Asked(repr(what), repr(where), repr(options.get("rollout_id")))
+        return Asked(what, repr(where), repr(options.get("rollout_id")))
 
     def _given_up(self) -> None:
         """Count the attempt in flight, which hangs, as failed; the rest when it comes back."""

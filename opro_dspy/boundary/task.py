@@ -4,6 +4,8 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from dspy.lm15 import Request
+
 from opro_dspy.boundary.budget import Reservation
 
 
@@ -36,10 +38,10 @@ class Asked:
     """What a call asks, of whom."""
 
     what: str
-    """The messages."""
+    """What is sent; see `sent`."""
     where: str
-    """Model and endpoint."""
-    rollout: str
+    """Model and endpoint; a name of its own for an LM that nobody watches."""
+    rollout: str = ""
 
     def makes_up_for(self, failed: "Asked") -> bool:
         """Tell whether an answer to this takes the place of the answer that `failed` did not give.
@@ -52,6 +54,13 @@ class Asked:
         return self.what == failed.what and (self.where != failed.where or same_sample)
 
 
+def sent(prompt: object, messages: object, request: object) -> str:
+    """Return what a call sends as one text, whichever of DSPy's ways it takes."""
+    if isinstance(request, Request):
+        return repr((request.system, request.messages))
+    return repr(messages or prompt)
+
+
 class Task:
     """The LM calls made for one purpose, e.g. to score one example.
 
@@ -61,7 +70,7 @@ class Task:
     """
 
     def __init__(self, lock: threading.Condition, free_place: Callable[[Visit], None]) -> None:
-        self._lock, self._free_place = lock, free_place
+        self.lock, self._free_place = lock, free_place
         self._outages: list[tuple[Asked | None, BaseException]] = []
         self.refused: str | None = None
         """Why a call in here was refused (a cap, Ctrl-C); the task's result then says nothing."""
@@ -80,14 +89,14 @@ class Task:
 
     def failed(self, error: BaseException, asked: Asked | None = None) -> None:
         """Note an LM's failure; without `asked` nothing makes up for it."""
-        with self._lock:
+        with self.lock:
             self._outages.append((asked, error))
 
     def answered(self, asked: Callable[[], Asked]) -> None:
         """Note an answer: it may make up for failures."""
         if self._outages:
             now = asked()
-            with self._lock:
+            with self.lock:
                 self._outages = [
                     (failed, error)
                     for failed, error in self._outages
@@ -101,11 +110,11 @@ class Task:
         what is reserved for it counts as spent; should it ever come back, what it really used
         counts instead.
         """
-        with self._lock:
+        with self.lock:
             self.abandoned = True
             for visit in self.in_flight:
                 self._free_place(visit)
                 if visit.reservation is not None:
                     visit.reservation.settle()
                 visit.given_up()
-            self._lock.notify_all()
+            self.lock.notify_all()
