@@ -1,6 +1,7 @@
 """When things go wrong while examples are scored: whose fault it is decides what happens."""
 
 import random
+import signal
 import threading
 import time
 from collections import Counter
@@ -73,6 +74,34 @@ def test_an_outage_that_stays_stops_the_run_and_blames_nobody() -> None:
     result: Any = caught.value.result
     assert all(not c.failures and not c.selection_failures for c in result.candidates)
     assert isinstance(caught.value.program, dspy.Predict)
+
+
+def test_a_pause_that_max_seconds_leaves_no_time_for_ends_the_run_in_order(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("opro_dspy.outages.PAUSE_S", 3600.0)
+    scorer = scripted_lm(lambda text: ServerError("down"))
+    program = compiled(scorer, max_seconds=600.0)
+    result = program.detailed_results
+    assert result.stop_reason.startswith("max_seconds: ")
+    assert result.candidates == ()
+    assert isinstance(program, dspy.Predict)
+
+
+def test_ctrl_c_ends_a_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("opro_dspy.outages.PAUSE_S", 3600.0)
+    scorer = scripted_lm(lambda text: ServerError("down"))
+
+    def press() -> None:
+        while scorer.engine.calls < 16 or scorer.engine.in_flight:
+            time.sleep(0.001)
+        signal.raise_signal(signal.SIGINT)
+
+    presser = threading.Thread(target=press, daemon=True)
+    presser.start()
+    result = compiled(scorer).detailed_results
+    presser.join()
+    assert result.stop_reason.startswith("interrupted: ")
 
 
 def test_an_lm_that_refuses_for_good_is_asked_no_more() -> None:

@@ -184,6 +184,7 @@ class Admission:
             return CallRefused(CTRL_C)
         if seconds >= self.budget.seconds_left:
             reason = f"max_seconds: an LM call would have to wait {seconds:,.1f} s"
+            self.budget.refuse(reason)
             return BudgetRefused(reason)
         return None
 

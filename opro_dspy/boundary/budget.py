@@ -129,6 +129,11 @@ class Budget:
             self._refused = reason or self._refused
             return reason
 
+    def refuse(self, reason: str) -> None:
+        """Be exhausted for `reason`, until what is kept for later is released."""
+        with self._lock:
+            self._refused = reason
+
     def charge(self, *, tokens: int = 0, cost: float = 0.0) -> None:
         """Count what was used without being admitted."""
         with self._lock:
