@@ -102,10 +102,12 @@ class OPRO(Teleprompter):  # type: ignore[misc]
         max_empty_steps: Stop when so many steps in a row bring nothing new.
         max_attempts: Requests for one sample, when it fails or does not parse.
         num_threads: Calls in flight at most; `dspy.settings.num_threads` if not given.
-        max_errors: Examples on which the program or the metric may raise before a candidate is
-            given up (for the student: the run stops); `dspy.settings.max_errors` if not given.
+        max_errors: Examples of a set on which the program or the metric may raise before a
+            candidate is given up (for the student: the run stops), as it is anyhow once most of its
+            examples failed; `dspy.settings.max_errors` if not given.
         failure_score: What such an example scores.
-        provide_traceback: Log their tracebacks; `dspy.settings.provide_traceback` if not given.
+        provide_traceback: Show a traceback with a candidate's first error, and not only in the
+            debug log; `dspy.settings.provide_traceback` if not given.
         seed: Decides everything that is random; the same seed gives the same trajectory.
         log_dir: Folder for this run. What is paid for is written there before it is used, and
             compile with the same folder goes on from there, exactly; see `opro_dspy.journal`.
@@ -279,7 +281,8 @@ class OPRO(Teleprompter):  # type: ignore[misc]
             JournalError: If `log_dir` cannot be written (full disk, …).
             LMCallError: If an LM failed; its `result` holds what was found by then.
             MetricError: If the metric returned no number.
-            ProgramFailedError: If the student fails on `max_errors` examples.
+            ProgramFailedError: If the student fails on `max_errors` examples, or on most, or all
+                candidates of a step fail alike.
         """
         refuse_unknown("compile", unknown, inspect.signature(OPRO.compile).parameters)
         return self._run(student, trainset, valset).compile()
