@@ -31,6 +31,7 @@ class Ledger:
     ) -> None:
         self._conditions = conditions
         self._candidates, self._orders = candidates, orders
+        self._keys = [candidate.key for candidate in candidates]
         self._set_name, self._number = set_name, number
         self._used: dict[Cell, list[Usage]] = {}
         """What was spent on cells that came to nothing so far."""
@@ -79,7 +80,8 @@ class Ledger:
     def close(self) -> None:
         """Note what was spent in vain."""
         for cell, used in self._used.items():
-            self.note(cell, Score(calls=0, usage=summed(used)))
+            if used:
+                self.note(cell, Score(calls=0, usage=summed(used)))
 
     def _meeting(self, cell: Cell) -> Meeting:
         return Meeting(
@@ -90,5 +92,5 @@ class Ledger:
         )
 
     def _place(self, cell: Cell) -> tuple[str, str, int]:
-        key = self._candidates[cell.candidate].key
-        return key, self._set_name, self._orders[cell.candidate][cell.place]
+        example = self._orders[cell.candidate][cell.place]
+        return self._keys[cell.candidate], self._set_name, example
