@@ -3,8 +3,8 @@
     python benchmarks/durability.py [--steps 5] [--out durability.json]
 
 A cold compile, the same again in a new process, and one that goes on from the middle: LM calls
-and seconds of `compile`, imports aside, as ratios to the cold one. Then by how much a run takes longer
-for being written down, and the size of its journal.
+and seconds of `compile`, imports aside, as ratios to the cold one. Then by how much a run takes
+longer for being written down, and the size of its journal.
 """
 
 import argparse

@@ -37,7 +37,7 @@ class Conditions:
     failure_score: float = 0.0
     """Score of an example on which the program or the metric raised."""
     max_errors: int = 10
-    """Such examples at which a candidate is given up."""
+    """Such examples of one set at which a candidate is given up; see `Race`."""
     timeout_s: float | None = None
     """Seconds after which an example is taken for hung."""
     provide_traceback: bool = False
@@ -49,3 +49,5 @@ class Conditions:
     """What this run has scored: candidate key, name of the set and index to the score."""
     hung: dict[tuple[str, int], tuple[Future[Score], int]] = field(default_factory=dict)
     """Candidate key and example's id to the call that hung there, and how often it did."""
+    told: set[str] = field(default_factory=set)
+    """Keys of the candidates whose first failure was shown."""

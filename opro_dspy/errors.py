@@ -44,7 +44,10 @@ class LMCallError(RunError):
 
 
 class ProgramFailedError(RunError):
-    """The student's program or the metric failed on `max_errors` examples."""
+    """The program or the metric failed on `max_errors` examples, or on most: it is broken.
+
+    `__cause__` is what was raised on the first one, with its traceback.
+    """
 
 
 class ResumeError(ConfigurationError):

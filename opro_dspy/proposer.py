@@ -7,12 +7,13 @@ from concurrent.futures import Executor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
+from math import inf
 from typing import Any
 
 import dspy
 from dspy.utils.exceptions import LMError
 
-from opro_dspy.boundary.gate import Task
+from opro_dspy.boundary.gate import Gate
 from opro_dspy.errors import LMCallError, OproError
 from opro_dspy.filters import printable
 from opro_dspy.interrupt import Interrupt
@@ -42,9 +43,9 @@ class LMProposer:
             refused.
         send_temperature: False for a model that takes its default temperature only.
         timeout_s: Seconds after which a sample is taken for hung and left out.
+        gate: What the LM's calls go through: there a sample that hangs gives its place back.
         interrupt: Tells of Ctrl-C.
         memory: Answers of earlier sessions.
-        task: Makes the context that counts what an attempt takes.
     """
 
     def __init__(
@@ -57,9 +58,9 @@ class LMProposer:
         max_attempts: int = 3,
         send_temperature: bool = True,
         timeout_s: float | None = None,
+        gate: Gate | None = None,
         interrupt: Interrupt | None = None,
         memory: Memory[Sample, Answer] | None = None,
-        task: Callable[[], AbstractContextManager[Task | None]] = nullcontext,
     ) -> None:
         self._lm = lm
         self._executor = executor
@@ -68,9 +69,9 @@ class LMProposer:
         self._max_attempts = max_attempts
         self._temperatures = Temperatures(lm.model, never=not send_temperature)
         self._timeout_s = timeout_s
+        self._gate = gate
         self._interrupt = interrupt or Interrupt()
         self._memory = memory or InOrder()
-        self._task = task
 
     def propose(self, requests: Sequence[ProposalRequest]) -> Sequence[Sequence[Proposal]]:
         """Return each request's samples in order; see `Proposer`.
@@ -89,6 +90,7 @@ class LMProposer:
                 lambda: next(calls, None),
                 window=max(1, len(keys)),
                 timeout_s=self._timeout_s,
+                seconds_left=self._seconds_left,
                 interrupt=self._interrupt,
             )
             for key, future in results:
@@ -107,6 +109,9 @@ class LMProposer:
             [found[r, i].proposal(request.component) for i in range(request.n)]
             for r, request in enumerate(requests)
         ]
+
+    def _seconds_left(self) -> float:
+        return inf if self._gate is None else self._gate.budget.seconds_left
 
     def _sample(self, request: ProposalRequest, index: int, sample: Attempts) -> None:
         """Ask until an answer parses, `max_attempts` are used up, or it is of no use."""
@@ -129,7 +134,7 @@ class LMProposer:
             )
             answer = self._memory.recall(sample.place)
             sample.noted = answer is not None
-            sample.answer = answer = answer or self._ask(sample.place)
+            sample.answer = answer = answer or self._ask(sample, sample.place)
             if answer.raw is not None:
                 if not sample.stopped:
                     self._note(sample)  # at once: what is paid for waits for nobody
@@ -147,11 +152,11 @@ class LMProposer:
             self._memory.note(sample.place, sample.answer)
             sample.noted = True
 
-    def _ask(self, place: Sample) -> Answer:
+    def _ask(self, sample: Attempts, place: Sample) -> Answer:
         options: dict[str, Any] = {"rollout_id": self._rollout_id(place)}
         if place.temperature is not None:
             options["temperature"] = place.temperature
-        with self._task() as task:
+        with nullcontext() if self._gate is None else self._gate.task() as sample.task:
             try:
                 output = self._lm(place.meta_prompt, **options)[0]
                 text = output if isinstance(output, str) else str(output.get("text") or "")
@@ -164,7 +169,7 @@ class LMProposer:
             except Exception as error:  # noqa: BLE001  (whatever an LM raises costs its sample)
                 refused = may_be_the_temperature(error)
                 answer = Answer(failed=_said(error), temperature_refused=refused, error=error)
-        return answer if task is None else replace(answer, usage=summed(task.used))
+        return replace(answer, usage=summed(() if sample.task is None else sample.task.used))
 
     def _rollout_id(self, place: Sample) -> int:
         where = f"{place.step}:{place.component}:{place.index}:{place.attempt}"
@@ -174,9 +179,12 @@ class LMProposer:
     def _hung(self, sample: Attempts) -> Attempts:
         """Let go of a sample that takes too long."""
         logger.warning("A sample of the optimizer LM took too long and is left out.")
+        if sample.task is not None:
+            sample.task.abandon()
         if isinstance(self._executor, DaemonExecutor):
             self._executor.let_go()
-        return sample.hung()
+        time_is_up = None if self._gate is None else self._gate.budget.refusal()
+        return sample.given_up(time_is_up)
 
     def _judge(self, samples: Sequence[Attempts], *, step: int) -> None:
         """Stop the run if the LM refused for good or failed for all, else say what is left out."""

@@ -294,5 +294,6 @@ def _kept(trajectory: Trajectory) -> str:
     best = trajectory.estimate(trajectory.best.candidate)
     return (
         f"Saved in this error's `program` and `result`: {len(trajectory)} scored candidates of "
-        f"{len(trajectory.steps)} steps, the best with {best.score:.4g} on the training set."
+        f"{len(trajectory.steps)} steps, the best with {best.score:.4g} on the training set. "
+        "To go on from the best one, compile `program` as the student."
     )

@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import socket
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -59,6 +60,7 @@ class RunLog:
         self._budget, self._meter, self._saved = budget, meter, saved
         self._file: JournalFile | None = None
         self._best: bytes | None = None
+        self._lock = threading.Lock()
 
     @contextmanager
     def open(
@@ -107,7 +109,6 @@ class RunLog:
         )
         self._last: dict[str, Line] = {line.type: line for line in lines}
         self._session: SessionLine | None = SessionLine(
-            session=self._past.num_sessions + 1,
             time=now(),
             pid=os.getpid(),
             host=socket.gethostname(),
@@ -157,11 +158,12 @@ class RunLog:
     def _append(self, line: Line) -> None:
         if self._file is None:
             return
-        stamp = {"session": self._number, "t": round(self._budget.elapsed, 3)}
-        if self._session is not None:  # only now: a finished run adds nothing to its journal
-            first, self._session = self._session, None
-            self._file.append(first.model_copy(update={"t": stamp["t"]}))
-        self._file.append(line.model_copy(update=stamp))
+        with self._lock:
+            stamp = {"session": self._number, "t": round(self._budget.elapsed, 3)}
+            if self._session is not None:  # only now: a finished run adds nothing to its journal
+                first, self._session = self._session, None
+                self._file.append(first.model_copy(update=stamp))
+            self._file.append(line.model_copy(update=stamp))
 
     def _append_news(self, line: Line, known: Line | None) -> None:
         """Append `line` unless an earlier session wrote the same."""

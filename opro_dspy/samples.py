@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from dspy.utils.exceptions import LMError
 
 from opro_dspy.boundary.faults import is_fatal
+from opro_dspy.boundary.task import Task
 from opro_dspy.memory import Answer, Sample
 from opro_dspy.records import Proposal
 from opro_dspy.temperatures import Tried
@@ -32,6 +33,8 @@ class Attempts:
     stopped: bool = False
     """Whether no request is sent any more: because of Ctrl-C, or because the last one hangs."""
     tried: list[Tried] = field(default_factory=list)
+    task: Task | None = None
+    """The last attempt's LM calls."""
 
     @property
     def over(self) -> bool:
@@ -54,9 +57,14 @@ class Attempts:
         failed = self.answer.failed is not None and self.raw is None
         return failed and (self.fatal or not unsent)
 
-    def hung(self) -> "Attempts":
-        """Return the sample as it is when its last attempt is given up."""
-        found = replace(self, answer=Answer(hung=True), noted=False, text=None, tried=[])
+    def given_up(self, time_is_up: str | None) -> "Attempts":
+        """Return the sample as it is when its last attempt is waited for no more.
+
+        Args:
+            time_is_up: The cap of the budget that is the reason; None if it took too long.
+        """
+        answer = Answer(hung=True) if time_is_up is None else Answer(refused=time_is_up)
+        found = replace(self, answer=answer, noted=False, text=None, tried=[])
         self.stopped = True
         return found
 

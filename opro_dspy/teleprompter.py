@@ -111,10 +111,12 @@ class OPRO(Teleprompter):  # type: ignore[misc]
         max_empty_steps: Stop when so many steps in a row bring nothing new.
         max_attempts: Requests for one sample, when it fails or does not parse.
         num_threads: Calls in flight at most; `dspy.settings.num_threads` if not given.
-        max_errors: Examples on which the program or the metric may raise before a candidate is
-            given up (for the student: the run stops); `dspy.settings.max_errors` if not given.
+        max_errors: Examples of a set on which the program or the metric may raise before a
+            candidate is given up (for the student: the run stops), as it is anyhow once most of its
+            examples failed; `dspy.settings.max_errors` if not given.
         failure_score: What such an example scores.
-        provide_traceback: Log their tracebacks; `dspy.settings.provide_traceback` if not given.
+        provide_traceback: Show a traceback with a candidate's first error, and not only in the
+            debug log; `dspy.settings.provide_traceback` if not given.
         cache_dir: Folder for example scores and LM answers, shared by runs and processes: a path, a
             `CacheDir` that also bounds its size, or None for no cache. By default
             `$OPRO_DSPY_CACHE_DIR`, else the user's cache folder.
@@ -293,7 +295,8 @@ class OPRO(Teleprompter):  # type: ignore[misc]
             JournalError: If `log_dir` cannot be written (full disk, …).
             LMCallError: If an LM failed; its `result` holds what was found by then.
             MetricError: If the metric returned no number.
-            ProgramFailedError: If the student fails on `max_errors` examples.
+            ProgramFailedError: If the student fails on `max_errors` examples, or on most, or all
+                candidates of a step fail alike.
         """
         refuse_unknown("compile", unknown, inspect.signature(OPRO.compile).parameters)
         program = self._checked(student, trainset, valset)

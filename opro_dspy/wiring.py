@@ -145,9 +145,9 @@ def make_proposer(
         max_attempts=config.max_attempts,
         send_temperature=send_temperature,
         timeout_s=config.timeout,
+        gate=gate,
         interrupt=interrupt,
         memory=memory,
-        task=gate.task,
     )
 
 

@@ -18,6 +18,12 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored when run in 
 
 
 @pytest.fixture(autouse=True)
+def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody is waited for in tests while an LM stays away."""
+    monkeypatch.setattr("opro_dspy.outages.PAUSE_S", 0.0)
+
+
+@pytest.fixture(autouse=True)
 def _no_lm_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep provider keys of the machine away from the tests."""
     for name in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY"):

@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import resource
 import socket
 import socketserver
 import threading
@@ -111,6 +112,8 @@ class Case:
     two_steps: bool
     racing: bool
     max_steps: int = 3
+    max_file_bytes: int | None = None
+    """No file may grow beyond, as on a disk that is full."""
 
     @property
     def student(self) -> dspy.Module:
@@ -120,6 +123,8 @@ class Case:
 
 def compile_in(log_dir: str, case: Case, port: int, **options: Any) -> Any:
     """Compile `case` on simulated LMs that report to `port`."""
+    if case.max_file_bytes is not None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (case.max_file_bytes, resource.RLIM_INFINITY))
     examples = make_examples("arithmetic", n=20, seed=0)
     scorer = scorer_lm(answer_key=examples, landscape=landscape("many_small_effects", seed=0))
     optimizer = optimizer_lm(seed=0)

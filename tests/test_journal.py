@@ -280,7 +280,10 @@ def test_a_folder_that_cannot_be_made_is_a_clear_error(tmp_path: Path) -> None:
         RunFolder(tmp_path / "file" / "run").acquire()
 
 
-@pytest.mark.parametrize("text", [b"", b"{}", b"[1]", b"{" * 10**5, b'{"format":2}', b"\xff"])
+DEEP = b'{"a":' * 500 + b"1" + b"}" * 500
+
+
+@pytest.mark.parametrize("text", [b"", b"{}", DEEP, b"[1]", b"{" * 10**5, b'{"format":2}', b"\xff"])
 def test_a_hostile_manifest_is_an_error(text: bytes) -> None:
     with pytest.raises(ResumeError, match=r"manifest\.json of this `log_dir` cannot be read"):
         Manifest.from_json(text)

@@ -434,6 +434,20 @@ def test_a_journal_without_its_manifest_is_refused(bench: Bench) -> None:
     bench.compile(max_steps=0, resume="never")
 
 
+def test_a_hostile_manifest_is_an_error_at_worst(bench: Bench) -> None:
+    bench.compile(max_steps=0)
+    path = bench.log_dir / "manifest.json"
+    told = json.loads(path.read_text())
+    deep: dict[str, Any] = {}
+    for _ in range(300):
+        deep = {"a": deep}
+    for hostile in (deep, ["\x1b[31m"], {"\x1b": 1}):
+        path.write_text(json.dumps({**told, "settings": {"seed": hostile}}))
+        with pytest.raises(ResumeError) as caught:
+            bench.compile(max_steps=0)
+        assert "\x1b" not in str(caught.value)
+
+
 def test_other_versions_are_told_and_not_refused(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:

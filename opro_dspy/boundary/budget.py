@@ -101,11 +101,6 @@ class Budget:
         with self._lock:
             self._started = min(self._started, self._clock() - elapsed)
 
-    def refuse(self, reason: str) -> None:
-        """Note a refusal of an earlier session, which ends the search here as it did there."""
-        with self._lock:
-            self._refused = reason
-
     @property
     def counts_lm_calls(self) -> bool:
         """Whether tokens or cost are capped, so that LM calls need reservations of them."""
@@ -144,6 +139,11 @@ class Budget:
             reason = self._reached(need)
             self._refused = reason or self._refused
             return reason
+
+    def refuse(self, reason: str) -> None:
+        """Be exhausted for `reason`, until what is kept for later is released."""
+        with self._lock:
+            self._refused = reason
 
     def charge(self, *, tokens: int = 0, cost: float = 0.0) -> None:
         """Count what was used without being admitted."""

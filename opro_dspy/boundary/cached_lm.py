@@ -56,20 +56,20 @@ def _remembering(kind: Any, answers: Answers) -> type:
         __slots__ = ()
 
         def __call__(self, *args: Any, **kwargs: Any) -> Any:
-            asked = prepared(self, args, kwargs) if kwargs.get("cache", True) else None
-            if asked is None:
+            sending = prepared(self, args, kwargs) if kwargs.get("cache", True) else None
+            if sending is None:
                 return super().__call__(*args, **kwargs)
-            recall = Recall(answers, asked, kind)
+            recall = Recall(answers, sending, kind)
             with recall.turn() as answer:
                 return recall.asked() if answer is None else recall.given(answer)
 
         async def acall(self, *args: Any, **kwargs: Any) -> Any:
-            asked = None
+            sending = None
             if kwargs.get("cache", True):
-                asked = await asyncio.to_thread(prepared, self, args, kwargs, asynchronous=True)
-            if asked is None:
+                sending = await asyncio.to_thread(prepared, self, args, kwargs, asynchronous=True)
+            if sending is None:
                 return await super().acall(*args, **kwargs)
-            recall = Recall(answers, asked, kind)
+            recall = Recall(answers, sending, kind)
             async with recall.aturn() as answer:
                 if answer is None:
                     return await recall.aasked()

@@ -64,6 +64,10 @@ class Ledger(Protocol):
         """Return the attempt at `model` that this thread or task is in, if one was announced."""
         ...
 
+    def answered_past(self, entry: dict[str, Any]) -> None:
+        """Note what DSPy writes to a history of a call that nobody announced."""
+        ...
+
     def bypass(self, call: Call, *, again: bool = False) -> None:
         """Count a call that nobody announced; `again` if it adds to one counted before."""
         ...
@@ -90,7 +94,9 @@ class History:
         if call is not None:
             if call.answers:
                 call.cost, call.answers = entry["cost"], len(responses)
-        elif not usage or not isinstance(dspy.settings.usage_tracker, Tracker):
+            return
+        self._ledger.answered_past(entry)
+        if not usage or not isinstance(dspy.settings.usage_tracker, Tracker):
             call = Call(model=model)
             if usage:
                 call.hear(usage)

@@ -52,6 +52,8 @@ class Meter:
         self._rows: dict[tuple[str, str], Usage] = {}
         self.bypassed: Callable[[Call], None] | None = None
         """Told of each answer by an LM that no gate watches; of its cost perhaps by itself."""
+        self.past: Callable[[dict[str, Any]], None] | None = None
+        """Told of the history entry of each answer by an LM that no gate watches."""
 
     def role(self, role: str, **settings: Any) -> AbstractContextManager[None]:
         """Return a context in which every LM call counts for `role`.
@@ -105,18 +107,24 @@ class Meter:
         finally:
             _CALL.reset(token)
 
-    def count(self, call: Call, *, failed: bool = False, hit: bool | None = None) -> None:
-        """Count an attempt that came back; a success that nobody paid for is a cache hit."""
-        hit = not failed and not call.answers if hit is None else hit
+    def count(
+        self, call: Call, *, failed: bool = False, hit: bool | None = None, late: bool = False
+    ) -> None:
+        """Count an attempt that came back; a success that nobody paid for is a cache hit.
+
+        With `late` it was given up before and counted as one failed call: the rest is added.
+        """
+        hit = not failed and not call.answers and not late if hit is None else hit
+        # Of `n` answers asked for one by one, those before the failure were paid for.
+        calls = min(call.n, call.answers + 1) if failed else call.answers
         self.add(
             Usage(
                 role=current_role(),
                 model=call.model,
-                # Of `n` answers asked for one by one, those before the failure were paid for.
-                calls=min(call.n, call.answers + 1) if failed else call.answers,
+                calls=max(0, calls - 1) if late else calls,
                 cache_hits=1 if hit else 0,
-                failures=1 if failed else 0,
-                retries=1 if call.retry and not hit else 0,
+                failures=1 if failed and not late else 0,
+                retries=1 if call.retry and not hit and not late else 0,
                 input_tokens=call.input_tokens,
                 output_tokens=call.output_tokens,
                 cost_usd=call.cost,
@@ -126,6 +134,11 @@ class Meter:
                 cost_usd_saved=call.saved.cost,
             )
         )
+
+    def answered_past(self, entry: dict[str, Any]) -> None:
+        """See `Ledger`."""
+        if self.past is not None:
+            self.past(entry)
 
     def bypass(self, call: Call, *, again: bool = False) -> None:
         """See `Ledger`; for an LM that no gate watches."""

@@ -4,14 +4,13 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from typing import Any
 
 import dspy
 
-from opro_dspy.boundary.admission import POLL_S, Admission, Visit
-from opro_dspy.boundary.answers import Answer, Answers, is_ambiguous
+from opro_dspy.boundary.admission import POLL_S, Admission
+from opro_dspy.boundary.answers import Answers, is_ambiguous
 from opro_dspy.boundary.cached import is_acached, is_cached, may_be_cached
 from opro_dspy.boundary.faults import (
     is_fatal,
@@ -21,12 +20,12 @@ from opro_dspy.boundary.faults import (
     may_be_load,
     retry_after,
 )
-from opro_dspy.boundary.hooks import Call
+from opro_dspy.boundary.hooks import Call, Worth
 from opro_dspy.boundary.meter import OPTIMIZER, TASK, Meter, current_role, lm_failure
 from opro_dspy.boundary.prices import Forecast, Need
-from opro_dspy.boundary.recall import Recall
 from opro_dspy.boundary.redaction import redact, secrets_of
-from opro_dspy.boundary.steps import Asked, calls_as_dspy, prepared
+from opro_dspy.boundary.task import Asked, Visit, sent
+from opro_dspy.records import Usage
 
 logger = logging.getLogger(__name__)
 
@@ -45,12 +44,7 @@ class Desk:
 
 
 class Passage:
-    """One call of a watched LM on its way through the gate.
-
-    An answer that is kept is given at once, and one that another call is asking for is waited
-    for: neither needs a place, a request or a budget. An LM whose user switched DSPy's cache off
-    wants fresh answers; proposals, each with a `rollout_id` of its own, are kept all the same.
-    """
+    """One call of a watched LM on its way through the gate."""
 
     def __init__(
         self,
@@ -60,7 +54,7 @@ class Passage:
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> None:
-        self.desk, self.lm, self.kind, self.args, self.kwargs = desk, lm, kind, args, kwargs
+        self.desk, self.lm, self.args, self.kwargs = desk, lm, args, kwargs
         self.need = Need()
         if desk.admission.budget.counts_lm_calls:
             self.need = desk.forecast.need(lm, args, kwargs)
@@ -70,63 +64,13 @@ class Passage:
             tokens=self.need.tokens,
             cost=self.need.cost,
             ask_cache=may_be_cached(lm, kind, kwargs) and not self._is_ambiguous(),
+            given_up=self._given_up,
         )
         self.n = int({**getattr(lm, "kwargs", {}), **kwargs}.get("n") or 1)
         self.retries = 0
-        self.paid = False
+        self.paid = self.late = False
 
     def go(self, forward: Callable[..., Any]) -> Any:
-        """Return a kept answer, or call the LM, as often as it takes."""
-        recall = self._recall(prepared(self.lm, self.args, self.kwargs)) if self._kept() else None
-        if recall is None:
-            return self._through(forward)
-        with recall.turn() as answer:
-            if answer is None:
-                return self._through(recall.asked)
-            with self._hit(answer):
-                return recall.given(answer)
-
-    async def ago(self, forward: Callable[..., Awaitable[Any]]) -> Any:
-        """As `go`, without blocking the event loop."""
-        asked = None
-        if self._kept():
-            asked = await asyncio.to_thread(
-                prepared, self.lm, self.args, self.kwargs, asynchronous=True
-            )
-        recall = self._recall(asked)
-        if recall is None:
-            return await self._athrough(forward)
-        async with recall.aturn() as answer:
-            if answer is None:
-                return await self._athrough(recall.aasked)
-            with self._hit(answer):
-                return await recall.agiven(answer)
-
-    def _kept(self) -> bool:
-        """Tell whether answers to this call are kept."""
-        wanted = current_role() == OPTIMIZER or self.kwargs.get("cache", self.lm.cache)
-        return self.desk.answers is not None and bool(wanted) and calls_as_dspy(self.kind)
-
-    def _is_ambiguous(self) -> bool:
-        answers = self.desk.answers
-        return answers is not None and is_ambiguous(self.lm, self.kwargs)
-
-    def _recall(self, asked: Asked | None) -> Recall | None:
-        answers, visit = self.desk.answers, self.visit
-        if asked is None or answers is None:
-            return None
-        check = partial(self.desk.admission.check_waiting, visit)
-        return Recall(answers, asked, self.kind, owner=visit.task, check=check)
-
-    @contextmanager
-    def _hit(self, answer: Answer) -> Iterator[None]:
-        """Return a context in which a kept answer is given and counted."""
-        call = Call(model=self.lm.model, n=self.n, saved=answer.worth)
-        with self.desk.meter.attempt(call):
-            yield
-        self.desk.meter.count(call, hit=True)
-
-    def _through(self, forward: Callable[..., Any]) -> Any:
         """Call the LM, as often as it takes."""
         while True:
             self.desk.admission.enter(self.visit)
@@ -141,8 +85,8 @@ class Passage:
                 if not self._try_again(error):
                     raise
 
-    async def _athrough(self, forward: Callable[..., Awaitable[Any]]) -> Any:
-        """Call the LM as `_through` does, without blocking the event loop."""
+    async def ago(self, forward: Callable[..., Awaitable[Any]]) -> Any:
+        """Call the LM as `go` does, without blocking the event loop."""
         while True:
             while (seconds := self.desk.admission.try_enter(self.visit)) is not None:
                 if self.visit.ask_cache:
@@ -158,6 +102,19 @@ class Passage:
                     raise
 
     @contextmanager
+    def hit(self, worth: Worth) -> Iterator[None]:
+        """Return a context in which a kept answer is given; count it as such."""
+        call = Call(model=self.lm.model, n=self.n, saved=worth)
+        with self.desk.meter.attempt(call):
+            yield
+        self.desk.meter.count(call, hit=True)
+        if self.visit.task is not None:
+            self.visit.task.answered(self._asked)
+
+    def _is_ambiguous(self) -> bool:
+        return self.desk.answers is not None and is_ambiguous(self.lm, self.kwargs)
+
+    @contextmanager
     def _attempt(self) -> Iterator[None]:
         call = Call(model=self.lm.model, retry=self.retries > 0, n=self.n)
         try:
@@ -170,6 +127,25 @@ class Passage:
             raise
         else:
             self._close(call, None)
+            if self.visit.task is not None:
+                self.visit.task.answered(self._asked)
+
+    def _asked(self) -> Asked:
+        options = {**getattr(self.lm, "kwargs", {}), **self.kwargs}
+        first = next(iter(self.args), None)
+        what = sent(
+            first or options.get("prompt"),
+            options.get("messages"),
+            options.get("request") or first,
+        )
+        where = [self.lm.model, options.get("api_base"), options.get("base_url")]
+        return Asked(what, repr(where), repr(options.get("rollout_id")))
+
+    def _given_up(self) -> None:
+        """Count the attempt in flight, which hangs, as failed; the rest when it comes back."""
+        self.late = True
+        hung = Usage(role=current_role(), model=self.lm.model, calls=1, failures=1)
+        self.desk.meter.add(replace(hung, retries=1 if self.retries else 0))
 
     def _judge(self, call: Call, error: BaseException) -> None:
         admission = self.desk.admission
@@ -187,7 +163,8 @@ class Passage:
         if call.answers:
             call.cost = self.desk.forecast.cost(call.model, call)
             self.desk.forecast.learn(self.lm, self.need, call)
-        self.desk.meter.count(call, failed=error is not None)
+        self.desk.admission.came_back(self.visit)
+        self.desk.meter.count(call, failed=error is not None, late=self.late)
         reservation, self.visit.reservation, self.visit.cached = self.visit.reservation, None, False
         if reservation is None:  # The cache lost its answer meanwhile.
             self.desk.admission.budget.charge(tokens=call.tokens, cost=call.cost or 0.0)
@@ -215,5 +192,6 @@ class Passage:
             return True
         if task is not None:
             cause = lm_failure(error, answered=self.desk.meter.answered())
-            task.lm_error = cause or task.lm_error
+            if cause is not None:
+                task.failed(cause, self._asked())
         return False

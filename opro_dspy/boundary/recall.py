@@ -18,7 +18,7 @@ class Recall:
 
     Args:
         answers: Where answers are kept.
-        asked: The call.
+        sending: The call.
         kind: The class of its LM as the user made it.
         owner: On whose behalf it is made.
         check: Raises when the call is no longer wanted; asked while it waits.
@@ -27,14 +27,14 @@ class Recall:
     def __init__(
         self,
         answers: Answers,
-        asked: steps.Asked,
+        sending: steps.Sending,
         kind: type,
         *,
         owner: Owner | None = None,
         check: Callable[[], object] = lambda: None,
     ) -> None:
-        self._answers, self._asked = answers, asked
-        self._key = answers.key(asked.lm, kind, asked.call)
+        self._answers, self._sending = answers, sending
+        self._key = answers.key(sending.lm, kind, sending.call)
         self._owner, self._check = owner, check
         self._flight: Flight | None = None
         self._over = False
@@ -79,7 +79,7 @@ class Recall:
 
     def given(self, answer: Answer) -> Any:
         """Return what the LM returns, with `answer`."""
-        return steps.called(self._asked, lambda: answer.result)
+        return steps.called(self._sending, lambda: answer.result)
 
     async def agiven(self, answer: Answer) -> Any:
         """As `given`, for an asynchronous call."""
@@ -87,13 +87,13 @@ class Recall:
         async def known() -> steps.CallResult:
             return answer.result
 
-        return await steps.acalled(self._asked, known)
+        return await steps.acalled(self._sending, known)
 
     def asked(self, *args: Any, **kwargs: Any) -> Any:
         """Return what the LM returns, and keep its answer; takes the arguments of the call."""
 
         def ask() -> steps.CallResult:
-            lm, call = self._asked.lm, self._asked.call
+            lm, call = self._sending.lm, self._sending.call
             result = steps.execute(lm, call)
             if self._is_foreign(result):
                 call.cache = False
@@ -101,13 +101,13 @@ class Recall:
             self._answers.keep(self._key, result, self._flight)
             return result
 
-        return steps.called(self._asked, ask)
+        return steps.called(self._sending, ask)
 
     async def aasked(self, *args: Any, **kwargs: Any) -> Any:
         """As `asked`, for an asynchronous call."""
 
         async def ask() -> steps.CallResult:
-            lm, call = self._asked.lm, self._asked.call
+            lm, call = self._sending.lm, self._sending.call
             result = await steps.aexecute(lm, call)
             if self._is_foreign(result):
                 call.cache = False
@@ -115,8 +115,8 @@ class Recall:
             await asyncio.to_thread(self._answers.keep, self._key, result, self._flight)
             return result
 
-        return await steps.acalled(self._asked, ask)
+        return await steps.acalled(self._sending, ask)
 
     def _is_foreign(self, result: steps.CallResult) -> bool:
         """Tell whether DSPy's cache gave an answer that may be another LM's."""
-        return bool(result.cache_hit) and is_ambiguous(self._asked.lm, self._asked.kwargs)
+        return bool(result.cache_hit) and is_ambiguous(self._sending.lm, self._sending.kwargs)

@@ -15,9 +15,9 @@ from dspy.clients.execution import PreparedCall, aexecute, execute, finalize, pr
 from dspy.utils.callback import with_callbacks
 
 __all__ = [
-    "Asked",
     "CallResult",
     "PreparedCall",
+    "Sending",
     "acalled",
     "aexecute",
     "called",
@@ -34,7 +34,7 @@ def calls_as_dspy(kind: type) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class Sending:
     """A call as DSPy would send it."""
 
     lm: dspy.LM
@@ -45,7 +45,7 @@ class Asked:
 
 def prepared(
     lm: dspy.LM, args: tuple[Any, ...], kwargs: dict[str, Any], *, asynchronous: bool = False
-) -> Asked | None:
+) -> Sending | None:
     """Return the call, or None if it takes no part in caches.
 
     That is when DSPy refuses its arguments, or when its LM has a `forward` of its own.
@@ -55,7 +55,7 @@ def prepared(
     except Exception:  # noqa: BLE001  (whatever it is, the call itself will raise it)
         return None
     known = call.managed and getattr(lm, "_cache_responses", True)
-    return Asked(lm, args, kwargs, call) if known else None
+    return Sending(lm, args, kwargs, call) if known else None
 
 
 def _prepare(
@@ -64,19 +64,19 @@ def _prepare(
     return prepare(lm, prompt, messages, kwargs, asynchronous=asynchronous)
 
 
-def called(asked: Asked, answer: Callable[[], CallResult]) -> Any:
+def called(sending: Sending, answer: Callable[[], CallResult]) -> Any:
     """Return what `lm(*args, **kwargs)` would, with `answer` in the place of execution."""
 
     def __call__(self: Any, prompt: Any = None, *, messages: Any = None, **kwargs: Any) -> Any:
-        return finalize(self, asked.call, answer())
+        return finalize(self, sending.call, answer())
 
-    return with_callbacks(__call__)(asked.lm, *asked.args, **asked.kwargs)
+    return with_callbacks(__call__)(sending.lm, *sending.args, **sending.kwargs)
 
 
-async def acalled(asked: Asked, answer: Callable[[], Awaitable[CallResult]]) -> Any:
+async def acalled(sending: Sending, answer: Callable[[], Awaitable[CallResult]]) -> Any:
     """Return what `lm.acall(*args, **kwargs)` would; see `called`."""
 
     async def acall(self: Any, prompt: Any = None, *, messages: Any = None, **kwargs: Any) -> Any:
-        return finalize(self, asked.call, await answer())
+        return finalize(self, sending.call, await answer())
 
-    return await with_callbacks(acall)(asked.lm, *asked.args, **asked.kwargs)
+    return await with_callbacks(acall)(sending.lm, *sending.args, **sending.kwargs)

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError
+from pydantic_core import PydanticSerializationError
 
 from opro_dspy.errors import ResumeError
 from opro_dspy.journal.lines import DamagedLine, parsed
@@ -85,9 +86,11 @@ class Manifest(BaseModel):
             ResumeError: If it holds none.
         """
         try:
-            return cls.model_validate(parsed(text))
-        except DamagedLine as error:
-            said = str(error)
+            found = cls.model_validate(parsed(text))
+            found.model_dump_json()  # what is too deep to write was not written here
+            return found
+        except (DamagedLine, PydanticSerializationError) as error:
+            said = ascii(str(error))[1:200]
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             said = ascii(".".join(map(str, first["loc"])) + f": {first['msg']}")[1:200]
@@ -110,6 +113,7 @@ def changes(old: Manifest, new: Manifest) -> list[str]:
             continue
         if before.get(path) != after.get(path):
             name = rest if section == "settings" else path
+            name = ascii(name)[1:-1]
             found.append(f"{name}: {_shown(before.get(path))} → {_shown(after.get(path))}")
     return found
 
