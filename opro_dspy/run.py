@@ -14,7 +14,7 @@ from opro_dspy.boundary.budget import Kept
 from opro_dspy.boundary.gate import Gate
 from opro_dspy.boundary.meter import Meter
 from opro_dspy.boundary.prices import Price, known_price
-from opro_dspy.cache import ScoreMemory, Store
+from opro_dspy.cache import ScoreCache, ScoreMemory, Store
 from opro_dspy.choice import Choice
 from opro_dspy.errors import RunError
 from opro_dspy.estimate import RunEstimate, estimate_run
@@ -30,7 +30,7 @@ from opro_dspy.pool import DaemonExecutor
 from opro_dspy.program import Program, as_exemplar
 from opro_dspy.progress import ProgressBars
 from opro_dspy.protocols import MetaPromptContext, Observer
-from opro_dspy.records import Candidate, ShownEntry
+from opro_dspy.records import Candidate, ScoreReuse, ShownEntry
 from opro_dspy.result import OPROResult
 from opro_dspy.runlog import RunLog
 from opro_dspy.selectors import every
@@ -108,8 +108,9 @@ class Run:
             answers=Answers(self.store),
         )
         program.watch_lms(gate.watch)
-        self.scores = make_scores(self.store, program, seats.metric, self.scorer_lm)
+        self.scores: ScoreCache | None = None
         if seats.cache_dir is not None:
+            self.scores = make_scores(self.store, program, seats.metric, self.scorer_lm)
             sets = {"trainset": self.trainset, "valset": self.valset}
             self.log.scores.memories.append(ScoreMemory(self.scores, sets))
         self.bars = ProgressBars(num_steps=config.max_steps, enabled=config.verbose)
@@ -275,7 +276,7 @@ class Run:
             ),
             stop_reason=reason,
             usage=self.meter.usage(),
-            score_reuse=self.scores.reuse,
+            score_reuse=ScoreReuse() if self.scores is None else self.scores.reuse,
             num_train=len(self.trainset),
             num_val=len(self.valset),
             settings={

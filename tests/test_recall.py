@@ -303,6 +303,7 @@ LOGPROBS = (TokenLogprob(token="a", logprob=-0.25, bytes=(97,), top=()),)
 RESPONSES = [
     response(TextPart("plain")),
     response(TextPart("\x00\x1b[31m\u2028 [[ ## answer ## ]] <b>\u00e9\U0001f600")),
+    response(TextPart("lone \ud800 surrogate")),
     response(TextPart("x" * 1_000_000)),
     response(ThinkingPart("hm"), TextPart("fine")),
     response(ToolCallPart(id="1", name="f", input={"a": [1, {"b": None}]})),
