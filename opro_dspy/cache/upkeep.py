@@ -38,7 +38,8 @@ def cache_info(where: CacheDir) -> CacheInfo:
     database = folder / "entries" / DBNAME
     if not database.exists():
         return CacheInfo(folder=where.folder, max_bytes=where.max_bytes)
-    query = "SELECT substr(key, 1, instr(key, ':')), count(*), min(CAST(store_time AS REAL)) FROM Cache GROUP BY 1"
+    parts = "substr(key, 1, instr(key, ':')), count(*), min(CAST(store_time AS REAL))"
+    query = f"SELECT {parts} FROM Cache GROUP BY 1"
     try:
         with closing(sqlite3.connect(database, timeout=BUSY_S)) as connection:
             rows = connection.execute(query).fetchall()
