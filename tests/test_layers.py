@@ -29,7 +29,8 @@ ROWS = (
     {"meta_prompt", "exemplars", "fitting", "fields", "metric", "memory"},
     {"protocols"},
     {"trajectory", "racing"},
-    {"records", "seats", "config", "filters", "frame", "answers", "interrupt"},
+    {"rasch"},
+    {"records", "seats", "config", "filters", "frame", "answers", "interrupt", "likeness"},
     {"errors", "copying"},
 )
 """From the top down."""
