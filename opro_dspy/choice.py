@@ -104,28 +104,54 @@ class Choice:
         if self._racing is None:
             return pool[: self._num_finalists]
         examples = self._valset or self._trainset
-        n, left = len(examples), evaluator.examples_left
-        wanted = [self._student, *pool[: self._num_finalists]]
-        missing = [n - len(known[c.key].scores) if c.key in known else n for c in wanted]
-        if left is not None and sum(missing) > left:
-            missing = missing[:2]
-        rounds = rounds_of_choice(
-            min(len(pool), self._racing.num_contenders),
-            n_finalists=max(1, len(missing) - 1),
-            n_examples=n,
-            budget=None if left is None else max(0, left - sum(missing)),
-        )
-        for size, further in rounds:
+        places = self._places(pool, evaluator, known, n=len(examples))
+        pool = pool[: self._racing.num_contenders]
+        while len(pool) > places:
+            rounds = rounds_of_choice(
+                len(pool),
+                n_finalists=places,
+                n_examples=len(examples),
+                budget=self._to_spare(pool[:places], evaluator, known, n=len(examples)),
+            )
+            if not rounds:
+                break
+            size, further = rounds[0]
             found = evaluator.complete(
                 pool[:size], examples, known, set_name=self.set_name, further=further
             )
             known.update((e.candidate.key, e) for e in found if e.scores)
             if evaluator.refused:
                 break
-            pool = self._ranked(
-                [e.candidate for e in found if e.dropped is None], trajectory, known
-            )
-        return pool[: max(1, len(missing) - 1)]
+            running = [e.candidate for e in found if e.dropped is None]
+            pool = self._ranked(running, trajectory, known)[: max(places, (size + 1) // 2)]
+        return pool[:places]
+
+    def _places(
+        self,
+        pool: Sequence[Candidate],
+        evaluator: ProgramEvaluator,
+        known: Mapping[str, Evaluation],
+        *,
+        n: int,
+    ) -> int:
+        """Return how many finalists the budget has room for: one at least."""
+        spare = self._to_spare(pool[: self._num_finalists], evaluator, known, n=n)
+        return 1 if spare is not None and spare < 0 else self._num_finalists
+
+    def _to_spare(
+        self,
+        finalists: Sequence[Candidate],
+        evaluator: ProgramEvaluator,
+        known: Mapping[str, Evaluation],
+        *,
+        n: int,
+    ) -> int | None:
+        """Return the examples left once `finalists` and the student have met all `n`."""
+        left = evaluator.examples_left
+        if left is None:
+            return None
+        keys = [candidate.key for candidate in (self._student, *finalists)]
+        return left - sum(n - len(known[key].scores) if key in known else n for key in keys)
 
     def _ranked(
         self, pool: Sequence[Candidate], trajectory: Trajectory, known: Mapping[str, Evaluation]

@@ -31,7 +31,7 @@ class Racing(BaseModel):
     """Examples met after each rung, rising; after each, the better half goes on."""
     start: int = Field(default=12, ge=1)
     """Examples on which the initial instructions are measured before the first step."""
-    batch: int = Field(default=4, ge=1)
+    batch: int = Field(default=2, ge=1)
     """Further examples that a leader meets after a step while its lead is not real."""
     num_leaders: int = Field(default=2, ge=0)
     """Leaders that are measured further after a step."""
@@ -202,7 +202,8 @@ def rounds_of_choice(
         n_contenders: Candidates at the start, at most.
         n_finalists: Candidates that are to be left, at least 1.
         n_examples: Size of the selection set.
-        budget: Examples that all rounds may score; None for no limit.
+        budget: Examples that all rounds may score beside what the finalists would have to meet
+            anyway; None for no limit.
 
     Returns:
         For each round how many candidates run in it, and how many further examples each meets.
@@ -217,8 +218,10 @@ def rounds_of_choice(
         pools.append(pool)
         pool = max(n_finalists, (pool + 1) // 2)
     while pools:
-        share = n_examples if budget is None else min(n_examples, budget // len(pools))
-        if share // pools[0] >= min(LEAST_OF_CHOICE, n_examples):
-            return [(pool, min(n_examples, share // pool)) for pool in pools]
+        share = n_examples if budget is None else min(n_examples, max(0, budget) // len(pools))
+        # What a finalist meets in a round it need not meet later: that costs nothing.
+        rounds = [(pool, min(n_examples, share // (pool - n_finalists))) for pool in pools]
+        if rounds[0][1] >= min(LEAST_OF_CHOICE, n_examples):
+            return rounds
         pools = pools[1:]
     return []

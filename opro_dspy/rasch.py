@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import product
 from math import log, sqrt
 
 import numpy as np
@@ -13,7 +12,7 @@ from opro_dspy.records import Evaluation
 
 Array = npt.NDArray[np.float64]
 
-_SWEEPS, _ROUNDS = 4, 5
+_SWEEPS, _ROUNDS = 4, 4
 """Newton sweeps between two looks at the spreads, and looks."""
 _MIN_SPREAD = 0.1
 """Least prior standard deviation, in logits: candidates and examples always differ a little."""
@@ -78,8 +77,8 @@ class _Prior:
     def spread(self) -> float:
         return sqrt(self.shared**2 * (self.f.shape[1] > 0) + self.own**2)
 
-    def posterior(self, seen: Array, variance: Array) -> tuple[Array, Array, float]:
-        """Return mean, variance and log-likelihood given noisy sights of the abilities.
+    def posterior(self, seen: Array, variance: Array) -> tuple[Array, Array]:
+        """Return mean and variance of the abilities, given noisy sights of them.
 
         Source:
             Rasmussen & Williams, "Gaussian Processes for Machine Learning" (2006), section 2.2;
@@ -93,19 +92,27 @@ class _Prior:
         weighed = seen / noise - half.T @ (half @ seen)
         mean = seen - variance * weighed
         left = variance - variance**2 * (1.0 / noise - (half**2).sum(axis=0))
-        likelihood = -0.5 * float(seen @ weighed + np.log(noise).sum())
-        return mean, np.maximum(left, 1e-9), likelihood - float(np.log(np.diag(inner)).sum())
+        return mean, np.maximum(left, 1e-9)
 
     def refitted(self, seen: Array, variance: Array) -> "_Prior":
         """Return the prior with the spreads that explain what was seen best (type II ML)."""
-
-        def worth(shared: float, own: float) -> float:
-            doubt = log(shared / _USUAL) ** 2 + log(own / _USUAL) ** 2
-            found = _Prior(self.f, shared, own).posterior(seen, variance)[2]
-            return found - 0.5 * doubt / _DOUBT**2
-
-        tried = product(_SPREADS if self.f.shape[1] else (_USUAL,), _SPREADS)
-        return _Prior(self.f, *max(tried, key=lambda spreads: worth(*spreads)))
+        shared = np.array(_SPREADS) if self.f.shape[1] else np.array([_USUAL])
+        doubt = (np.log(shared / _USUAL) / _DOUBT) ** 2
+        found = {}
+        for own in _SPREADS:
+            noise = own**2 + variance
+            # In the eigenbasis of f' f / noise every `shared` costs next to nothing.
+            values, vectors = np.linalg.eigh(self.f.T @ (self.f / noise[:, None]))
+            weighed = vectors.T @ (self.f.T @ (seen / noise))
+            grown = 1.0 + np.outer(shared**2, values)
+            gain = (np.outer(shared**2, weighed**2) / grown - np.log(grown)).sum(axis=1)
+            rest = (
+                float((seen**2 / noise + np.log(noise)).sum()) + (log(own / _USUAL) / _DOUBT) ** 2
+            )
+            worth = 0.5 * (gain - doubt - rest)
+            best = int(worth.argmax())
+            found[float(worth[best])] = (float(shared[best]), own)
+        return _Prior(self.f, *found[max(found)])
 
 
 def fit(evaluations: Sequence[Evaluation], *, n_examples: int) -> Model:
@@ -133,7 +140,7 @@ def fit(evaluations: Sequence[Evaluation], *, n_examples: int) -> Model:
             p, w = _expected(level + ability[who] - difficulty[what])
             info = _sums(who, w, n) / dispersion
             seen = np.clip(ability + _sums(who, y - p, n) / dispersion / info, -_MOST, _MOST)
-            better, variance, _ = prior.posterior(seen, 1.0 / info)
+            better, variance = prior.posterior(seen, 1.0 / info)
             ability = ability + np.clip(better - ability, -1.0, 1.0)
             p, w = _expected(level + ability[who] - difficulty[what])
             info_d = _sums(what, w, n_examples) / dispersion + 1.0 / spread_d**2
