@@ -4,8 +4,8 @@
 
 A cold compile, the same again in a new process, one that goes on from the middle, and one without
 that log that finds all in the cache: LM calls and seconds of `compile`, imports aside, as ratios
-to the cold one. Then by how much a run takes longer for its log and for its cache, and the size of its
-journal. DSPy's own cache is off throughout.
+to the cold one. Then by how much a call takes longer for the run's log and cache, and the size of
+the journal. DSPy's own cache is off throughout.
 """
 
 import argparse
