@@ -45,7 +45,7 @@ class Answers:
         self._store = store
         self._flights = Flights(store.locks)
         self._lock = threading.Lock()
-        self._engines: dict[int, tuple[Any, Any]] = {}
+        self._engines: dict[int, tuple[Any, str]] = {}
 
     def key(self, lm: dspy.LM, kind: type, call: PreparedCall) -> str:
         """Return the key of the answer to `call` by `lm`, which its user gave the class `kind`."""
@@ -101,11 +101,11 @@ class Answers:
         """Wait until a request is over, at most so long."""
         self._flights.wait(seconds)
 
-    def _engine(self, lm: dspy.LM) -> Any:
-        """Return the description of an LM's engine as it was when it was met first."""
+    def _engine(self, lm: dspy.LM) -> str:
+        """Return the fingerprint of an LM's engine as it was when it was met first."""
         with self._lock:
             if id(lm.engine) not in self._engines:
-                self._engines[id(lm.engine)] = lm.engine, describe_engine(lm)
+                self._engines[id(lm.engine)] = lm.engine, fingerprint(describe_engine(lm))
             return self._engines[id(lm.engine)][1]
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Answers":
