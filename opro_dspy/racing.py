@@ -168,7 +168,7 @@ def leaders(found: Sequence[Estimate], *, n_examples: int, k: int, z: float) -> 
     """Return the `k` that deserve more examples: until the lead of the best is real.
 
     Those that may be the best come first, by an upper confidence bound: a sure good one as well as
-    one that few examples speak for.
+    one that few examples speak for. Whoever can hardly be the best is none of them.
 
     Args:
         found: Estimates of all candidates.
@@ -186,7 +186,12 @@ def leaders(found: Sequence[Estimate], *, n_examples: int, k: int, z: float) -> 
         gap = first.score - second.score
         if gap > z * sqrt(first.stderr**2 + second.stderr**2):
             return []
-    unsure = [i for i in ranked if found[i].n_examples < n_examples]
+    best = max((estimate.score for estimate in found), default=0.0)
+    unsure = [
+        i
+        for i in ranked
+        if found[i].n_examples < n_examples and found[i].score + z * found[i].stderr >= best
+    ]
     return sorted(unsure, key=lambda i: -(found[i].score + found[i].stderr))[:k]
 
 

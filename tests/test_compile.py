@@ -22,6 +22,7 @@ from opro_dspy import (
     MetricError,
     OPROResult,
     ProgramFailedError,
+    Racing,
     UnknownArgumentError,
     View,
 )
@@ -81,7 +82,7 @@ def test_the_result_holds_what_led_to_it() -> None:
     assert "score:" in step.queries[0].meta_prompt
     assert step.queries[0].temperature == 1.0
     assert step.proposals[0].raw.startswith("<INS>")
-    assert len(result.candidates[0].scores) == 16  # the start of a race
+    assert len(result.candidates[0].scores) == Racing().start
     assert len(result.candidates[0].selection_scores) == len(VAL)
     assert result.stop_reason == "max_steps: 3 steps were done"
     assert {u.role for u in result.usage} == {"optimizer", "scorer"}
@@ -369,7 +370,7 @@ def test_an_lm_error_stops_the_run_and_is_no_bad_candidate(error: Exception) -> 
     calls = iter(range(10_000))
 
     def reply(text: str) -> str | Exception:
-        return error if next(calls) >= 100 else field("answer", "1")
+        return error if next(calls) >= 20 else field("answer", "1")
 
     with pytest.raises(LMCallError, match="scorer LM failed") as caught:
         compiled(scorer=scripted_lm(reply))

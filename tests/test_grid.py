@@ -12,7 +12,7 @@ import dspy
 import pytest
 from dspy.lm15 import AuthError, RateLimitError, ServerError
 
-from opro_dspy import OPRO, LMCallError, ProgramFailedError
+from opro_dspy import OPRO, LMCallError, ProgramFailedError, Racing
 from opro_dspy.simulation import optimizer_lm
 from tests.fakes import exact, keyword_scorer, questions, scripted_lm
 
@@ -93,7 +93,7 @@ def test_ctrl_c_ends_a_pause(monkeypatch: pytest.MonkeyPatch) -> None:
     scorer = scripted_lm(lambda text: ServerError("down"))
 
     def press() -> None:
-        while scorer.engine.calls < 16 or scorer.engine.in_flight:
+        while scorer.engine.calls < Racing().start or scorer.engine.in_flight:
             time.sleep(0.001)
         signal.raise_signal(signal.SIGINT)
 
@@ -248,7 +248,7 @@ def test_a_candidate_on_which_most_examples_fail_is_dropped_and_told_once(
 
 
 def test_failures_are_counted_over_all_measurements_on_a_set() -> None:
-    """4 of the 20 examples fail: neither the race's 16 nor the choice's rest alone has 4."""
+    """4 of the 20 examples fail: neither the race's start nor the choice's rest alone has 4."""
     order: list[int] = []
 
     def metric(example: dspy.Example, prediction: dspy.Prediction) -> float:

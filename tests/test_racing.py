@@ -1,11 +1,13 @@
 import math
 import random
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from opro_dspy.errors import ConfigurationError
+from opro_dspy.likeness import factors
 from opro_dspy.racing import (
     Racing,
     draw_order,
@@ -13,6 +15,7 @@ from opro_dspy.racing import (
     hopeless_against,
     leaders,
     resolve_racing,
+    rounds_of_choice,
 )
 from opro_dspy.rasch import fit
 from opro_dspy.records import Candidate, Estimate, Evaluation
@@ -184,3 +187,68 @@ def test_racing_settings_are_checked() -> None:
         resolve_racing("yes")
     with pytest.raises(ValueError, match="must rise"):
         Racing(rungs=(8, 4))
+
+
+def test_whoever_can_hardly_be_the_best_is_measured_no_further() -> None:
+    found = [
+        Estimate(score=0.8, stderr=0.2, n_examples=8),
+        Estimate(score=0.5, stderr=0.1, n_examples=4),
+        Estimate(score=0.7, stderr=0.1, n_examples=4),
+    ]
+    assert leaders(found, n_examples=60, k=3, z=1.645) == [0, 2]
+
+
+@given(
+    st.integers(1, 60),
+    st.integers(1, 4),
+    st.integers(1, 2000),
+    st.none() | st.integers(0, 5000),
+)
+def test_rounds_of_the_choice_halve_the_field_within_the_budget(
+    n_contenders: int, n_finalists: int, n_examples: int, budget: int | None
+) -> None:
+    rounds = rounds_of_choice(
+        n_contenders, n_finalists=n_finalists, n_examples=n_examples, budget=budget
+    )
+    pools = [pool for pool, _ in rounds]
+    assert pools == sorted(pools, reverse=True) and all(p > n_finalists for p in pools)
+    assert all(1 <= further <= n_examples for _, further in rounds)
+    assert all(after == max(n_finalists, (p + 1) // 2) for p, after in pairwise(pools))
+    if budget is not None:  # what finalists meet in a round they need not meet later
+        assert sum((pool - n_finalists) * further for pool, further in rounds) <= budget
+    elif n_contenders > n_finalists:
+        assert pools
+
+
+def test_likeness_tells_the_better_of_two_that_nobody_measured_much() -> None:
+    """Texts with "slowly" do well; of two new ones with one score each, alike, one has the word."""
+    rng = random.Random(5)
+    words = ["red", "green", "blue", "north", "south", "east", "west"]
+    found = []
+    for i in range(40):
+        good = i % 2 == 0
+        text = " ".join([*rng.sample(words, 4), "slowly" if good else "quickly"])
+        met = rng.sample(range(40), 6)
+        found.append(
+            evaluation(
+                f"{text} {i}", {j: float(rng.random() < (0.8 if good else 0.3)) for j in met}
+            )
+        )
+    *_, first, second = estimates(
+        [*found, evaluation("work slowly", {0: 1.0}), evaluation("work quickly", {0: 1.0})],
+        n_examples=40,
+    )
+    assert first.score > second.score + 0.1
+
+
+def test_texts_that_share_nothing_leave_every_candidate_to_itself() -> None:
+    assert factors([{"p": "one two"}, {"p": "three four"}]).shape == (2, 0)
+    assert factors([{"p": "same text"}, {"p": "same text"}, {"p": "same text"}]).shape == (3, 0)
+
+
+@given(st.lists(st.text(alphabet="ab c", max_size=12), min_size=1, max_size=9))
+def test_factors_have_rows_of_mean_squared_length_one(texts: list[str]) -> None:
+    found = factors([{"p": text} for text in texts])
+    assert found.shape[0] == len(texts)
+    if found.shape[1]:
+        assert (found**2).sum() == pytest.approx(len(texts))
