@@ -3,6 +3,7 @@
 from opro_dspy.boundary.prices import Price
 from opro_dspy.errors import (
     ConfigurationError,
+    InvalidSolution,
     LMCallError,
     MetricError,
     OproError,
@@ -14,9 +15,11 @@ from opro_dspy.errors import (
 from opro_dspy.estimate import RunEstimate
 from opro_dspy.filters import Filters
 from opro_dspy.optimizer import Optimizer, View
+from opro_dspy.protocols import Problem
 from opro_dspy.racing import Racing
 from opro_dspy.records import Candidate, Estimate, Evaluation
 from opro_dspy.result import CandidateResult, OPROResult
+from opro_dspy.solving import Result, Solution, optimize
 from opro_dspy.teleprompter import OPRO
 from opro_dspy.trajectory import Trajectory
 
@@ -28,18 +31,23 @@ __all__ = [
     "Estimate",
     "Evaluation",
     "Filters",
+    "InvalidSolution",
     "LMCallError",
     "MetricError",
     "OPROResult",
     "OproError",
     "Optimizer",
     "Price",
+    "Problem",
     "ProgramFailedError",
     "Racing",
+    "Result",
     "RunError",
     "RunEstimate",
+    "Solution",
     "TellError",
     "Trajectory",
     "UnknownArgumentError",
     "View",
+    "optimize",
 ]

@@ -2,7 +2,7 @@
 
 import logging
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -27,6 +27,8 @@ class View(BaseModel):
     """Best instructions shown, worst first (paper: 20)."""
     score_buckets: int | None = Field(default=100, ge=1)
     """Scores in [0, 1] are shown as integers up to this number; None shows them raw."""
+    score_decimals: int | None = Field(default=None, ge=0, le=12)
+    """Decimals of scores that are shown raw; None gives four significant digits."""
     score_threshold: float | None = None
     """Instructions scoring below are not shown, but for the best one; applied after the cut to
     `num_entries`."""
@@ -47,6 +49,7 @@ class Asker:
         view: What of the trajectory is shown.
         instruction_position: Where the program renders the instruction.
         seed: Seeds the choice of exemplars.
+        shown: Turns a score into the number that is shown.
     """
 
     def __init__(
@@ -59,6 +62,7 @@ class Asker:
         view: View,
         instruction_position: str,
         seed: int,
+        shown: Callable[[float], float] = float,
     ) -> None:
         self._meta_prompt = meta_prompt
         self._task = dict(task)
@@ -67,6 +71,7 @@ class Asker:
         self._view = view
         self._instruction_position = instruction_position
         self._seed = seed
+        self._shown = shown
         self._told_omission = self._told_overflow = False
 
     def query(
@@ -123,13 +128,22 @@ class Asker:
         exemplars: Sequence[int],
     ) -> MetaPromptContext:
         unit_range, buckets = trajectory.in_unit_range(), self._view.score_buckets
+
+        def shown(score: float) -> str:
+            return shown_score(
+                self._shown(score),
+                n_buckets=buckets,
+                unit_range=unit_range,
+                decimals=self._view.score_decimals,
+            )
+
         context = MetaPromptContext(
             component=component,
             task=self._task.get(component, ""),
             entries=tuple(
                 ShownEntry(
                     text=e.text,
-                    score=shown_score(e.estimate.score, n_buckets=buckets, unit_range=unit_range),
+                    score=shown(e.estimate.score),
                     other_context=e.other_context,
                 )
                 for e in view

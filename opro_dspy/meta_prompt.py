@@ -43,19 +43,25 @@ def score_bucket(score: float, *, n_buckets: int = 100) -> int:
     return int((Decimal(str(float(score))) * n_buckets).quantize(Decimal(1), ROUND_HALF_UP))
 
 
-def shown_score(score: float, *, n_buckets: int | None, unit_range: bool) -> str:
+def shown_score(
+    score: float, *, n_buckets: int | None, unit_range: bool, decimals: int | None = None
+) -> str:
     """Return `score` as the meta-prompt shows it.
 
     Args:
         score: An estimate; with `unit_range`, one that passes 0 or 1 is shown as 0 or 1.
         n_buckets: Number of buckets, or None for the number as it is.
         unit_range: Whether the scores of this problem lie in [0, 1].
+        decimals: Decimals of a number that is no bucket.
 
     Returns:
-        The bucket; or the number with four significant digits, whole from 1000 on.
+        The bucket; or the number with `decimals`, by default with four significant digits, whole
+        from 1000 on.
     """
     if unit_range and n_buckets is not None:
         return str(score_bucket(min(max(score, 0.0), 1.0), n_buckets=n_buckets))
+    if decimals is not None and abs(score) < 1e15:
+        return f"{round(score, decimals) + 0.0:.{decimals}f}"
     return f"{score + 0.0:.0f}" if 1e3 <= abs(score) < 1e15 else f"{score + 0.0:.4g}"
 
 

@@ -13,7 +13,7 @@ import dspy
 from dspy.utils.exceptions import LMError
 
 from opro_dspy.boundary.faults import is_fatal
-from opro_dspy.errors import LMCallError, OproError
+from opro_dspy.errors import InvalidSolution, LMCallError, OproError
 from opro_dspy.filters import printable
 from opro_dspy.interrupt import Interrupt
 from opro_dspy.pool import DaemonExecutor, completed
@@ -42,6 +42,8 @@ class _Sample:
     """The last failure."""
     fatal: bool = False
     """Whether `error` would meet every other request too."""
+    invalid: list[str] = field(default_factory=list)
+    """Why answers were no valid solution."""
     tried: list[Tried] = field(default_factory=list)
 
     @property
@@ -49,18 +51,27 @@ class _Sample:
         """Whether the LM gave no answer, and not for want of a request."""
         return self.error is not None and self.raw is None and (self.fatal or not self.refusal)
 
+    def read(self, parse: Callable[[str], str | None]) -> None:
+        """Find the text in the answer, or note why there is none."""
+        try:
+            self.text = parse(self.raw or "")
+        except InvalidSolution as refused:
+            self.invalid.append(str(refused))
+
     def proposal(self, component: str) -> Proposal:
         """Return the sample as a proposal for `component`."""
         reason = None
         if self.text is None:
             failed = f"{FAILED}: {type(self.error).__name__}"
-            reason = self.refusal or (failed if self.raw is None else UNPARSABLE)
+            said = self.invalid[-1] if self.invalid else UNPARSABLE
+            reason = self.refusal or (failed if self.raw is None else said)
         return Proposal(
             component=component,
             raw=self.raw,
             text=self.text,
             rejected=reason,
             attempts=max(1, self.attempts),
+            invalid=tuple(self.invalid),
         )
 
 
@@ -166,7 +177,7 @@ class LMProposer:
                         temperature, left = other, left + 1
             else:
                 sample.tried.append(Tried(temperature, taken=True))
-                sample.text = request.parse(sample.raw)
+                sample.read(request.parse)
         return sample
 
     def _ask(

@@ -82,6 +82,8 @@ class Proposal:
     """Why the proposal is no candidate; None when it became one."""
     attempts: int = 1
     """Requests sent for this sample, at least 1."""
+    invalid: tuple[str, ...] = ()
+    """Why answers to this sample were no valid solution, one reason for each such answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

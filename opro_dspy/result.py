@@ -1,10 +1,10 @@
 """What a run found, frozen, with everything that led there; JSON round trip."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from math import fsum
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -12,6 +12,8 @@ from opro_dspy.errors import ConfigurationError
 from opro_dspy.records import Estimate, Evaluation, Step, Usage
 
 FORMAT = 1
+
+R = TypeVar("R", bound="RunResult")
 
 
 class CandidateResult(BaseModel):
@@ -44,66 +46,25 @@ class CandidateResult(BaseModel):
         return (self.selection or self.train).score
 
 
-class OPROResult(BaseModel):
-    """A finished run.
-
-    `result.model_dump_json()` and `OPROResult.from_json(text)` are inverse to each other.
-    """
+class RunResult(BaseModel):
+    """What every finished run knows of itself."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     format: int = FORMAT
-    candidates: tuple[CandidateResult, ...]
-    """All scored candidates, oldest first; the first is the student."""
-    best_index: int | None
-    """Index of the chosen one in `candidates`; None when the run ended before one was scored."""
-    selection_set: str
-    """What the choice was made on: "valset", "trainset", or "training estimates" after Ctrl-C or
-    an error, when the candidates had not met the same examples."""
     steps: tuple[Step, ...]
     """Meta-prompts, raw answers, temperatures and candidates, step by step; 0 is the start."""
     unfinished_step: Step | None = None
     """The step that was being scored when the run was cut short."""
     unfinished: tuple[Evaluation, ...] = ()
-    """What was scored in the evaluation that was cut short, on `unfinished_set`."""
-    unfinished_set: str | None = None
-    """The set that `unfinished` was scored on: "trainset" or "valset"."""
+    """What was scored in the evaluation that was cut short."""
     stop_reason: str
     usage: tuple[Usage, ...]
     """Calls, cache hits and tokens, by role and LM."""
-    num_train: int
-    num_val: int
     settings: dict[str, Any]
     """The optimizer's settings, as JSON values."""
     versions: dict[str, str]
     seed: int
-
-    @property
-    def best(self) -> CandidateResult:
-        """The chosen candidate.
-
-        Raises:
-            ConfigurationError: If the run ended before any candidate was scored.
-        """
-        if self.best_index is None:
-            raise ConfigurationError(
-                f"no candidate was scored before the run ended ({self.stop_reason})."
-            )
-        return self.candidates[self.best_index]
-
-    @property
-    def baseline(self) -> CandidateResult | None:
-        """The student as it came; None when the run ended before it was scored."""
-        return self.candidates[0] if self.candidates else None
-
-    @property
-    def optimism(self) -> float | None:
-        """How far the best's training estimate lies above its score on the selection set.
-
-        Overfitting and the winner's curse together; None when it did not meet the set.
-        """
-        best = self.best
-        return None if best.selection is None else best.train.score - best.selection.score
 
     @property
     def num_steps(self) -> int:
@@ -136,6 +97,52 @@ class OPROResult(BaseModel):
         """Write the result to `path` as JSON."""
         Path(path).write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
+
+class OPROResult(RunResult):
+    """A finished run of `OPRO`; `unfinished` was scored on `unfinished_set`.
+
+    `result.model_dump_json()` and `OPROResult.from_json(text)` are inverse to each other.
+    """
+
+    candidates: tuple[CandidateResult, ...]
+    """All scored candidates, oldest first; the first is the student."""
+    best_index: int | None
+    """Index of the chosen one in `candidates`; None when the run ended before one was scored."""
+    selection_set: str
+    """What the choice was made on: "valset", "trainset", or "training estimates" after Ctrl-C or
+    an error, when the candidates had not met the same examples."""
+    unfinished_set: str | None = None
+    """The set that `unfinished` was scored on: "trainset" or "valset"."""
+    num_train: int
+    num_val: int
+
+    @property
+    def best(self) -> CandidateResult:
+        """The chosen candidate.
+
+        Raises:
+            ConfigurationError: If the run ended before any candidate was scored.
+        """
+        if self.best_index is None:
+            raise ConfigurationError(
+                f"no candidate was scored before the run ended ({self.stop_reason})."
+            )
+        return self.candidates[self.best_index]
+
+    @property
+    def baseline(self) -> CandidateResult | None:
+        """The student as it came; None when the run ended before it was scored."""
+        return self.candidates[0] if self.candidates else None
+
+    @property
+    def optimism(self) -> float | None:
+        """How far the best's training estimate lies above its score on the selection set.
+
+        Overfitting and the winner's curse together; None when it did not meet the set.
+        """
+        best = self.best
+        return None if best.selection is None else best.train.score - best.selection.score
+
     @classmethod
     def from_json(cls, text: str) -> "OPROResult":
         """Return the result that `text` holds.
@@ -143,25 +150,42 @@ class OPROResult(BaseModel):
         Raises:
             ConfigurationError: If `text` is no such result, or of another format version.
         """
-        try:
-            found = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise ConfigurationError(f"this is no JSON: {error}.") from error
-        version = found.get("format") if isinstance(found, Mapping) else None
-        if version != FORMAT:
-            raise ConfigurationError(
-                f"this is no OPRO result of format {FORMAT}: its `format` is {version!r}."
-            )
-        try:
-            return cls.model_validate_json(text)
-        except ValidationError as error:
-            first = error.errors()[0]
-            place = ".".join(str(part) for part in first["loc"])
-            raise ConfigurationError(
-                f"this is no OPRO result: `{place}`: {first['msg']}."
-            ) from error
+        return validated(cls, text)
 
     @classmethod
     def load(cls, path: str | Path) -> "OPROResult":
         """Read a result that `save` wrote."""
         return cls.from_json(Path(path).read_text(encoding="utf-8"))
+
+
+def validated(
+    kind: type[R],
+    text: str,
+    *,
+    prepare: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict,
+) -> R:
+    """Return the result of `kind` that the JSON `text` holds.
+
+    Args:
+        kind: Which result.
+        text: What `model_dump_json` wrote.
+        prepare: Adds to the JSON object what is not in it.
+
+    Raises:
+        ConfigurationError: If `text` is no such result, or of another format version.
+    """
+    try:
+        found = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ConfigurationError(f"this is no JSON: {error}.") from error
+    version = found.get("format") if isinstance(found, Mapping) else None
+    if version != FORMAT:
+        raise ConfigurationError(
+            f"this is no OPRO result of format {FORMAT}: its `format` is {version!r}."
+        )
+    try:
+        return kind.model_validate(prepare(found))
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise ConfigurationError(f"this is no OPRO result: `{place}`: {first['msg']}.") from error

@@ -139,7 +139,7 @@ class Run:
             logger.info("Estimate: %s.", self.estimate())
         kept = self._kept_for_the_choice()
         try:
-            stop = make_stop(self.seats, self.config, self.budget)
+            stop = make_stop(self.config, self.budget, first=self.seats.stop)
             reason = optimize(self.optimizer, self.evaluator, stop=stop, observers=self.observers)
             if reason == INTERRUPTED:
                 return self.choice.best_so_far(trajectory), reason

@@ -12,7 +12,7 @@ ROWS = (
     {"cli"},
     {"__init__"},
     {"simulation"},
-    {"teleprompter"},
+    {"teleprompter", "solving"},
     {"run"},
     {"wiring", "choice"},
     {"inputs", "loop", "outcome", "estimate"},
@@ -24,14 +24,24 @@ ROWS = (
     {"meta_prompt", "exemplars", "fitting", "fields", "metric"},
     {"protocols"},
     {"trajectory", "racing"},
-    {"records", "seats", "config", "filters", "frame", "answers", "interrupt"},
+    {
+        "records",
+        "seats",
+        "config",
+        "filters",
+        "frame",
+        "answers",
+        "interrupt",
+        "direction",
+        "problems",
+    },
     {"errors"},
 )
 """From the top down."""
 
 WITH_DSPY = {
     *("simulation", "cli", "teleprompter", "run", "inputs", "outcome", "estimate"),
-    *("settings", "wiring", "choice"),
+    *("settings", "wiring", "choice", "solving"),
     *("proposer", "evaluator", "grid", "program", "boundary", "metric", "temperatures"),
 }
 
