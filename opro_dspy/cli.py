@@ -1,20 +1,24 @@
 """The command line; thin, and the only place that prints."""
 
 import logging
+from typing import Any, Literal
 
 import dspy
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from opro_dspy import OPRO, OPROResult, RunEstimate
+from opro_dspy import OPRO, OPROResult, Result, RunEstimate, optimize
+from opro_dspy.problems import LinearRegression, TravelingSalesman
 from opro_dspy.simulation import (
     LANDSCAPE_NAMES,
     TASK_NAMES,
     exact_match,
     landscape,
     make_examples,
+    numeric_optimizer_lm,
     optimizer_lm,
     scorer_lm,
 )
@@ -33,19 +37,27 @@ def main() -> None:
 
 @app.command()
 def demo(
+    problem: Literal["prompt", "linear-regression", "tsp"] = typer.Option(
+        "prompt", help="What to optimize."
+    ),
     task: str = typer.Option("arithmetic", help=f"One of {', '.join(TASK_NAMES)}."),
     land: str = typer.Option(
         "many_small_effects", "--landscape", help=f"One of {', '.join(LANDSCAPE_NAMES)}."
     ),
-    steps: int = typer.Option(8, min=0, help="Steps of 8 candidates."),
+    steps: int | None = typer.Option(
+        None, min=0, help="Steps of 8 candidates; 8, or 500 for a problem of numbers."
+    ),
     seed: int = typer.Option(0, help="Another seed, another run."),
     estimate: bool = typer.Option(False, "--estimate", help="Only say what it would cost."),
 ) -> None:
-    """Optimize a small DSPy program offline, on simulated LMs.
+    """Optimize a small DSPy program, or a problem of numbers, offline on simulated LMs.
 
     Example: python -m opro_dspy demo --task object_counting --steps 5
     """
     console = Console()
+    if problem != "prompt":
+        _solve(console, problem, steps=500 if steps is None else steps, seed=seed)
+        return
     if task not in TASK_NAMES or land not in LANDSCAPE_NAMES:
         raise typer.BadParameter(
             f"--task is one of {', '.join(TASK_NAMES)}; "
@@ -64,7 +76,10 @@ def demo(
         "model.\n",
     )
     optimizer = OPRO(
-        metric=exact_match, prompt_model=optimizer_lm(seed=seed), max_steps=steps, seed=seed
+        metric=exact_match,
+        prompt_model=optimizer_lm(seed=seed),
+        max_steps=8 if steps is None else steps,
+        seed=seed,
     )
     if estimate:
         with dspy.context(lm=scorer):
@@ -87,6 +102,50 @@ def demo(
         f"\n[bold]Held-out score[/] ({len(held_out)} examples that the search never saw): "
         f"{before:.1f} before, [bold]{after:.1f}[/] after."
     )
+
+
+def _solve(console: Console, name: str, *, steps: int, seed: int) -> None:
+    """Show a run on one of the paper's problems."""
+    problem: Any = LinearRegression.random(w=15, b=14, seed=seed)
+    said = "LinearRegression: the line through 50 points; the LM sees (w, b) and losses only."
+    if name == "tsp":
+        problem = TravelingSalesman.random(n=10, seed=seed)
+        said = "TravelingSalesman: the shortest tour through 10 points."
+        try:
+            problem = problem.with_optimum()
+        except ImportError as error:
+            said += f" It is not known how long that is: {escape(str(error))}."
+    console.print(
+        f"{said}\nThe optimizer LM is [bold]simulated[/]: these are numbers of the simulation, not "
+        "of a real model.\n"
+    )
+    result = optimize(
+        problem, prompt_model=numeric_optimizer_lm(seed=seed), max_steps=steps, seed=seed
+    )
+    console.print(_solutions_table(result, width=console.width))
+    console.print(
+        f"The search ended with {result.stop_reason}: {result.num_steps} steps, "
+        f"{result.num_distinct} distinct solutions, {result.used('optimizer').calls:,} calls."
+    )
+    for reason, count in result.invalid.items():
+        console.print(f"{count} answers were no solution: {escape(reason)}.")
+
+
+def _solutions_table(result: Result[Any], *, width: int) -> Table:
+    table = Table(title="Solutions better than all before", title_justify="left")
+    for name in ("step", "value"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("solution", no_wrap=True)
+    best: float | None = None
+    for solution in result.candidates:
+        score = solution.score
+        if score is None or (best is not None and (score > best) != result.higher_is_better):
+            continue
+        if score != best:
+            best = score
+            text = Text(_shortened(solution.text, max(20, width - 30)))
+            table.add_row(str(solution.step), f"{score:,.1f}", text)
+    return table
 
 
 def _print_choice(console: Console, result: OPROResult) -> None:

@@ -3,18 +3,19 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from math import sqrt
 from statistics import fmean, pstdev
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Candidate:
     """One text for each component that is optimized."""
 
     texts: dict[str, str]
     """Component name (a predictor's name in its program) to text."""
 
-    @property
+    @cached_property
     def key(self) -> str:
         """The candidate's identity: its texts as canonical JSON."""
         return json.dumps(self.texts, sort_keys=True, ensure_ascii=True)
