@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from opro_dspy.diagnostics import Diagnostic
 from opro_dspy.errors import ConfigurationError
 from opro_dspy.records import Estimate, Evaluation, Step, Usage
 
@@ -59,6 +60,8 @@ class RunResult(BaseModel):
     unfinished: tuple[Evaluation, ...] = ()
     """What was scored in the evaluation that was cut short."""
     stop_reason: str
+    diagnostics: tuple[Diagnostic, ...] = ()
+    """Failure signatures that the run shows, each with its number and what to try."""
     usage: tuple[Usage, ...]
     """Calls, cache hits and tokens, by role and LM."""
     settings: dict[str, Any]

@@ -19,7 +19,7 @@ from opro_dspy.filters import printable
 from opro_dspy.inputs import initial_candidates
 from opro_dspy.interrupt import Interrupt
 from opro_dspy.loop import INTERRUPTED, optimize
-from opro_dspy.outcome import candidate_results, dressed
+from opro_dspy.outcome import candidate_results, dressed, signatures
 from opro_dspy.plan import Sizes, sized
 from opro_dspy.pool import DaemonExecutor
 from opro_dspy.program import Program, as_exemplar
@@ -40,6 +40,7 @@ from opro_dspy.wiring import (
 )
 
 logger = logging.getLogger(__name__)
+
 
 CHOICE_SHARE = 0.3
 """Share of a budget without `max_metric_calls` that is kept for the final choice."""
@@ -233,6 +234,7 @@ class Run:
                 else None
             ),
             stop_reason=reason,
+            diagnostics=signatures(trajectory, self.program, self.trainset),
             usage=self.meter.usage(),
             num_train=len(self.trainset),
             num_val=len(self.valset),

@@ -23,6 +23,7 @@ ROWS = (
     {"boundary"},
     {"meta_prompt", "exemplars", "fitting", "fields", "metric"},
     {"protocols"},
+    {"diagnostics"},
     {"trajectory", "racing"},
     {
         "records",

@@ -14,6 +14,7 @@ from opro_dspy.boundary.meter import SCORER, Meter
 from opro_dspy.boundary.prices import Price
 from opro_dspy.conditions import Conditions, NoTrace
 from opro_dspy.config import OproConfig
+from opro_dspy.diagnostics import diagnose, told
 from opro_dspy.direction import Direction
 from opro_dspy.filters import Filters, printable
 from opro_dspy.interrupt import Interrupt
@@ -174,6 +175,7 @@ class SolvingRun(Generic[S]):
             unfinished_step=self.optimizer.pending,
             unfinished=self.evaluator.unfinished,
             stop_reason=reason,
+            diagnostics=() if reason.startswith("optimal") else told(diagnose(trajectory)),
             usage=self.meter.usage(),
             settings=self.settings,
             versions={
