@@ -4,6 +4,8 @@ import logging
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -29,6 +31,10 @@ class View(BaseModel):
     """Scores in [0, 1] are shown as integers up to this number; None shows them raw."""
     score_decimals: int | None = Field(default=None, ge=0, le=12)
     """Decimals of scores that are shown raw; None gives four significant digits."""
+    show_scores: bool = True
+    """False shows instructions without their scores (the paper's ablation)."""
+    order: Literal["ascending", "descending", "random"] = "ascending"
+    """How the shown instructions are sorted; the best stand last in the paper."""
     score_threshold: float | None = None
     """Instructions scoring below are not shown, but for the best one; applied after the cut to
     `num_entries`."""
@@ -97,7 +103,8 @@ class Asker:
         exemplars = self._choose_exemplars(trajectory, view, step)
         context = self._context(trajectory, view, component, exemplars)
         limit = self._view.max_meta_prompt_tokens
-        fitted = fit(_Checked(self._meta_prompt, step), context, max_tokens=limit)
+        shown = _Checked(self._meta_prompt, step, arrange=partial(self._arranged, step=step))
+        fitted = fit(shown, context, max_tokens=limit)
         self._tell_of_size(fitted, step)
         return Query(
             component=component,
@@ -130,6 +137,8 @@ class Asker:
         unit_range, buckets = trajectory.in_unit_range(), self._view.score_buckets
 
         def shown(score: float) -> str:
+            if not self._view.show_scores:
+                return ""
             return shown_score(
                 self._shown(score),
                 n_buckets=buckets,
@@ -155,6 +164,17 @@ class Asker:
             return context
         note = f"A score is an integer from 0 to {buckets}; higher is better."
         return replace(context, score_note=note)
+
+    def _arranged(self, context: MetaPromptContext, *, step: int) -> MetaPromptContext:
+        """Return `context` with its entries, worst first, in the order to be shown."""
+        order, entries = self._view.order, list(context.entries)
+        if order == "ascending":
+            return context
+        if order == "descending":
+            entries.reverse()
+        else:
+            random.Random(f"{self._seed}:{step}:order").shuffle(entries)
+        return replace(context, entries=tuple(entries), order=order)
 
     def _choose_exemplars(
         self, trajectory: Trajectory, view: Sequence[Entry], step: int
@@ -200,14 +220,22 @@ class Asker:
 class _Checked:
     """A meta-prompt that is held to its contract."""
 
-    def __init__(self, meta_prompt: MetaPrompt, step: int) -> None:
+    def __init__(
+        self,
+        meta_prompt: MetaPrompt,
+        step: int,
+        *,
+        arrange: Callable[[MetaPromptContext], MetaPromptContext] = lambda context: context,
+    ) -> None:
         self._meta_prompt = meta_prompt
+        self._arrange = arrange
         self._step = step
         self._seat = f"meta_prompt {name_of(meta_prompt)}"
 
     def render(self, context: MetaPromptContext) -> str:
         seat = f"{self._seat}.render"
-        text: object = called(seat, self._step, lambda: self._meta_prompt.render(context))
+        arranged = self._arrange(context)
+        text: object = called(seat, self._step, lambda: self._meta_prompt.render(arranged))
         if not isinstance(text, str):
             raise wrong(seat, self._step, text, "a text")
         return text

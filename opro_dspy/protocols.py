@@ -75,13 +75,15 @@ class MetaPromptContext:
     task: str
     """Short description of the task and the program, one or several lines; may be empty."""
     entries: tuple[ShownEntry, ...]
-    """Scored instructions, worst first."""
+    """Scored instructions, in `order`; a score may be empty: it is not to be shown."""
     exemplars: tuple[Exemplar, ...]
     """Training examples; the instruction's place is the meta-prompt's to show."""
     instruction_position: str = "Q_begin"
     """Where the program renders the instruction: Q_begin, Q_end or A_begin."""
     score_note: str = "A higher score is better."
     """What the scores of the entries mean, one sentence; may be empty."""
+    order: str = "ascending"
+    """How the entries are sorted: ascending (worst first), descending or random."""
 
 
 class MetaPrompt(Protocol):

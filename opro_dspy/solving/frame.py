@@ -5,7 +5,7 @@ from typing import Generic, TypeVar
 
 from opro_dspy.answers import between_tags
 from opro_dspy.errors import InvalidSolution
-from opro_dspy.frame import block
+from opro_dspy.frame import block, sorting
 from opro_dspy.protocols import MetaPromptContext, Problem
 
 S = TypeVar("S")
@@ -41,11 +41,16 @@ class SolutionMetaPrompt(Generic[S]):
             f"The problem:\n{block(context.task)}",
         ]
         if context.entries:
+            valued = any(entry.score for entry in context.entries)
+            order = sorting(context.order, "worst", "best")
             page.append(
-                "Here are solutions tried before, each followed by its value, from the worst to "
-                f"the best. A {better} value is better."
+                f"Here are solutions tried before{', each followed by its value' * valued}, "
+                f"{order}.{f' A {better} value is better.' * valued}"
             )
-            page += [f"{self._written(e.text)}\nvalue: {e.score}" for e in context.entries]
+            page += [
+                self._written(e.text) + f"\nvalue: {e.score}" * bool(e.score)
+                for e in context.entries
+            ]
         page.append(
             f"Write a new solution {above if context.entries else ''}".rstrip()
             + f". Do not write code. End your answer with the new solution between {self._begin} "
