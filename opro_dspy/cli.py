@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from opro_dspy import OPRO, OPROResult, Result, RunEstimate, optimize
+from opro_dspy.cli_study import study
 from opro_dspy.problems import LinearRegression, TravelingSalesman
 from opro_dspy.simulation import (
     LANDSCAPE_NAMES,
@@ -28,6 +29,9 @@ app = typer.Typer(
     no_args_is_help=True,
     help="OPRO, 'Large Language Models as Optimizers', for DSPy programs.",
 )
+
+
+app.command()(study)
 
 
 @app.callback()

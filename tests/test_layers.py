@@ -10,7 +10,9 @@ PACKAGE = Path(opro_dspy.__file__).parent
 ROWS = (
     {"__main__"},
     {"cli"},
+    {"cli_study"},
     {"__init__"},
+    {"studies"},
     {"simulation"},
     {"teleprompter", "solving"},
     {"run"},
@@ -42,7 +44,7 @@ ROWS = (
 
 WITH_DSPY = {
     *("simulation", "cli", "teleprompter", "run", "inputs", "outcome", "estimate"),
-    *("settings", "wiring", "choice", "solving"),
+    *("settings", "wiring", "choice", "solving", "studies", "cli_study"),
     *("proposer", "evaluator", "grid", "program", "boundary", "metric", "temperatures"),
 }
 
