@@ -27,8 +27,8 @@ from opro_dspy.studies.cells import Cap, Measured, Record, Spent, run_cells
 from opro_dspy.studies.table import Row, rows_of
 
 REMARK = (
-    "GPT-4: as printed in tables 2 and 3 of the paper (arXiv:2309.03409). The LMs differ, and so do "
-    "the instances: the columns are no contest."
+    "GPT-4: as printed in tables 2 and 3 of the paper (arXiv:2309.03409). The LMs differ, and so "
+    "do the instances: the columns are no contest."
 )
 
 PAPER_LINES = {

@@ -1,5 +1,7 @@
 """What a study runs on: a program, its examples, a metric and the LMs."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -38,7 +40,7 @@ class Subject:
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Further settings of `OPRO`, for every run."""
 
-    def starting_from(self, instructions: str | Mapping[str, str]) -> "Subject":
+    def starting_from(self, instructions: str | Mapping[str, str]) -> Subject:
         """Return the subject with a program that starts from a text, or one for each predictor."""
         program = Program(self.program)
         texts = dict(instructions) if isinstance(instructions, Mapping) else {}
