@@ -79,6 +79,7 @@ def run_opro(seats: Seats, **settings: Any) -> dspy.Module:
         prompt_model=seats.optimizer,
         num_threads=1,
         seed=seats.seed,
+        cache_dir=None,
         verbose=False,
         observers=[note],
         **settings,

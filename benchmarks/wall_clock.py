@@ -1,11 +1,16 @@
 """Wall-clock against its lower bound, beside COPRO in the same run, on simulated LMs that wait.
 
-    python benchmarks/wall_clock.py [--steps 5] [--out wall_clock.json]
+    python benchmarks/wall_clock.py [--steps 5] [--seeds 3] [--out wall_clock.json]
 
 Scorer 100 ms, optimizer LM 500 ms, both lognormal with sigma 0.5; 16 threads; 60 examples, every
 candidate on all of them. The bound of a step is the slowest of its 8 samples plus the scorer's
 total time divided by 16: proposals come before scores, and nothing else need be waited for. Each
 optimizer is compared with the bound of the calls that it made itself.
+
+Then the wall-clock to the same quality, over seeds: COPRO runs to its end, and what it returns has
+a true accuracy on fresh examples; its time is that by which it had scored this instruction. OPRO
+with racing runs until its best candidate is as good, then makes its final choice; its time is that
+of the whole run, and what it returns is judged alike.
 """
 
 import argparse
@@ -18,6 +23,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import dspy
@@ -34,9 +40,15 @@ from opro_dspy.simulation import (
     optimizer_lm,
     scorer_lm,
 )
+from opro_dspy.trajectory import Trajectory
 
 NUM_THREADS = 16
 NUM_EXAMPLES = 60
+NUM_FRESH = 400
+FRESH_SEED = 1_000_000
+"""Added to a run's seed for its fresh examples."""
+MAX_STEPS = 60
+"""Steps in which OPRO with racing has to reach COPRO's quality."""
 
 
 @dataclass
@@ -44,6 +56,8 @@ class Log:
     """Start and duration of each call, by role, in seconds."""
 
     calls: list[tuple[float, str, float]] = field(default_factory=list)
+    scored: list[tuple[float, str]] = field(default_factory=list)
+    """End and instruction of each scorer call, white space made single spaces."""
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def bound(self) -> float:
@@ -56,6 +70,11 @@ class Log:
                 total, slowest = total + slowest, 0.0
                 scoring += seconds
         return total + slowest + scoring / NUM_THREADS
+
+
+def instruction_of(request: Request) -> str:
+    """Return the instruction that DSPy's ChatAdapter put into a request."""
+    return " ".join(str(request.system).rpartition("your objective is:")[2].split())
 
 
 class Timed:
@@ -71,69 +90,128 @@ class Timed:
         """Answer as the engine does."""
         start = time.perf_counter()
         response: Response = self._engine.complete(request)
+        end = time.perf_counter()
         with self._log.lock:
-            self._log.calls.append((start, self._role, time.perf_counter() - start))
+            self._log.calls.append((start, self._role, end - start))
+            if self._role == "scorer":
+                self._log.scored.append((end, instruction_of(request)))
         return response
 
 
-def run(compile_with: Callable[[Any, list[dspy.Example]], None]) -> dict[str, float]:
-    log = Log()
-    examples = make_examples("arithmetic", n=NUM_EXAMPLES, seed=0)
-    scorer = scorer_lm(
-        answer_key=examples,
-        landscape=landscape("many_small_effects", seed=0),
-        latency=Latency(mean_s=0.1, sigma=0.5),
+@dataclass(frozen=True, kw_only=True)
+class Seats:
+    """What every optimizer gets."""
+
+    examples: list[dspy.Example]
+    scorer: dspy.LM
+    optimizer: dspy.LM
+    quality: Callable[[str], float]
+    """An instruction's true accuracy on fresh examples, a fraction."""
+    log: Log
+
+
+def seats(seed: int = 0) -> Seats:
+    log, shape = Log(), landscape("many_small_effects", seed=seed)
+    examples = make_examples("arithmetic", n=NUM_EXAMPLES, seed=seed)
+    fresh = make_examples("arithmetic", n=NUM_FRESH, seed=FRESH_SEED + seed)
+    scorer = scorer_lm(answer_key=examples, landscape=shape, latency=Latency(mean_s=0.1, sigma=0.5))
+    optimizer = optimizer_lm(seed=seed, latency=Latency(mean_s=0.5, sigma=0.5))
+    return Seats(
+        examples=examples,
+        scorer=SimulatedLM("timed/scorer", engine=Timed(scorer.engine, "scorer", log), cache=False),
+        optimizer=SimulatedLM(
+            "timed/optimizer", engine=Timed(optimizer.engine, "optimizer", log), cache=False
+        ),
+        quality=lambda instruction: shape.expected_accuracy(instruction, fresh),
+        log=log,
     )
-    optimizer = optimizer_lm(seed=0, latency=Latency(mean_s=0.5, sigma=0.5))
-    timed_scorer = SimulatedLM(
-        "timed/scorer", engine=Timed(scorer.engine, "scorer", log), cache=False
-    )
-    timed_optimizer = SimulatedLM(
-        "timed/optimizer", engine=Timed(optimizer.engine, "optimizer", log), cache=False
-    )
+
+
+def run_opro(given: Seats, **options: Any) -> str:
+    """Return the instruction that OPRO finds."""
+    with dspy.context(lm=given.scorer):
+        program = OPRO(
+            metric=exact_match,
+            prompt_model=given.optimizer,
+            num_threads=NUM_THREADS,
+            cache_dir=None,
+            verbose=False,
+            **options,
+        ).compile(dspy.Predict("question -> answer"), trainset=given.examples)
+    return str(program.signature.instructions)
+
+
+def run_copro(given: Seats, *, steps: int) -> str:
+    """Return the instruction that COPRO finds."""
+    quiet = contextlib.redirect_stdout(io.StringIO())  # it prints its LM's history
+    with dspy.context(lm=given.scorer), quiet:
+        program = COPRO(
+            prompt_model=given.optimizer, metric=exact_match, breadth=8, depth=steps
+        ).compile(
+            dspy.Predict("question -> answer"),
+            trainset=given.examples,
+            eval_kwargs={"num_threads": NUM_THREADS, "display_progress": False},
+        )
+    return str(program.signature.instructions)
+
+
+def against_bound(find: Callable[[Seats], str]) -> dict[str, float]:
+    """Return how long a run took beside the bound of its own calls."""
+    given = seats()
     start = time.perf_counter()
-    with dspy.context(lm=timed_scorer):
-        compile_with(timed_optimizer, examples)
+    find(given)
     seconds = time.perf_counter() - start
-    n_scores = sum(role == "scorer" for _, role, _ in log.calls)
+    n_scores = len(given.log.scored)
     return {
         "seconds": seconds,
-        "bound": log.bound(),
-        "ratio": seconds / log.bound(),
+        "bound": given.log.bound(),
+        "ratio": seconds / given.log.bound(),
         "scorer_calls": n_scores,
-        "optimizer_calls": len(log.calls) - n_scores,
+        "optimizer_calls": len(given.log.calls) - n_scores,
+    }
+
+
+def to_equal_quality(seed: int, *, steps: int) -> dict[str, float]:
+    """Return how long COPRO took to find what it returns, and OPRO to find something as good."""
+    given = seats(seed)
+    start = time.perf_counter()
+    instruction = run_copro(given, steps=steps)
+    target = given.quality(instruction)
+    told = [end for end, text in given.log.scored if text == " ".join(instruction.split())]
+    copro_s = sorted(told)[NUM_EXAMPLES - 1] - start
+
+    given = seats(seed)
+
+    def reached(trajectory: Trajectory) -> str | None:
+        (best,) = trajectory.best.candidate.texts.values()
+        return "as good as COPRO" if given.quality(best) >= target else None
+
+    start = time.perf_counter()
+    found = run_opro(given, max_steps=MAX_STEPS, stop=reached, seed=seed)
+    opro_s = time.perf_counter() - start
+    return {
+        "seed": seed,
+        "copro_seconds": copro_s,
+        "copro_quality": target,
+        "opro_seconds": opro_s,
+        "opro_quality": given.quality(found),
+        "opro_scorer_calls": len(given.log.scored),
+        "share": opro_s / copro_s,
     }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=5)
+    parser.add_argument("--seeds", type=int, default=3, help="runs to equal quality")
     parser.add_argument("--out", type=Path, help="write the figures as JSON")
     options = parser.parse_args()
     logging.getLogger("dspy").setLevel(logging.ERROR)
-    student = dspy.Predict("question -> answer")
-
-    def opro(optimizer: Any, examples: list[dspy.Example]) -> None:
-        OPRO(
-            metric=exact_match,
-            prompt_model=optimizer,
-            num_threads=NUM_THREADS,
-            max_steps=options.steps,
-            racing=False,
-            verbose=False,
-        ).compile(student, trainset=examples)
-
-    def copro(optimizer: Any, examples: list[dspy.Example]) -> None:
-        with contextlib.redirect_stdout(io.StringIO()):  # it prints its LM's history
-            COPRO(
-                prompt_model=optimizer, metric=exact_match, breadth=8, depth=options.steps
-            ).compile(
-                student,
-                trainset=examples,
-                eval_kwargs={"num_threads": NUM_THREADS, "display_progress": False},
-            )
-
-    table = {"OPRO": run(opro), "COPRO": run(copro)}
+    steps = options.steps
+    table = {
+        "OPRO": against_bound(lambda given: run_opro(given, max_steps=steps, racing=False)),
+        "COPRO": against_bound(lambda given: run_copro(given, steps=steps)),
+    }
     print("simulated LMs; seconds")
     print(f"{'':8}{'wall-clock':>11}{'bound':>8}{'ratio':>7}{'scorer calls':>14}{'proposals':>11}")
     for name, row in table.items():
@@ -141,8 +219,21 @@ def main() -> None:
             f"{name:8}{row['seconds']:>11.1f}{row['bound']:>8.1f}{row['ratio']:>7.2f}"
             f"{row['scorer_calls']:>14,}{row['optimizer_calls']:>11,}"
         )
+    print("to the same quality, OPRO with racing; seconds, and true accuracy on fresh examples")
+    print(f"{'seed':8}{'COPRO':>11}{'OPRO':>8}{'share':>7}{'COPRO found':>14}{'OPRO found':>11}")
+    rows = []
+    for seed in range(options.seeds):
+        row = to_equal_quality(seed, steps=steps)
+        rows.append(row)
+        print(
+            f"{seed:<8}{row['copro_seconds']:>11.1f}{row['opro_seconds']:>8.1f}"
+            f"{row['share']:>7.2f}{row['copro_quality']:>14.1%}{row['opro_quality']:>11.1%}"
+        )
+    share = median(row["share"] for row in rows) if rows else None
+    print(f"median share of COPRO's time: {share:.2f}" if rows else "no runs")
     if options.out:
-        options.out.write_text(json.dumps(table, indent=2))
+        figures = {**table, "to_equal_quality": {"median_share": share, "runs": rows}}
+        options.out.write_text(json.dumps(figures, indent=2))
 
 
 if __name__ == "__main__":

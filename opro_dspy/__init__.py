@@ -1,13 +1,18 @@
 """OPRO, "Large Language Models as Optimizers" (arXiv:2309.03409), as a DSPy optimizer."""
 
+from opro_dspy.boundary.cached_lm import cached
 from opro_dspy.boundary.prices import Price
+from opro_dspy.cache import CacheDir
 from opro_dspy.errors import (
     ConfigurationError,
     InvalidSolution,
+    JournalError,
     LMCallError,
+    LogDirInUseError,
     MetricError,
     OproError,
     ProgramFailedError,
+    ResumeError,
     RunError,
     TellError,
     UnknownArgumentError,
@@ -25,6 +30,7 @@ from opro_dspy.trajectory import Trajectory
 
 __all__ = [
     "OPRO",
+    "CacheDir",
     "Candidate",
     "CandidateResult",
     "ConfigurationError",
@@ -32,7 +38,9 @@ __all__ = [
     "Evaluation",
     "Filters",
     "InvalidSolution",
+    "JournalError",
     "LMCallError",
+    "LogDirInUseError",
     "MetricError",
     "OPROResult",
     "OproError",
@@ -42,6 +50,7 @@ __all__ = [
     "ProgramFailedError",
     "Racing",
     "Result",
+    "ResumeError",
     "RunError",
     "RunEstimate",
     "Solution",
@@ -49,5 +58,6 @@ __all__ = [
     "Trajectory",
     "UnknownArgumentError",
     "View",
+    "cached",
     "optimize",
 ]

@@ -1,15 +1,18 @@
 """The final choice: the best few and the student meet the whole selection set."""
 
+import logging
 from collections.abc import Sequence
 from math import fsum
 
 import dspy
 
-from opro_dspy.errors import ProgramFailedError
+from opro_dspy.errors import ProgramFailedError, RunError
 from opro_dspy.evaluator import ProgramEvaluator
 from opro_dspy.racing import Racing
 from opro_dspy.records import Candidate, Evaluation
 from opro_dspy.trajectory import Trajectory
+
+logger = logging.getLogger(__name__)
 
 
 class Choice:
@@ -72,7 +75,7 @@ class Choice:
         contenders = self._contenders(trajectory)
         examples = self._valset or self._trainset
         known = [] if self._valset else [trajectory.evaluation(c) for c in contenders]
-        found = evaluator.complete(contenders, examples, known)
+        found = evaluator.complete(contenders, examples, known, set_name=self.set_name)
         if found[0].dropped:
             raise ProgramFailedError(
                 f"the student failed on the {self.set_name}: {found[0].dropped}."
@@ -87,6 +90,29 @@ class Choice:
         met = set.intersection(*(set(e.scores) for e in found))
         competing = (e for e in found if e.dropped is None)
         return max(competing, key=lambda e: fsum(e.scores[i] for i in met)).candidate
+
+    def meet_the_rest(
+        self, best: Candidate, trajectory: Trajectory, evaluator: ProgramEvaluator
+    ) -> None:
+        """Let the chosen one meet all training examples, so that all its answers are kept.
+
+        The choice stands whatever comes of it.
+        """
+        if not self._valset or best not in trajectory:
+            return
+        known = [trajectory.evaluation(best)]
+        try:
+            (found,) = evaluator.complete([best], self._trainset, known, set_name="trainset")
+        except (RunError, KeyboardInterrupt) as error:
+            evaluator.unfinished = ()
+            logger.warning(
+                "The chosen program did not meet all training examples: %s: %s",
+                type(error).__name__,
+                error,
+            )
+            return
+        if found.dropped is None:
+            self.completed = {best.key: found}
 
     def _contenders(self, trajectory: Trajectory) -> list[Candidate]:
         ranked = [e.candidate for e in trajectory.ranked() if e.dropped is None]

@@ -10,8 +10,9 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from opro_dspy import OPRO, OPROResult, Result, RunEstimate, optimize
+from opro_dspy import OPRO, OproError, OPROResult, Result, RunEstimate, cli_cache, optimize
 from opro_dspy.cli_study import study
+from opro_dspy.journal import repair as repair_journal
 from opro_dspy.problems import LinearRegression, TravelingSalesman
 from opro_dspy.simulation import (
     LANDSCAPE_NAMES,
@@ -29,8 +30,7 @@ app = typer.Typer(
     no_args_is_help=True,
     help="OPRO, 'Large Language Models as Optimizers', for DSPy programs.",
 )
-
-
+app.add_typer(cli_cache.app, name="cache")
 app.command()(study)
 
 
@@ -98,6 +98,7 @@ def demo(
     result = compiled.detailed_results
     console.print(_trajectory_table(result, width=console.width))
     console.print(_cost_table(result))
+    _print_savings(console, result)
     console.print(f"The search ended with {result.stop_reason}.\n")
     _print_choice(console, result)
     console.print("[bold]Best instruction[/]")
@@ -105,6 +106,39 @@ def demo(
     console.print(
         f"\n[bold]Held-out score[/] ({len(held_out)} examples that the search never saw): "
         f"{before:.1f} before, [bold]{after:.1f}[/] after."
+    )
+
+
+@app.command()
+def repair(
+    log_dir: str = typer.Argument(help="The folder of a run, as in OPRO(log_dir=…)."),
+) -> None:
+    """Drop the damaged lines of a run's journal, so that it can go on.
+
+    What they held is paid for again. The journal as it was stays beside it, as `….damaged`.
+    """
+    console = Console()
+    try:
+        dropped = repair_journal(log_dir)
+    except OproError as error:
+        raise typer.BadParameter(str(error)) from None
+    if not dropped:
+        console.print("Nothing is damaged.")
+    for damage in dropped:
+        why = f"line {damage.number}: {damage.size:,} bytes dropped; {damage.why}"
+        console.print(Text(why), soft_wrap=True)
+
+
+def _print_savings(console: Console, result: OPROResult) -> None:
+    rows, reuse = [result.used(role) for role in ("optimizer", "scorer")], result.score_reuse
+    hits = sum(row.cache_hits for row in rows)
+    if not hits + reuse.hits:
+        return
+    tokens_in = sum(row.input_tokens_saved for row in rows) + reuse.input_tokens_saved
+    tokens_out = sum(row.output_tokens_saved for row in rows) + reuse.output_tokens_saved
+    console.print(
+        f"The cache knew {reuse.hits:,} scores and {hits:,} answers, which saved {tokens_in:,} "
+        f"tokens in and {tokens_out:,} tokens out."
     )
 
 

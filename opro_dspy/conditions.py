@@ -8,8 +8,9 @@ from typing import Any
 
 from opro_dspy.boundary.gate import Gate
 from opro_dspy.interrupt import Interrupt
+from opro_dspy.memory import InOrder, Meeting, Score
 from opro_dspy.metric import Metric
-from opro_dspy.protocols import Observer
+from opro_dspy.protocols import Memory, Observer
 
 
 class NoTrace(list[Any]):
@@ -36,11 +37,17 @@ class Conditions:
     failure_score: float = 0.0
     """Score of an example on which the program or the metric raised."""
     max_errors: int = 10
-    """Such examples at which a candidate is given up."""
+    """Such examples of one set at which a candidate is given up; see `Race`."""
     timeout_s: float | None = None
     """Seconds after which an example is taken for hung."""
     provide_traceback: bool = False
     interrupt: Interrupt | None = None
     observers: Sequence[Observer] = ()
-    hung: dict[tuple[str, int], tuple[Future[float], int]] = field(default_factory=dict)
+    memory: Memory[Meeting, Score] = field(default_factory=InOrder)
+    """Scores of earlier sessions and runs: they count as metric calls, but no LM is called."""
+    met: dict[tuple[str, str, int], Score] = field(default_factory=dict)
+    """What this run has scored: candidate key, name of the set and index to the score."""
+    hung: dict[tuple[str, int], tuple[Future[Score], int]] = field(default_factory=dict)
     """Candidate key and example's id to the call that hung there, and how often it did."""
+    told: set[str] = field(default_factory=set)
+    """Keys of the candidates whose first failure was shown."""

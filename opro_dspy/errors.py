@@ -51,4 +51,19 @@ class LMCallError(RunError):
 
 
 class ProgramFailedError(RunError):
-    """The student's program or the metric failed on `max_errors` examples."""
+    """The program or the metric failed on `max_errors` examples, or on most: it is broken.
+
+    `__cause__` is what was raised on the first one, with its traceback.
+    """
+
+
+class ResumeError(ConfigurationError):
+    """A `log_dir` holds another run than the one that was called for, or cannot be read."""
+
+
+class LogDirInUseError(OproError, BlockingIOError):
+    """Another process, or another call in this one, runs in this `log_dir`; names it."""
+
+
+class JournalError(RunError, OSError):
+    """The journal cannot be written (full disk, …); every line before is intact."""

@@ -51,7 +51,9 @@ class ProgramEvaluator:
         """What was scored of candidates whose evaluation an error or Ctrl-C cut short."""
         self.refused: str | None = None
         """The cap of the budget that cut the last evaluation short, if one did."""
+        self._first_errors: dict[str, Exception] = {}
         self._warned = False
+        self._n_races = 0
 
     def evaluate(
         self, candidates: Sequence[Candidate], trajectory: Trajectory
@@ -61,8 +63,8 @@ class ProgramEvaluator:
         Raises:
             LMCallError: If an LM failed.
             MetricError: If the metric returned something that is no number.
-            ProgramFailedError: If an initial candidate reached `max_errors`, or all candidates of
-                a step failed on every example.
+            ProgramFailedError: If the student was given up, or all candidates of a step failed
+                alike.
         """
         if not candidates:
             return []
@@ -83,8 +85,13 @@ class ProgramEvaluator:
         candidates: Sequence[Candidate],
         examples: Sequence[dspy.Example],
         known: Sequence[Evaluation] = (),
+        *,
+        set_name: str,
     ) -> Sequence[Evaluation]:
-        """Score each candidate on those of `examples` that it has not met in `known`."""
+        """Score each candidate on those of `examples` that it has not met in `known`.
+
+        `set_name` says which set `examples` is: "trainset" or "valset".
+        """
         before = {evaluation.candidate.key: evaluation for evaluation in known}
         orders = []
         for candidate in candidates:
@@ -94,9 +101,10 @@ class ProgramEvaluator:
             [len(order) for order in orders],
             rungs=(max(1, len(examples)),),
             max_errors=self._conditions.max_errors,
+            before=[_met(before.get(candidate.key)) for candidate in candidates],
             in_turn=True,
         )
-        found = self._run(race, candidates, examples, orders, fill=True)
+        found = self._run(race, candidates, examples, orders, set_name=set_name, fill=True)
         return [_merged(before.get(e.candidate.key), e) for e in found]
 
     def _plan(self, trajectory: Trajectory, *, n_candidates: int) -> tuple[Sequence[int], Race]:
@@ -139,8 +147,14 @@ class ProgramEvaluator:
         chosen = [
             everything[i] for i in leaders(found, n_examples=n, k=racing.num_leaders, z=racing.z)
         ]
+        chosen = [e for e in chosen if e.dropped is None]
         orders = [[i for i in order if i not in e.scores][: racing.batch] for e in chosen]
-        race = Race([len(o) for o in orders], rungs=(racing.batch,))
+        race = Race(
+            [len(o) for o in orders],
+            rungs=(racing.batch,),
+            max_errors=self._conditions.max_errors,
+            before=[_met(e) for e in chosen],
+        )
         more = self._run(race, [e.candidate for e in chosen], self._examples, orders)
         result = {e.candidate.key: e for e in new}
         for old, further in zip(chosen, more, strict=True):
@@ -154,11 +168,13 @@ class ProgramEvaluator:
         examples: Sequence[dspy.Example],
         orders: Sequence[Sequence[int]],
         *,
+        set_name: str = "trainset",
         fill: bool = False,
     ) -> list[Evaluation]:
         self.unfinished = ()
         if race.finished:
             return [Evaluation(candidate=c, scores={}) for c in candidates]
+        self._n_races += 1
         grid = Grid(
             self._conditions,
             race,
@@ -166,6 +182,8 @@ class ProgramEvaluator:
             programs=[self._build(candidate) for candidate in candidates],
             examples=examples,
             orders=orders,
+            set_name=set_name,
+            number=self._n_races,
         )
         lanes = range(len(candidates))
         try:
@@ -175,13 +193,15 @@ class ProgramEvaluator:
             found = [grid.evaluation(lane, fill=fill) for lane in lanes]
             self.unfinished = tuple(e for e in found if e.scores)
             raise
+        finally:
+            self._first_errors = grid.failures.first
         return [grid.evaluation(lane, fill=fill) for lane in lanes]
 
     def _check(self, step: int, evaluations: Sequence[Evaluation]) -> None:
         """Stop the run when nothing can be learned from it; tell of misleading failure scores.
 
-        That is when the student reaches `max_errors`, or when all of several candidates fail on
-        every example with the same kind of error.
+        That is when the student is given up, or when all of several candidates are, or fail on
+        every example, with the same kind of error.
         """
         self._warn_of_failure_score(evaluations)
         hopeless = [e for e in evaluations if e.dropped or len(e.failures) == len(e.scores)]
@@ -191,13 +211,16 @@ class ProgramEvaluator:
         if not student and not alike:
             return
         errors = hopeless[0].failures
-        first = min(errors)
-        who = "initial instruction" if student else "instructions of a whole step"
-        raise ProgramFailedError(
-            f"the program or the metric failed on {len(errors)} of {len(hopeless[0].scores)} "
-            f"training examples with the {who} (`max_errors` is {self._conditions.max_errors}). "
-            f"First error, on example {first}: {errors[first]}"
+        first, n = min(errors), len(errors)
+        found = hopeless[0].dropped or f"{n} errors in {len(hopeless[0].scores)} examples"
+        who = (
+            "initial instruction" if student else f"instructions of all {len(hopeless)} candidates"
         )
+        raise ProgramFailedError(
+            f"the program or the metric failed on the training set with the {who}: {found} "
+            f"(`max_errors` is {self._conditions.max_errors}, and most may not fail). "
+            f"First error, on example {first}: {errors[first]}"
+        ) from self._first_errors.get(hopeless[0].candidate.key)
 
     def _warn_of_failure_score(self, evaluations: Sequence[Evaluation]) -> None:
         failure_score = self._conditions.failure_score
@@ -210,6 +233,14 @@ class ProgramEvaluator:
                 failure_score,
                 min(honest),
             )
+
+
+def _met(evaluation: Evaluation | None) -> tuple[int, int]:
+    """Return on how many examples a candidate failed so far, and on how many it did not."""
+    if evaluation is None:
+        return 0, 0
+    n_failed = len(evaluation.failures)
+    return n_failed, len(evaluation.scores) - n_failed
 
 
 def _merged(old: Evaluation | None, new: Evaluation) -> Evaluation:

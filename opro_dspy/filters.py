@@ -2,8 +2,11 @@
 
 import inspect
 import re
+from collections.abc import Callable, Iterable, Sequence
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from opro_dspy.copying import Copies
 
 ALREADY_SCORED = "already scored"
 
@@ -25,6 +28,31 @@ class Filters(BaseModel):
     """Longest candidate text, in characters."""
     allow_digits: bool = True
     """Whether a candidate may contain digits; the paper forbids them for GSM8K."""
+
+    max_copied_words: int | None = Field(default=7, ge=1)
+    """Words in a row that a candidate may have from a training example; None allows any."""
+
+    def guarding(
+        self, examples: Sequence[Iterable[str]], allowed: Iterable[str]
+    ) -> Callable[[str], str | None]:
+        """Return `reason_to_reject` for a run, which refuses copies of training examples too.
+
+        Args:
+            examples: The texts of each example.
+            allowed: Texts that may be repeated.
+        """
+        most = self.max_copied_words
+        if most is None:
+            return self.reason_to_reject
+        copies = Copies(examples, allowed, n_words=most + 1)
+
+        def reason(text: str) -> str | None:
+            found = self.reason_to_reject(text)
+            if found is None and (copied := copies.copied(text)) is not None:
+                found = f"copies a training example: {len(copied.split())} words in a row"
+            return found
+
+        return reason
 
     def reason_to_reject(self, text: str) -> str | None:
         """Return why `text` (already polished) is no candidate, or None when it is one."""

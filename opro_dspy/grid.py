@@ -1,35 +1,34 @@
 """Runs races on one pool: scores come in, failures are sorted by whose fault they are."""
 
 import logging
-import traceback
-from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import dspy
 
-from opro_dspy.boundary.admission import Task
 from opro_dspy.boundary.budget import Reservation
 from opro_dspy.boundary.faults import is_retryable
 from opro_dspy.boundary.meter import lm_failure
+from opro_dspy.boundary.task import Task
 from opro_dspy.conditions import Conditions
-from opro_dspy.errors import LMCallError, MetricError
-from opro_dspy.filters import printable
+from opro_dspy.errors import JournalError, MetricError
+from opro_dspy.failures import Failures
+from opro_dspy.fields import as_text
+from opro_dspy.ledger import Ledger
+from opro_dspy.memory import Score
+from opro_dspy.outages import Outages, scorer_failed
 from opro_dspy.pool import DaemonExecutor, completed
 from opro_dspy.protocols import ExampleScored
 from opro_dspy.race import Cell, Race
-from opro_dspy.records import Candidate, Evaluation
+from opro_dspy.records import Candidate, Evaluation, Usage
 
 logger = logging.getLogger(__name__)
 
 
 MAX_HANGS = 2
 """How often an example may hang before a candidate goes on without it."""
-
-MAX_ROUNDS = 2
-"""How often an example is tried again at the end when its LM failed in a way that may pass."""
 
 
 @dataclass(slots=True)
@@ -38,6 +37,11 @@ class Trial:
 
     task: Task | None = None
     reservation: Reservation | None = None
+
+    @property
+    def used(self) -> Sequence[Usage]:
+        """What its LM calls took."""
+        return self.task.used if self.task is not None else ()
 
 
 class Grid:
@@ -50,6 +54,8 @@ class Grid:
         programs: The candidates' programs.
         examples: The set that `orders` point into.
         orders: For each lane, example indices in the order in which it meets them.
+        set_name: Which set `examples` is: "trainset" or "valset".
+        number: Which race of the run it is.
     """
 
     def __init__(
@@ -61,6 +67,8 @@ class Grid:
         programs: Sequence[dspy.Module],
         examples: Sequence[dspy.Example],
         orders: Sequence[Sequence[int]],
+        set_name: str = "trainset",
+        number: int = 1,
     ) -> None:
         self._conditions = conditions
         self._race = race
@@ -68,13 +76,13 @@ class Grid:
         self._programs = programs
         self._examples = examples
         self._orders = orders
-        self._errors: dict[Cell, str] = {}
+        self._ledger = Ledger(conditions, candidates, orders, set_name=set_name, number=number)
+        self.failures = Failures(conditions, candidates)
         self._fatal: dict[tuple[int, int], Exception] = {}
         self._trials: dict[Cell, Trial] = {}
         self._flying = 0
-        self._later: list[Cell] = []
-        self._rounds: Counter[Cell] = Counter()
-        self._hung: dict[Cell, Future[float]] = {}
+        self._outages = Outages()
+        self._hung: dict[Cell, Future[Score]] = {}
         self.refused: str | None = None
         """The cap of the budget that ended the race, if one did."""
 
@@ -82,47 +90,84 @@ class Grid:
         """Run the race to its end.
 
         Raises:
-            LMCallError: If an LM failed for good, or again after the examples were tried anew.
+            LMCallError: If an LM failed for good, or stays away (`Outages`).
             MetricError: If the metric returned something that is no number.
             KeyboardInterrupt: If the user pressed Ctrl-C; after the calls in flight.
         """
         conditions = self._conditions
-        with conditions.context():
-            results = completed(
-                conditions.executor,
-                self._draw,
-                window=3 * conditions.num_threads,  # some wait, so that no thread does
-                timeout_s=conditions.timeout_s,
-                interrupt=conditions.interrupt,
-            )
-            for cell, future in results:
-                self._flying -= 1
-                if future.done():
-                    self._take(cell, future)
-                else:
-                    self._give_up(cell, future)
+        try:
+            with conditions.context():
+                results = completed(
+                    conditions.executor,
+                    self._draw,
+                    window=3 * conditions.num_threads,  # some wait, so that no thread does
+                    timeout_s=conditions.timeout_s,
+                    seconds_left=lambda: conditions.gate.budget.seconds_left,
+                    interrupt=conditions.interrupt,
+                )
+                for cell, future in results:
+                    self._flying -= 1
+                    if future.done():
+                        self._take(cell, future)
+                    else:
+                        self._give_up(cell, future)
+        finally:
+            self._ledger.close()
         if self._fatal:
             raise self._fatal[min(self._fatal)]
-        self._tell_failures()
+        if self.refused:  # only now: what was in flight may have ended a rung
+            self._race.stop()
+        for lane in range(len(self._candidates)):
+            n_scored, dropped = len(self._race.lanes[lane].scores), self._dropped(lane)
+            self.failures.tell(lane, n_scored=n_scored, dropped=dropped)
 
-    def _draw(self) -> tuple[Cell, Callable[[], float]] | None:
-        if self._fatal or self.refused:
-            return None
-        cell = self._next()
-        if cell is None and not self._flying:
-            self._try_again()
+    def _draw(self) -> tuple[Cell, Callable[[], Score]] | None:
+        while not self._fatal:
             cell = self._next()
-        if cell is None:
-            return None
+            if cell is None and not self._flying and not self.refused:
+                self._try_again()
+                cell = self._next()
+            if cell is None:
+                return None
+            if self._recalled(cell) or self.refused or not self._admitted(cell, calls=1):
+                continue
+            self._flying += 1
+            program, example = self._programs[cell.candidate], self._examples[self._index(cell)]
+            return cell, partial(self._score, self._trials[cell], cell, program, example)
+        return None
+
+    def _admitted(self, cell: Cell, *, calls: int) -> bool:
+        """Begin a trial of the cell if the budget has so many metric calls left, else refuse it."""
         budget, reservation = self._conditions.gate.budget, None
-        if budget.has_caps and (reservation := budget.admit(metric_calls=1)) is None:
-            self._refuse(budget.refusal(metric_calls=1) or "budget")
-            return None
-        self._flying += 1
-        trial = self._trials[cell] = Trial(reservation=reservation)
-        index = self._index(cell)
-        program, example = self._programs[cell.candidate], self._examples[index]
-        return cell, partial(self._score, trial, program, example, index)
+        if budget.has_caps and (reservation := budget.admit(metric_calls=calls)) is None:
+            reason = budget.refusal(metric_calls=calls)
+            if reason is not None:
+                self._refuse(cell, reason)
+            self.refused = reason or "budget"  # once the calls in flight are back
+            return False
+        self._trials[cell] = Trial(reservation=reservation)
+        return True
+
+    def _recalled(self, cell: Cell) -> bool:
+        """Take what is known of the cell, so that nothing has to be paid for."""
+        score = self._ledger.met(cell)
+        if score is None:
+            score = self._ledger.recall(cell)
+            if score is None:
+                return False
+            if score.refused is not None:
+                self.refused = score.refused
+                return True
+            if not self._admitted(cell, calls=score.calls):
+                return True
+            _settle(self._trials.pop(cell), calls=score.calls)
+        if score.hung:
+            self._race.skip(cell)
+            return True
+        if score.failed is not None:
+            self.failures.recall(cell, score.failed)
+        self._note(cell, score)
+        return True
 
     def _next(self) -> Cell | None:
         """Return the race's next cell; one that hangs, or hung twice, is gone on without."""
@@ -131,7 +176,7 @@ class Grid:
             future, times = hung.get(self._place(cell), (None, 0))
             if future is None or (future.done() and times < MAX_HANGS):
                 break
-            self._race.skip(cell)
+            self._leave_out(cell)
         return cell
 
     def _place(self, cell: Cell) -> tuple[str, int]:
@@ -141,13 +186,19 @@ class Grid:
         return self._orders[cell.candidate][cell.place]
 
     def _score(
-        self, trial: Trial, program: dspy.Module, example: dspy.Example, index: int
-    ) -> float:
+        self, trial: Trial, cell: Cell, program: dspy.Module, example: dspy.Example
+    ) -> Score:
         with self._conditions.gate.task() as trial.task:
             prediction = program(**example.inputs())
-            return self._conditions.metric(example, prediction, where=f"example {index}")
+            where = f"example {self._index(cell)}"
+            value = self._conditions.metric(example, prediction, where=where)
+        score = replace(self._ledger.score(cell, value, trial.used), output=as_text(prediction))
+        task = trial.task
+        if task.refused is None and task.lm_error is None and not task.abandoned:
+            self._ledger.note(cell, score)  # at once: what is paid for waits for nobody
+        return score
 
-    def _take(self, cell: Cell, future: "Future[float]") -> None:
+    def _take(self, cell: Cell, future: "Future[Score]") -> None:
         """Sort what came back: a score, a refusal, the LM's outage, or this one example's error."""
         trial = self._trials.pop(cell)
         error = future.exception()
@@ -158,53 +209,63 @@ class Grid:
         outage = None if task is None else task.lm_error
         if error is not None and outage is None and not refused:
             outage = lm_failure(error, answered=self._conditions.gate.meter.answered())
-        _settle(trial, scored=not refused and outage is None)
+        _settle(trial, calls=int(not refused and outage is None))
         if refused and task is not None:
-            self._refuse(task.refused or "budget")
-        elif isinstance(error, MetricError):
+            self._refuse(cell, task.refused or "budget", trial.used)
+        elif isinstance(error, (MetricError, JournalError)):
             self._fatal[cell.candidate, cell.place] = error
         elif outage is not None:
+            self._ledger.spent(cell, trial.used)
             self._outage(cell, outage)
-        elif error is not None:
-            self._note_error(cell, error)
         else:
-            self._note(cell, future.result())
+            self._outages.answered()
+            if error is None:
+                self._note(cell, future.result())
+            else:
+                said = self.failures.note(cell, self._index(cell), error)
+                value = self._conditions.failure_score
+                score = self._ledger.score(cell, value, trial.used, said)
+                self._ledger.note(cell, score)
+                self._note(cell, score)
 
-    def _refuse(self, reason: str) -> None:
+    def _refuse(self, cell: Cell, reason: str, used: Sequence[Usage] = ()) -> None:
+        """Pay for nothing more in this race."""
         self.refused = reason
-        self._race.stop()
+        interrupt = self._conditions.interrupt
+        pressed = interrupt is not None and interrupt.pressed
+        self._ledger.refuse(cell, None if pressed else reason, used)
+
+    def _leave_out(self, cell: Cell) -> None:
+        self._ledger.leave_out(cell)
+        self._race.skip(cell)
 
     def _outage(self, cell: Cell, cause: BaseException) -> None:
         """Put the cell off until nothing else is left to do; stop if the LM will not come back."""
-        fatal = self._conditions.gate.fatal is not None or not is_retryable(cause)
-        if not fatal and self._rounds[cell] < MAX_ROUNDS:
-            self._rounds[cell] += 1
-            self._later.append(cell)
-            return
-        said = printable(f"{type(cause).__name__}: {cause}")
-        stop = LMCallError(
-            f"a scorer LM failed, which says nothing about the candidate: {said}"
-            + ("" if fatal else f" (again in {MAX_ROUNDS} further rounds)")
-        )
-        stop.__cause__ = cause
-        self._fatal[cell.candidate, cell.place] = stop
+        if self._conditions.gate.fatal is not None or not is_retryable(cause):
+            self._fatal[cell.candidate, cell.place] = scorer_failed(cause)
+        else:
+            self._outages.put_off(cell, cause)
 
-    def _give_up(self, cell: Cell, future: "Future[float]") -> None:
+    def _give_up(self, cell: Cell, future: "Future[Score]") -> None:
         """Let go of a call that hangs: it may end when it likes, and pays for nothing more."""
         trial = self._trials.pop(cell)
         if trial.task is not None:
             trial.task.abandon()
-        _settle(trial, scored=True)
+        _settle(trial, calls=1)
+        self._ledger.spent(cell, trial.used, calls=1)
         if isinstance(self._conditions.executor, DaemonExecutor):
             self._conditions.executor.let_go()
+        _, times = self._conditions.hung.get(self._place(cell), (None, 0))
+        self._conditions.hung[self._place(cell)] = future, times + 1
+        if (reason := self._conditions.gate.budget.refusal()) is not None:
+            self._refuse(cell, reason)  # the time is up
+            return
+        self._hung[cell] = future
         logger.warning(
             "Example %d took longer than %g s and is put off.",
             self._index(cell),
             self._conditions.timeout_s or 0.0,
         )
-        _, times = self._conditions.hung.get(self._place(cell), (None, 0))
-        self._conditions.hung[self._place(cell)] = future, times + 1
-        self._hung[cell] = future
 
     def _try_again(self) -> None:
         """Hand cells that were put off to the race again; nothing is in flight now."""
@@ -213,47 +274,39 @@ class Grid:
                 self._race.again(cell)
             else:  # never twice at the same time, and never a third time
                 logger.warning("Example %d is left out: it hung.", self._index(cell))
-                self._race.skip(cell)
+                self._leave_out(cell)
         self._hung.clear()
-        for cell in self._later:
-            self._race.again(cell)
-        self._later.clear()
+        if self._outages:
+            seconds, cells = self._outages.next_round()
+            if (reason := self._conditions.gate.pause(seconds)) is not None:
+                self._refuse(cells[0], reason)
+            for cell in cells:
+                self._race.again(cell)
 
-    def _note(self, cell: Cell, score: float, failed: str | None = None) -> None:
-        self._race.record(cell, score, failed=failed is not None)
+    def _note(self, cell: Cell, score: Score) -> None:
+        value = 0.0 if score.value is None else score.value
+        self._ledger.take(cell, score)
+        self._race.record(cell, value, failed=score.failed is not None)
         if not self._conditions.observers:
             return
         event = ExampleScored(
             candidate=self._candidates[cell.candidate],
             example=self._index(cell),
-            score=score,
-            failed=failed,
+            score=value,
+            failed=score.failed,
         )
         for observe in self._conditions.observers:
             observe(event)
 
-    def _note_error(self, cell: Cell, error: Exception) -> None:
-        said = printable(f"{type(error).__name__}: {error}")
-        first = all(known.candidate != cell.candidate for known in self._errors)
-        self._errors[cell] = said
-        score = self._conditions.failure_score
-        if self._conditions.provide_traceback:
-            text, level = "".join(traceback.format_exception(error)), logging.WARNING
-        else:
-            text, level = " ".join(said.split())[:300], logging.WARNING if first else logging.DEBUG
-        logger.log(level, "Example %d failed and scores %s: %s", self._index(cell), score, text)
-        self._note(cell, score, failed=said)
-
-    def _tell_failures(self) -> None:
-        for lane, candidate in enumerate(self._candidates):
-            n = sum(cell.candidate == lane for cell in self._errors)
-            if n > 1:
-                logger.warning(
-                    "%d of %d examples failed with the instructions %s.",
-                    n,
-                    len(self._race.lanes[lane].scores),
-                    " | ".join(candidate.texts.values())[:100],
-                )
+    def _dropped(self, lane: int) -> str | None:
+        """Say why a candidate was given up, if it was."""
+        met = self._race.lanes[lane]
+        if not met.given_up:
+            return None
+        places = self._race.scores(lane)
+        n_failed = met.failed_before + sum(place in met.failures for place in places)
+        n = met.failed_before + met.passed_before + len(places)
+        return f"given up after {n_failed} errors in {n} examples"
 
     def evaluation(self, lane: int, *, fill: bool = False) -> Evaluation:
         """Return what counts of a lane, the same in whatever order its scores came in.
@@ -265,15 +318,13 @@ class Grid:
         order, scores = self._orders[lane], self._race.scores(lane)
         failures = {
             self._index(cell): said
-            for cell, said in self._errors.items()
-            if cell.candidate == lane and cell.place in scores
+            for cell, said in self.failures.of(lane).items()
+            if cell.place in scores
         }
-        dropped = None
+        dropped = self._dropped(lane)
         found = {order[place]: score for place, score in scores.items()}
-        if self._race.lanes[lane].given_up:
-            dropped = f"given up after {len(failures)} errors in {len(scores)} examples"
-            if fill:
-                found = {i: found.get(i, self._conditions.failure_score) for i in order}
+        if dropped and fill:
+            found = {i: found.get(i, self._conditions.failure_score) for i in order}
         return Evaluation(
             candidate=self._candidates[lane],
             scores=dict(sorted(found.items())),
@@ -282,7 +333,7 @@ class Grid:
         )
 
 
-def _settle(trial: Trial, *, scored: bool) -> None:
-    """Book the metric call, or give it back when the example has yet to be scored."""
+def _settle(trial: Trial, *, calls: int) -> None:
+    """Book the metric calls: none when the example has yet to be scored."""
     if trial.reservation is not None:
-        trial.reservation.settle(metric_calls=1 if scored else 0)
+        trial.reservation.settle(metric_calls=calls)

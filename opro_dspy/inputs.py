@@ -1,8 +1,10 @@
 """The door: what a user hands to `compile` is checked before the first call of an LM."""
 
 import logging
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any, TypeVar
 
 import dspy
@@ -172,6 +174,29 @@ def check_list(name: str, value: Any) -> Sequence[Any]:
     if isinstance(value, (str, Mapping)) or not isinstance(value, Sequence):
         raise ConfigurationError(f"`{name}` must be a list, got {value!r}.")
     return value
+
+
+def check_log_dir(log_dir: Any) -> str | Path | None:
+    """Return `log_dir` if it is a path or None.
+
+    Raises:
+        ConfigurationError: If it is anything else, or a file stands there.
+    """
+    if log_dir is None:
+        return None
+    if not isinstance(log_dir, (str, os.PathLike)) or not str(log_dir):
+        raise ConfigurationError(f"`log_dir` must be a path, got {log_dir!r}.")
+    path = Path(log_dir)
+    if path.exists() and not path.is_dir():
+        raise ConfigurationError(f"`log_dir` must be a folder, got the file {str(path)!r}.")
+    return path
+
+
+def check_one_of(name: str, value: Any, known: Sequence[str]) -> str:
+    """Return `value` if it is one of `known`, else raise ConfigurationError."""
+    if value not in known:
+        raise ConfigurationError(f"`{name}` must be one of {', '.join(known)}, got {value!r}.")
+    return str(value)
 
 
 def check_options(name: str, value: Any, kind: type[T]) -> T:

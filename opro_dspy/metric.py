@@ -42,7 +42,8 @@ class Metric:
                 "that can be called with (example, prediction, trace=None)."
             )
         self.name = getattr(metric, "__name__", type(metric).__name__)
-        self._metric = metric
+        self.function = metric
+        """The user's own."""
         self._rest = (None,) * (_num_positional(metric, self.name) - 2)
 
     def __call__(self, example: dspy.Example, prediction: Any, *, where: str) -> float:
@@ -52,7 +53,7 @@ class Metric:
             MetricError: If it returns None, NaN, an infinity or no number; names the metric and
                 `where`.
         """
-        value = self._metric(example, prediction, *self._rest)
+        value = self.function(example, prediction, *self._rest)
         score = as_number(value)
         if score is None:
             shown, returned = repr(example)[:_PREVIEW_CHARS], repr(value)[:_PREVIEW_CHARS]

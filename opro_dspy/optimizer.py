@@ -92,7 +92,10 @@ class Optimizer:
         )
         self._schedule = schedule or constant(1.0)
         self._selector = selector
-        self._filters = filters or Filters()
+        self._reason_to_reject = (filters or Filters()).guarding(
+            [(*e.inputs.values(), *e.outputs.values()) for e in exemplars],
+            [text for candidate in self._initial for text in candidate.texts.values()],
+        )
         self._clean = clean
         self.pending: Step | None = None
         """The step that was asked for and is not told yet."""
@@ -224,7 +227,7 @@ class Optimizer:
             return proposal
         text = self._clean(proposal.text)
         candidate = base.with_text(proposal.component, text)
-        reason = self._filters.reason_to_reject(text)
+        reason = self._reason_to_reject(text)
         if reason is None and (candidate in self.trajectory or candidate.key in candidates):
             reason = ALREADY_SCORED
         return replace(proposal, text=None if reason else text, rejected=reason)

@@ -5,8 +5,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import dspy
+from dspy.utils.saving import get_dependency_versions
 
 from opro_dspy.diagnostics import Diagnostic, diagnose, told
+from opro_dspy.fields import as_key
+from opro_dspy.fingerprints import is_secret
 from opro_dspy.program import Program, as_exemplar
 from opro_dspy.records import Candidate, Evaluation
 from opro_dspy.result import CandidateResult, OPROResult
@@ -16,6 +19,9 @@ logger = logging.getLogger(__name__)
 
 NUM_READ = 20
 """Training examples whose words count as the task's in the diagnostics."""
+
+_URLS = ("api_base", "base_url")
+"""May hold credentials, and DSPy does not load them from a file."""
 
 
 def candidate_results(
@@ -115,6 +121,35 @@ def dressed(
         else:
             setattr(compiled, name, value)
     return compiled
+
+
+def saved(program: Program, candidate: Candidate) -> bytes:
+    """Return the candidate's program as JSON that DSPy's `load` reads; no secret, ever.
+
+    Of a predictor's own LM stands there what can be told in plain values; one with an engine of
+    its own is left out, and has to be set again after loading.
+    """
+    compiled = program.compiled(candidate)
+    lms = {}
+    for name, predictor in compiled.named_parameters():
+        if isinstance(predictor, dspy.Predict):
+            lms[name], predictor.lm = _lm_state(predictor.lm), None
+    state = compiled.dump_state()
+    for name, lm in lms.items():
+        (state if compiled.named_parameters()[0][1] is compiled else state[name])["lm"] = lm
+    state["metadata"] = {"dependency_versions": get_dependency_versions()}
+    return as_key(state).encode("utf-8") + b"\n"
+
+
+def _lm_state(lm: dspy.BaseLM | None) -> dict[str, Any] | None:
+    if not isinstance(lm, dspy.LM) or not isinstance(lm.engine, str):
+        return None
+    plain = (str, int, float, bool)
+    return {
+        name: value
+        for name, value in lm.dump_state().items()
+        if isinstance(value, plain) and not is_secret(name) and name not in _URLS
+    }
 
 
 def _ranked(result: OPROResult) -> list[CandidateResult]:

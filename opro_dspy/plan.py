@@ -43,6 +43,8 @@ def metric_calls(config: OproConfig, racing: Racing | None, sizes: Sizes) -> tup
         most = k * rungs[-1] + further
     known = 0 if sizes.n_val else (n if racing is None else min(racing.start, n))
     final = (config.num_finalists + 1) * (n_selection - known)
+    if racing is not None and sizes.n_val:  # the chosen one meets the rest of the training set
+        final += n - min(racing.start, n)
     steps = config.max_steps
     low, mid, high = start + steps * least, start + steps * usual, start + steps * most
     calls = (low + (n_selection - known), mid + final, high + final)

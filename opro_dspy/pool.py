@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
 from functools import partial
 from itertools import takewhile
+from math import inf
 from queue import Empty, SimpleQueue
 from typing import Any, Generic, ParamSpec, TypeVar
 
@@ -92,16 +93,21 @@ class DaemonExecutor(Executor):
 class _Flight(Generic[K]):
     """A call that was handed over."""
 
-    __slots__ = ("key", "started")
+    __slots__ = ("key", "seconds", "started")
 
     def __init__(self, key: K) -> None:
         self.key = key
         self.started: float | None = None
         """When it began to run; None while it waits for a thread."""
+        self.seconds = 0.0
+        """How long it ran, once it is over."""
 
     def run(self, context: contextvars.Context, call: Callable[[], T]) -> T:
         self.started = time.monotonic()
-        return context.run(call)
+        try:
+            return context.run(call)
+        finally:
+            self.seconds = time.monotonic() - self.started
 
 
 def completed(
@@ -110,6 +116,7 @@ def completed(
     *,
     window: int,
     timeout_s: float | None = None,
+    seconds_left: Callable[[], float] = lambda: inf,
     interrupt: Interrupt | None = None,
 ) -> Iterator[tuple[K, "Future[T]"]]:
     """Run calls on `executor` and yield each key with its finished future.
@@ -126,6 +133,8 @@ def completed(
             came. Asked again after each result; the end is when nothing is in flight either.
         window: Calls handed over at once, at least 1: some may wait for a thread.
         timeout_s: Seconds after which a call is yielded though its future is not done; it runs on.
+        seconds_left: Tells how long the calls should be waited for. When that is over, so is a call
+            that has run for longer than any that came back: it is taken for hung.
         interrupt: Tells of Ctrl-C; looked at before the first call and after each.
 
     Raises:
@@ -136,6 +145,7 @@ def completed(
     context = contextvars.copy_context()
     finished: SimpleQueue[Future[T]] = SimpleQueue()
     flying: dict[Future[T], _Flight[K]] = {}
+    longest = 0.0
     try:
         while True:
             while len(flying) < window and not interrupt.pressed and (drawn := draw()) is not None:
@@ -148,10 +158,14 @@ def completed(
                     del flying[waiting]
             if not flying:
                 break
-            done = _first(finished, timeout_s)
+            done = _first(finished, timeout_s, seconds_left())
             if done is not None and done in flying:
+                longest = max(longest, flying[done].seconds)
                 yield flying.pop(done).key, done
-            for future in _late(flying, timeout_s):
+            limit_s = inf if timeout_s is None else timeout_s
+            if seconds_left() <= 0.0:
+                limit_s = min(limit_s, longest)
+            for future in _late(flying, limit_s):
                 yield flying.pop(future).key, future
         interrupt.check()
     finally:
@@ -159,22 +173,27 @@ def completed(
             future.cancel()
 
 
-def _first(finished: "SimpleQueue[Future[T]]", timeout_s: float | None) -> "Future[T] | None":
+def _first(
+    finished: "SimpleQueue[Future[T]]", timeout_s: float | None, seconds_left: float
+) -> "Future[T] | None":
     """Return the next future that is done, or None if it is time to look for late ones."""
+    if timeout_s is None and seconds_left == inf:
+        return finished.get()
+    wait = min(_POLL_S, (timeout_s or inf) / 4, max(seconds_left, _POLL_S / 50))
     try:
-        return finished.get(timeout=None if timeout_s is None else min(_POLL_S, timeout_s / 4))
+        return finished.get(timeout=wait)
     except Empty:
         return None
 
 
-def _late(flying: dict["Future[T]", _Flight[K]], timeout_s: float | None) -> list["Future[T]"]:
-    """Return the futures that have run for longer than `timeout_s`; the oldest come first."""
-    if timeout_s is None:
+def _late(flying: dict["Future[T]", _Flight[K]], limit_s: float) -> list["Future[T]"]:
+    """Return the futures that have run for longer than `limit_s`; the oldest come first."""
+    if limit_s == inf:
         return []
-    late = time.monotonic() - timeout_s
+    late = time.monotonic() - limit_s
 
     def is_late(future: "Future[T]") -> bool:
         started = flying[future].started
-        return started is not None and started <= late
+        return started is not None and started < late
 
     return list(takewhile(is_late, flying))

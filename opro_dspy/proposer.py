@@ -4,75 +4,27 @@ import hashlib
 import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from functools import partial
+from math import inf
 from typing import Any
 
 import dspy
 from dspy.utils.exceptions import LMError
 
-from opro_dspy.boundary.faults import is_fatal
-from opro_dspy.errors import InvalidSolution, LMCallError, OproError
+from opro_dspy.boundary.gate import Gate
+from opro_dspy.errors import LMCallError, OproError
 from opro_dspy.filters import printable
 from opro_dspy.interrupt import Interrupt
+from opro_dspy.memory import Answer, InOrder, Sample
 from opro_dspy.pool import DaemonExecutor, completed
-from opro_dspy.protocols import ProposalRequest
-from opro_dspy.records import Proposal
+from opro_dspy.protocols import Memory, ProposalRequest
+from opro_dspy.records import Proposal, summed
+from opro_dspy.samples import Attempts
 from opro_dspy.temperatures import Temperatures, Tried, may_be_the_temperature
 
 logger = logging.getLogger(__name__)
-
-FAILED = "the optimizer LM failed"
-UNPARSABLE = "no text found in the answer"
-STOPPED = "stopped by Ctrl-C"
-HUNG = "the optimizer LM took too long"
-
-
-@dataclass(slots=True, kw_only=True)
-class _Sample:
-    """What became of one sample."""
-
-    attempts: int = 0
-    raw: str | None = None
-    text: str | None = None
-    refusal: str | None = None
-    """Why no request was sent any more, if that is how it ended."""
-    error: Exception | None = None
-    """The last failure."""
-    fatal: bool = False
-    """Whether `error` would meet every other request too."""
-    invalid: list[str] = field(default_factory=list)
-    """Why answers were no valid solution."""
-    tried: list[Tried] = field(default_factory=list)
-
-    @property
-    def failed(self) -> bool:
-        """Whether the LM gave no answer, and not for want of a request."""
-        return self.error is not None and self.raw is None and (self.fatal or not self.refusal)
-
-    def read(self, parse: Callable[[str], str | None]) -> None:
-        """Find the text in the answer, or note why there is none."""
-        try:
-            self.text = parse(self.raw or "")
-        except InvalidSolution as refused:
-            self.invalid.append(str(refused))
-
-    def proposal(self, component: str) -> Proposal:
-        """Return the sample as a proposal for `component`."""
-        reason = None
-        if self.text is None:
-            failed = f"{FAILED}: {type(self.error).__name__}"
-            said = self.invalid[-1] if self.invalid else UNPARSABLE
-            reason = self.refusal or (failed if self.raw is None else said)
-        return Proposal(
-            component=component,
-            raw=self.raw,
-            text=self.text,
-            rejected=reason,
-            attempts=max(1, self.attempts),
-            invalid=tuple(self.invalid),
-        )
 
 
 class LMProposer:
@@ -91,7 +43,9 @@ class LMProposer:
             refused.
         send_temperature: False for a model that takes its default temperature only.
         timeout_s: Seconds after which a sample is taken for hung and left out.
+        gate: What the LM's calls go through: there a sample that hangs gives its place back.
         interrupt: Tells of Ctrl-C.
+        memory: Answers of earlier sessions.
     """
 
     def __init__(
@@ -104,7 +58,9 @@ class LMProposer:
         max_attempts: int = 3,
         send_temperature: bool = True,
         timeout_s: float | None = None,
+        gate: Gate | None = None,
         interrupt: Interrupt | None = None,
+        memory: Memory[Sample, Answer] | None = None,
     ) -> None:
         self._lm = lm
         self._executor = executor
@@ -113,7 +69,9 @@ class LMProposer:
         self._max_attempts = max_attempts
         self._temperatures = Temperatures(lm.model, never=not send_temperature)
         self._timeout_s = timeout_s
+        self._gate = gate
         self._interrupt = interrupt or Interrupt()
+        self._memory = memory or InOrder()
 
     def propose(self, requests: Sequence[ProposalRequest]) -> Sequence[Sequence[Proposal]]:
         """Return each request's samples in order; see `Proposer`.
@@ -123,103 +81,133 @@ class LMProposer:
                 billing, configuration, unknown model).
             KeyboardInterrupt: If Ctrl-C was pressed; the requests in flight are waited for.
         """
-        calls = [
-            ((r, i), partial(self._sample, request, i))
-            for r, request in enumerate(requests)
-            for i in range(request.n)
-        ]
-        to_draw = iter(calls)
-        found: dict[tuple[int, int], _Sample] = {}
+        keys = [(r, i) for r, request in enumerate(requests) for i in range(request.n)]
+        found = {key: Attempts() for key in keys}
+        calls = ((key, partial(self._sample, requests[key[0]], key[1], found[key])) for key in keys)
         with self._context():
             results = completed(
                 self._executor,
-                lambda: next(to_draw, None),
-                window=max(1, len(calls)),
+                lambda: next(calls, None),
+                window=max(1, len(keys)),
                 timeout_s=self._timeout_s,
+                seconds_left=self._seconds_left,
                 interrupt=self._interrupt,
             )
             for key, future in results:
-                found[key] = future.result() if future.done() else self._hung()
+                if future.done():
+                    future.result()
+                else:
+                    found[key] = self._hung(found[key])
         if requests:
-            samples = [found[key] for key, _ in calls]
+            samples = [found[key] for key in keys]
             self._judge(samples, step=requests[0].step)
             # Only now, so that the order in which answers came changes nothing.
             self._temperatures.learn([t for s in samples for t in s.tried], step=requests[0].step)
+            for sample in samples:  # Only now, so that a run that stops here asks again.
+                self._note(sample)
         return [
             [found[r, i].proposal(request.component) for i in range(request.n)]
             for r, request in enumerate(requests)
         ]
 
-    def _sample(self, request: ProposalRequest, index: int) -> _Sample:
+    def _seconds_left(self) -> float:
+        return inf if self._gate is None else self._gate.budget.seconds_left
+
+    def _sample(self, request: ProposalRequest, index: int, sample: Attempts) -> None:
         """Ask until an answer parses, `max_attempts` are used up, or it is of no use."""
-        sample = _Sample()
         temperature = self._temperatures.to_send(request.temperature)
         left = self._max_attempts
-        while left and sample.text is None and not sample.fatal and sample.refusal is None:
+        attempt = 0
+        while left and not sample.over:
             if self._interrupt.pressed:
-                sample.refusal = STOPPED
+                sample.stopped = True
                 break
-            left -= 1
-            sample.attempts += 1
-            try:
-                sample.raw = self._ask(request, index, sample.attempts, temperature)
-            except OproError as refusal:  # not sent: a budget, or an LM that refused for good
-                sample.refusal = str(refusal)
-                cause = refusal.__cause__
-                if isinstance(cause, Exception):
-                    sample.error, sample.fatal = cause, isinstance(cause, LMError)
-            except Exception as error:  # noqa: BLE001  (whatever an LM raises costs its sample)
-                sample.error, sample.fatal = error, is_fatal(error, answered=True)
-                if temperature is not None and may_be_the_temperature(error):
-                    other = self._temperatures.instead_of(temperature)
-                    if other != temperature:
-                        sample.tried.append(Tried(temperature, taken=False))
-                        temperature, left = other, left + 1
-            else:
+            self._note(sample)
+            left, attempt = left - 1, attempt + 1
+            sample.place = Sample(
+                step=request.step,
+                component=request.component,
+                index=index,
+                attempt=attempt,
+                meta_prompt=request.meta_prompt,
+                temperature=temperature,
+            )
+            answer = self._memory.recall(sample.place)
+            sample.noted = answer is not None
+            sample.answer = answer = answer or self._ask(sample, sample.place)
+            if answer.raw is not None:
+                if not sample.stopped:
+                    self._note(sample)  # at once: what is paid for waits for nobody
                 sample.tried.append(Tried(temperature, taken=True))
-                sample.read(request.parse)
-        return sample
+                sample.read(answer.raw, request.parse)
+            elif temperature is not None and answer.temperature_refused:
+                other = self._temperatures.instead_of(temperature)
+                if other != temperature:
+                    sample.tried.append(Tried(temperature, taken=False))
+                    temperature, left = other, left + 1
 
-    def _ask(
-        self, request: ProposalRequest, index: int, attempt: int, temperature: float | None
-    ) -> str:
-        options: dict[str, Any] = {"rollout_id": self._rollout_id(request, index, attempt)}
-        if temperature is not None:
-            options["temperature"] = temperature
-        output = self._lm(request.meta_prompt, **options)[0]
-        return printable(output if isinstance(output, str) else str(output.get("text") or ""))
+    def _note(self, sample: Attempts) -> None:
+        if not sample.noted and sample.place is not None:
+            self._memory.note(sample.place, sample.answer)
+            sample.noted = True
 
-    def _rollout_id(self, request: ProposalRequest, index: int, attempt: int) -> int:
-        name = f"{self._seed}:{request.step}:{request.component}:{index}:{attempt}"
+    def _ask(self, sample: Attempts, place: Sample) -> Answer:
+        options: dict[str, Any] = {"rollout_id": self._rollout_id(place)}
+        if place.temperature is not None:
+            options["temperature"] = place.temperature
+        with nullcontext() if self._gate is None else self._gate.task() as sample.task:
+            try:
+                output = self._lm(place.meta_prompt, **options)[0]
+                text = output if isinstance(output, str) else str(output.get("text") or "")
+                answer = Answer(raw=printable(text))
+            except OproError as refusal:  # not sent: a budget, or an LM that refused for good
+                cause = refusal.__cause__
+                error = cause if isinstance(cause, Exception) else None
+                said = None if error is None else _said(error)
+                answer = Answer(refused=str(refusal), failed=said, error=error)
+            except Exception as error:  # noqa: BLE001  (whatever an LM raises costs its sample)
+                refused = may_be_the_temperature(error)
+                answer = Answer(failed=_said(error), temperature_refused=refused, error=error)
+        return replace(answer, usage=summed(() if sample.task is None else sample.task.used))
+
+    def _rollout_id(self, place: Sample) -> int:
+        where = f"{place.step}:{place.component}:{place.index}:{place.attempt}"
+        name = f"{self._seed}:{where}"
         return int.from_bytes(hashlib.sha256(name.encode()).digest()[:6], "big")
 
-    def _hung(self) -> _Sample:
+    def _hung(self, sample: Attempts) -> Attempts:
         """Let go of a sample that takes too long."""
         logger.warning("A sample of the optimizer LM took too long and is left out.")
+        if sample.task is not None:
+            sample.task.abandon()
         if isinstance(self._executor, DaemonExecutor):
             self._executor.let_go()
-        return _Sample(attempts=1, refusal=HUNG)
+        time_is_up = None if self._gate is None else self._gate.budget.refusal()
+        return sample.given_up(time_is_up)
 
-    def _judge(self, samples: Sequence[_Sample], *, step: int) -> None:
+    def _judge(self, samples: Sequence[Attempts], *, step: int) -> None:
         """Stop the run if the LM refused for good or failed for all, else say what is left out."""
         failed = [s for s in samples if s.failed]
         last = next((s for s in samples if s.fatal), None)
         if last is None and failed and len(failed) == len(samples):
             last = failed[0]
         if last is not None:
-            error = last.error
             raise LMCallError(
                 f"the optimizer LM {self._lm.model!r} failed at step {step} ({len(failed)} of "
-                f"{len(samples)} samples): {type(error).__name__}: {error}"
-            ) from error
+                f"{len(samples)} samples): {last.answer.failed}"
+            ) from last.answer.error
         if failed:
             logger.warning(
                 "Step %d: %d of %d samples of the optimizer LM failed and are left out (%s).",
                 step,
                 len(failed),
                 len(samples),
-                type(failed[0].error).__name__,
+                (failed[0].answer.failed or "").split(":")[0],
             )
+
+
+def _said(error: Exception) -> str:
+    return printable(f"{type(error).__name__}: {error}")
 
 
 def takes_temperature(lm: dspy.BaseLM) -> bool:

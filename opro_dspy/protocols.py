@@ -10,6 +10,8 @@ from opro_dspy.trajectory import Trajectory
 
 S = TypeVar("S")
 C = TypeVar("C", contravariant=True)
+Place = TypeVar("Place", contravariant=True)
+Outcome = TypeVar("Outcome")
 
 
 class Problem(Protocol[S]):
@@ -138,6 +140,22 @@ class Evaluator(Protocol):
         Evaluations of earlier candidates that were measured further may follow them. Nothing in
         the result may depend on the order in which scores arrive.
         """
+        ...
+
+
+class Memory(Protocol[Place, Outcome]):
+    """What was paid for already, asked before each payment and told after it.
+
+    A run has one for scores (`memory.Meeting` to `memory.Score`) and one for the answers of the
+    optimizer LM (`memory.Sample` to `memory.Answer`).
+    """
+
+    def recall(self, place: Place, /) -> Outcome | None:
+        """Return what was noted for `place`, or None when it has to be paid for."""
+        ...
+
+    def note(self, place: Place, outcome: Outcome, /) -> None:
+        """Keep `outcome`, which is used only after this returned. Called from any thread."""
         ...
 
 

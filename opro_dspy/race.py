@@ -11,8 +11,10 @@ Source:
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import fsum
+
+from opro_dspy.lane import Lane
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,29 +24,6 @@ class Cell:
     candidate: int
     place: int
     """Place of the example in the race's order."""
-
-
-@dataclass(slots=True)
-class Lane:
-    """One candidate's way through the race."""
-
-    length: int
-    """Places there are for this candidate."""
-    scores: dict[int, float] = field(default_factory=dict)
-    """Place to score."""
-    skipped: set[int] = field(default_factory=set)
-    """Places that were given up: nothing is known of them, and they are no failures."""
-    failures: set[int] = field(default_factory=set)
-    """Places on which the program or the metric raised; they are among `scores`."""
-    started: int = 0
-    """Places handed out so far: all below this one."""
-    goal: int = 0
-    """Places that count in the end: all below this one."""
-    missing: int = 0
-    """Scores of the running rung that are still to come."""
-    total: float = 0.0
-    """Sum of the running rung's scores in the order they came; decisions add them up anew."""
-    given_up: bool = False
 
 
 class Race:
@@ -60,7 +39,9 @@ class Race:
             any case starts the next rung early.
         hopeless: Tells from a candidate's total over its first n places, and n, that it can hardly
             be among the best; must not turn true when the total grows. The leaders go on even so.
-        max_errors: Failures within a rung at which a candidate is given up.
+        max_errors: Failures, those before the race among them, at which a candidate is given up;
+            with a number, so is one on which most examples fail (`FAILURE_LEAD`, `ALL_FAILED`).
+        before: For each candidate, on how many examples it failed, and on how many not, before.
         in_turn: Hand out one candidate's cells after the other's, and keep what was scored when
             the race is stopped: for a final choice that may run out of budget.
     """
@@ -73,11 +54,13 @@ class Race:
         bounds: tuple[float, float] | None = None,
         hopeless: Callable[[float, int], bool] = lambda total, n: False,
         max_errors: int | None = None,
+        before: Sequence[tuple[int, int]] = (),
         in_turn: bool = False,
     ) -> None:
         self._in_turn = in_turn
         self.lanes = [
-            Lane(length=n, goal=min(n, rungs[0]), missing=min(n, rungs[0])) for n in lengths
+            Lane(n, min(n, rungs[0]), min(n, rungs[0]), *met)
+            for n, met in zip(lengths, before or [(0, 0)] * len(lengths), strict=True)
         ]
         self._rungs = tuple(rungs)
         self._rung = 0
@@ -94,7 +77,11 @@ class Race:
             return None
         if self._again:
             return self._again.pop(0)
-        waiting = [i for i in self._alive if self._has_places(i, self._end) and not self._failed(i)]
+        waiting = [
+            i
+            for i in self._alive
+            if self._has_places(i, self._end) and self.lanes[i].end_of_failures is None
+        ]
         if waiting:
             in_turn = self._in_turn
             return self._start(
@@ -116,6 +103,7 @@ class Race:
         if cell.place < self._end:
             lane.missing -= 1
             lane.total += score
+        lane.count_failures(self._end, self._max_errors)
         self._settle()
 
     def skip(self, cell: Cell) -> None:
@@ -124,6 +112,7 @@ class Race:
         lane.skipped.add(cell.place)
         if cell.place < self._end:
             lane.missing -= 1
+        lane.count_failures(self._end, self._max_errors)
         self._settle()
 
     def again(self, cell: Cell) -> None:
@@ -161,13 +150,7 @@ class Race:
     def scores(self, candidate: int) -> dict[int, float]:
         """Return the scores that count, by place: up to the candidate's goal, in order."""
         lane = self.lanes[candidate]
-        end = self.end_of_failures(candidate) if lane.given_up else lane.goal
-        return {place: lane.scores[place] for place in sorted(lane.scores) if place < end}
-
-    def end_of_failures(self, candidate: int) -> int:
-        """Return the place after the failure with which `candidate` reached `max_errors`."""
-        failures = sorted(self.lanes[candidate].failures)
-        return failures[(self._max_errors or len(failures)) - 1] + 1
+        return {place: lane.scores[place] for place in sorted(lane.scores) if place < lane.end}
 
     @property
     def _end(self) -> int:
@@ -178,7 +161,7 @@ class Race:
         return lane.started < min(end, lane.length)
 
     def _settle(self) -> None:
-        while not self._stopped and self._complete():
+        while not self._stopped and all(self.lanes[i].decided for i in self._alive):
             self._advance()
 
     def _start(self, i: int) -> Cell:
@@ -186,28 +169,11 @@ class Race:
         lane.started += 1
         return Cell(i, lane.started - 1)
 
-    def _failed(self, i: int) -> bool:
-        failures = self.lanes[i].failures
-        if self._max_errors is None or len(failures) < self._max_errors:
-            return False
-        return sum(place < self._end for place in failures) >= self._max_errors
-
-    def _complete(self) -> bool:
-        """Tell whether every score is there that the rung's decision needs."""
-        for i in self._alive:
-            lane = self.lanes[i]
-            if lane.missing and not self._failed(i):
-                return False
-            if lane.missing and any(
-                place not in lane.scores and place not in lane.skipped
-                for place in range(self.end_of_failures(i))
-            ):
-                return False
-        return True
-
     def _advance(self) -> None:
         for i in self._alive:
-            self.lanes[i].given_up = self._failed(i)
+            lane = self.lanes[i]
+            hopeless = self._max_errors is not None and lane.all_failed
+            lane.given_up = hopeless or lane.end_of_failures is not None
         running = [i for i in self._alive if not self.lanes[i].given_up]
         if self._rung + 1 == len(self._rungs) or not running:
             self._stopped = True
@@ -228,6 +194,7 @@ class Race:
             known = [score for place, score in lane.scores.items() if place < lane.goal]
             skipped = sum(place < lane.goal for place in lane.skipped)
             lane.missing, lane.total = lane.goal - len(known) - skipped, fsum(known)
+            lane.count_failures(self._end, self._max_errors)
 
     def _sum(self, i: int) -> float:
         """Return the rung's total, a skipped score standing for the candidate's mean."""

@@ -1,11 +1,12 @@
 """The frozen nouns of a run: candidates, evaluations, proposals, steps."""
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
-from math import sqrt
+from math import fsum, sqrt
 from statistics import fmean, pstdev
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -156,3 +157,43 @@ class Usage:
     """Cost of the calls whose cost is known; None when it is of none."""
     seconds: float = 0.0
     """Sum over calls, so more than the wall-clock when calls overlap."""
+    input_tokens_saved: int = 0
+    """What the answers of cache hits took when they were paid for, where that is known."""
+    output_tokens_saved: int = 0
+    cost_usd_saved: float | None = None
+
+    def __add__(self, other: "Usage") -> "Usage":
+        sums: dict[str, Any] = {n: getattr(self, n) + getattr(other, n) for n in _COUNTS}
+        sums |= {n: total_cost(getattr(self, n), getattr(other, n)) for n in _COSTS}
+        return replace(self, **sums)
+
+
+_COSTS = ("cost_usd", "cost_usd_saved")
+_COUNTS = tuple(f.name for f in fields(Usage) if f.name not in ("role", "model", *_COSTS))
+
+
+def summed(rows: Iterable[Usage]) -> tuple[Usage, ...]:
+    """Return the sum of `rows` for each role and model, optimizer first."""
+    sums: dict[tuple[str, str], Usage] = {}
+    for row in rows:
+        key = (row.role, row.model)
+        sums[key] = sums[key] + row if key in sums else row
+    return tuple(sums[key] for key in sorted(sums))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoreReuse:
+    """How often the score of an example was known from an earlier run, and what that saved."""
+
+    hits: int = 0
+    misses: int = 0
+    input_tokens_saved: int = 0
+    """What scoring took when it was paid for."""
+    output_tokens_saved: int = 0
+    cost_usd_saved: float | None = None
+
+
+def total_cost(*costs: float | None) -> float | None:
+    """Return the sum of the costs that are known, or None if none is."""
+    known = [cost for cost in costs if cost is not None]
+    return fsum(known) if known else None

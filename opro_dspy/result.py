@@ -1,8 +1,10 @@
 """What a run found, frozen, with everything that led there; JSON round trip."""
 
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping
-from math import fsum
+from functools import reduce
+from operator import add
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -10,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from opro_dspy.diagnostics import Diagnostic
 from opro_dspy.errors import ConfigurationError
-from opro_dspy.records import Estimate, Evaluation, Step, Usage
+from opro_dspy.records import Estimate, Evaluation, ScoreReuse, Step, Usage
 
 FORMAT = 1
 
@@ -75,6 +77,12 @@ class RunResult(BaseModel):
         return max(0, len(self.steps) - 1)
 
     @property
+    def num_rejected(self) -> dict[str, int]:
+        """Proposals that were refused without scoring, by the kind of reason."""
+        reasons = (p.rejected for step in self.steps for p in step.proposals if p.rejected)
+        return dict(Counter(reason.split(":")[0] for reason in reasons))
+
+    @property
     def total_calls(self) -> int:
         """Calls of all LMs, cache hits not counted."""
         return sum(row.calls for row in self.usage)
@@ -82,19 +90,8 @@ class RunResult(BaseModel):
     def used(self, role: str) -> Usage:
         """Return what the LMs of `role` ("optimizer" or "scorer") used together."""
         rows = [row for row in self.usage if row.role == role]
-        prices = [row.cost_usd for row in rows]
-        return Usage(
-            role=role,
-            model=", ".join(row.model for row in rows),
-            calls=sum(row.calls for row in rows),
-            cache_hits=sum(row.cache_hits for row in rows),
-            failures=sum(row.failures for row in rows),
-            retries=sum(row.retries for row in rows),
-            cost_usd=fsum(costs) if (costs := [c for c in prices if c is not None]) else None,
-            input_tokens=sum(row.input_tokens for row in rows),
-            output_tokens=sum(row.output_tokens for row in rows),
-            seconds=sum(row.seconds for row in rows),
-        )
+        names = Usage(role=role, model=", ".join(row.model for row in rows))
+        return reduce(add, rows, names)
 
     def save(self, path: str | Path) -> None:
         """Write the result to `path` as JSON."""
@@ -116,6 +113,8 @@ class OPROResult(RunResult):
     an error, when the candidates had not met the same examples."""
     unfinished_set: str | None = None
     """The set that `unfinished` was scored on: "trainset" or "valset"."""
+    score_reuse: ScoreReuse = ScoreReuse()
+    """Scores that an earlier run had paid for."""
     num_train: int
     num_val: int
 

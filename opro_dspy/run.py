@@ -2,31 +2,37 @@
 
 import logging
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
 import dspy
 
+from opro_dspy.boundary.answers import Answers
 from opro_dspy.boundary.budget import Kept
 from opro_dspy.boundary.gate import Gate
 from opro_dspy.boundary.meter import Meter
 from opro_dspy.boundary.prices import Price, known_price
+from opro_dspy.cache import ScoreCache, ScoreMemory, Store
 from opro_dspy.choice import Choice
 from opro_dspy.errors import RunError
 from opro_dspy.estimate import RunEstimate, estimate_run
 from opro_dspy.filters import printable
+from opro_dspy.identity import example_keys, make_manifest
 from opro_dspy.inputs import initial_candidates
 from opro_dspy.interrupt import Interrupt
+from opro_dspy.journal import Manifest
 from opro_dspy.loop import INTERRUPTED, optimize
-from opro_dspy.outcome import candidate_results, dressed, signatures
+from opro_dspy.outcome import candidate_results, dressed, saved, signatures
 from opro_dspy.plan import Sizes, sized
 from opro_dspy.pool import DaemonExecutor
 from opro_dspy.program import Program, as_exemplar
 from opro_dspy.progress import ProgressBars
 from opro_dspy.protocols import MetaPromptContext, Observer
-from opro_dspy.records import Candidate, ShownEntry
+from opro_dspy.records import Candidate, ScoreReuse, ShownEntry
 from opro_dspy.result import OPROResult
+from opro_dspy.runlog import RunLog
 from opro_dspy.selectors import every
 from opro_dspy.settings import Seats
 from opro_dspy.trajectory import Trajectory
@@ -36,11 +42,11 @@ from opro_dspy.wiring import (
     make_evaluator,
     make_optimizer,
     make_proposer,
+    make_scores,
     make_stop,
 )
 
 logger = logging.getLogger(__name__)
-
 
 CHOICE_SHARE = 0.3
 """Share of a budget without `max_metric_calls` that is kept for the final choice."""
@@ -55,7 +61,9 @@ class Run:
         program: Program,
         trainset: Sequence[dspy.Example],
         valset: Sequence[dspy.Example],
+        store: Store,
     ) -> None:
+        self.store = store
         self.seats, self.program = seats, program
         self.trainset, self.valset = trainset, valset
         self.initial = initial_candidates(program, seats.initial_instructions)
@@ -83,6 +91,13 @@ class Run:
         num_threads = config.num_threads or dspy.settings.num_threads or 1
         self.executor, self.interrupt = DaemonExecutor(num_threads, name="opro_dspy"), Interrupt()
         self.meter, self.budget = Meter(), make_budget(config)
+        self.log = RunLog(
+            seats.log_dir,
+            seats.resume,
+            budget=self.budget,
+            meter=self.meter,
+            saved=partial(saved, program),
+        )
         gate = Gate(
             self.meter,
             budget=self.budget,
@@ -90,10 +105,16 @@ class Run:
             requests_per_minute=config.requests_per_minute,
             prices=seats.prices,
             interrupt=self.interrupt,
+            answers=Answers(self.store),
         )
         program.watch_lms(gate.watch)
+        self.scores: ScoreCache | None = None
+        if seats.cache_dir is not None:
+            self.scores = make_scores(self.store, program, seats.metric, self.scorer_lm)
+            sets = {"trainset": self.trainset, "valset": self.valset}
+            self.log.scores.memories.append(ScoreMemory(self.scores, sets))
         self.bars = ProgressBars(num_steps=config.max_steps, enabled=config.verbose)
-        self.observers: tuple[Observer, ...] = (*seats.observers, self.bars)
+        self.observers: tuple[Observer, ...] = (self.log, *seats.observers, self.bars)
         self.evaluator = make_evaluator(
             seats,
             config,
@@ -105,6 +126,7 @@ class Run:
             gate=gate,
             interrupt=self.interrupt,
             observers=self.observers,
+            memory=self.log.scores,
         )
         proposer = make_proposer(
             config,
@@ -112,6 +134,7 @@ class Run:
             executor=self.executor,
             gate=gate,
             interrupt=self.interrupt,
+            memory=self.log.answers,
         )
         self.optimizer = make_optimizer(
             seats,
@@ -125,14 +148,27 @@ class Run:
 
     def compile(self) -> dspy.Module:
         """Search, choose, and dress the chosen program with its result."""
-        with self.interrupt.listening():
+        keys = {"trainset": example_keys(self.trainset), "valset": example_keys(self.valset)}
+        with self.log.open(partial(self._manifest, keys), keys), self.interrupt.listening():
             best, reason = self._search_and_choose()
-            return dressed(
-                self.program,
-                best or self.initial[0],
-                self._result(best, reason),
-                track_stats=self.config.track_stats,
-            )
+            result = self._result(best, reason)
+            self.log.ended(result, best)
+            if reason == INTERRUPTED and self.log.how_to_go_on:
+                logger.warning("%s", self.log.how_to_go_on)
+            track_stats = self.config.track_stats
+            return dressed(self.program, best or self.initial[0], result, track_stats=track_stats)
+
+    def _manifest(self, keys: Mapping[str, Sequence[str]]) -> Manifest:
+        return make_manifest(
+            self.seats,
+            self.config,
+            self.program,
+            initial=self.initial,
+            keys=keys,
+            optimizer_lm=self.optimizer_lm,
+            scorer_lm=self.scorer_lm,
+            versions=self.versions,
+        )
 
     def _search_and_choose(self) -> tuple[Candidate | None, str]:
         trajectory = self.optimizer.trajectory
@@ -146,7 +182,11 @@ class Run:
                 return self.choice.best_so_far(trajectory), reason
             if kept is not None:
                 kept.release()
-            return self.choice.choose(trajectory, self.evaluator), reason
+            best = self.choice.choose(trajectory, self.evaluator)
+            self.log.chosen(self.choice.set_name, self.choice.selection, best)
+            if self.seats.cache_dir is not None:
+                self.choice.meet_the_rest(best, trajectory, self.evaluator)
+            return best, reason
         except KeyboardInterrupt:
             return self.choice.best_so_far(trajectory), INTERRUPTED
         except Exception as error:
@@ -179,8 +219,9 @@ class Run:
             )
         for name, value in found.items():
             setattr(error, name, value)
+        self.log.ended(result, best, failed=True)
         if isinstance(error, RunError):
-            error.args = (f"{error} {_saved(trajectory)}",)
+            error.args = (f"{error} {_kept(trajectory)} {self.log.how_to_go_on}".rstrip(),)
 
     def estimate(self) -> RunEstimate:
         """Return what the run will cost, as a range; calls no LM."""
@@ -236,6 +277,7 @@ class Run:
             stop_reason=reason,
             diagnostics=signatures(trajectory, self.program, self.trainset),
             usage=self.meter.usage(),
+            score_reuse=ScoreReuse() if self.scores is None else self.scores.reuse,
             num_train=len(self.trainset),
             num_val=len(self.valset),
             settings={
@@ -248,11 +290,12 @@ class Run:
         )
 
 
-def _saved(trajectory: Trajectory) -> str:
+def _kept(trajectory: Trajectory) -> str:
     if not len(trajectory):
         return "Nothing was fully scored yet; what was is in this error's `result`."
     best = trajectory.estimate(trajectory.best.candidate)
     return (
         f"Saved in this error's `program` and `result`: {len(trajectory)} scored candidates of "
-        f"{len(trajectory.steps)} steps, the best with {best.score:.4g} on the training set."
+        f"{len(trajectory.steps)} steps, the best with {best.score:.4g} on the training set. "
+        "To go on from the best one, compile `program` as the student."
     )

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import dspy
 
 from opro_dspy.asking import View
 from opro_dspy.boundary.prices import Price
+from opro_dspy.cache import CacheDir
 from opro_dspy.config import OproConfig
 from opro_dspy.filters import Filters
 from opro_dspy.metric import Metric
@@ -40,7 +42,12 @@ class Seats:
     filters: Filters
     racing: Racing | None
     prices: Mapping[str, Price]
+    cache_dir: CacheDir | None
     stop: Stop | None
     observers: Sequence[Observer]
     settings: Mapping[str, Any]
     """The settings as JSON values, for the result."""
+    custom: Mapping[str, Any]
+    """By setting, what a user brought in the place of a name: a callable, an object."""
+    log_dir: str | Path | None
+    resume: str

@@ -1,14 +1,24 @@
 """OPRO as a DSPy optimizer: the constructor checks, `compile` runs."""
 
 import inspect
+import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 
 import dspy
 from dspy.teleprompt import Teleprompter
 
 from opro_dspy.boundary.prices import Price
+from opro_dspy.cache import (
+    DEFAULT_CACHE,
+    CacheDir,
+    MemoryStore,
+    Store,
+    open_store,
+    resolve_cache_dir,
+)
 from opro_dspy.config import checked, refuse_unknown
 from opro_dspy.estimate import RunEstimate
 from opro_dspy.exemplars import resolve_exemplar_choice
@@ -18,6 +28,8 @@ from opro_dspy.inputs import (
     check_instructions,
     check_list,
     check_lm,
+    check_log_dir,
+    check_one_of,
     check_options,
     check_sets,
 )
@@ -41,6 +53,8 @@ from opro_dspy.settings import Seats
 from opro_dspy.stopping import Stop
 
 DEFAULT_STEPS = 10
+
+RESUME = ("auto", "force", "never")
 
 
 class OPRO(Teleprompter):  # type: ignore[misc]
@@ -97,11 +111,21 @@ class OPRO(Teleprompter):  # type: ignore[misc]
         max_empty_steps: Stop when so many steps in a row bring nothing new.
         max_attempts: Requests for one sample, when it fails or does not parse.
         num_threads: Calls in flight at most; `dspy.settings.num_threads` if not given.
-        max_errors: Examples on which the program or the metric may raise before a candidate is
-            given up (for the student: the run stops); `dspy.settings.max_errors` if not given.
+        max_errors: Examples of a set on which the program or the metric may raise before a
+            candidate is given up (for the student: the run stops), as it is anyhow once most of its
+            examples failed; `dspy.settings.max_errors` if not given.
         failure_score: What such an example scores.
-        provide_traceback: Log their tracebacks; `dspy.settings.provide_traceback` if not given.
+        provide_traceback: Show a traceback with a candidate's first error, and not only in the
+            debug log; `dspy.settings.provide_traceback` if not given.
+        cache_dir: Folder for example scores and LM answers, shared by runs and processes: a path, a
+            `CacheDir` that also bounds its size, or None for no cache. By default
+            `$OPRO_DSPY_CACHE_DIR`, else the user's cache folder.
         seed: Decides everything that is random; the same seed gives the same trajectory.
+        log_dir: Folder for this run. What is paid for is written there before it is used, and
+            compile with the same folder goes on from there, exactly; see `opro_dspy.journal`.
+        resume: What to do with a run that is in `log_dir`: "auto" goes on, and refuses if what
+            shapes the search has changed; "force" goes on even so, with what still matches;
+            "never" moves it aside and starts anew.
         track_stats: Attach `candidate_programs`, `trial_logs` and `detailed_results`.
         verbose: Draw progress bars when on a terminal.
         observers: Called with every event of the run (see `protocols.Observer`).
@@ -152,7 +176,10 @@ class OPRO(Teleprompter):  # type: ignore[misc]
         max_errors: int | None = None,
         failure_score: float = 0.0,
         provide_traceback: bool | None = None,
+        cache_dir: str | os.PathLike[str] | CacheDir | None = DEFAULT_CACHE,
         seed: int = 0,
+        log_dir: str | Path | None = None,
+        resume: Literal["auto", "force", "never"] = "auto",
         track_stats: bool = True,
         verbose: bool = True,
         observers: Sequence[Observer] = (),
@@ -194,6 +221,12 @@ class OPRO(Teleprompter):  # type: ignore[misc]
             end_temperature=config.end_temperature,
         )
         schedule(num_steps=config.max_steps)  # at the door: what is wrong with it shows now
+        seats = {
+            "temperature_schedule": temperature_schedule,
+            "meta_prompt": meta_prompt,
+            "exemplars": exemplars,
+            "component_selector": component_selector,
+        }
         self._seats = Seats(
             config=config,
             metric=Metric(metric),
@@ -208,6 +241,7 @@ class OPRO(Teleprompter):  # type: ignore[misc]
             filters=check_options("filters", filters, Filters),
             racing=resolve_racing(racing),
             prices=dict(prices or {}),
+            cache_dir=resolve_cache_dir(cache_dir),
             stop=None if stop is None else Stop(check_callable("stop", stop)),
             observers=tuple(
                 check_callable("observers", o) for o in check_list("observers", observers)
@@ -218,11 +252,11 @@ class OPRO(Teleprompter):  # type: ignore[misc]
                 "filters": check_options("filters", filters, Filters).model_dump(mode="json"),
                 "racing": (raced := resolve_racing(racing)) and raced.model_dump(mode="json"),
                 "metric": _name(metric),
-                "temperature_schedule": _name(temperature_schedule),
-                "meta_prompt": _name(meta_prompt),
-                "exemplars": _name(exemplars),
-                "component_selector": _name(component_selector),
+                **{name: _name(seat) for name, seat in seats.items()},
             },
+            custom={name: seat for name, seat in seats.items() if not isinstance(seat, str)},
+            log_dir=check_log_dir(log_dir),
+            resume=check_one_of("resume", resume, RESUME),
         )
         self.callbacks = list(callbacks)
 
@@ -256,12 +290,18 @@ class OPRO(Teleprompter):  # type: ignore[misc]
 
         Raises:
             ConfigurationError: If an input is wrong; before the first call of an LM.
+            ResumeError: If `log_dir` holds another run, or is damaged; says what differs.
+            LogDirInUseError: If another process runs in `log_dir`.
+            JournalError: If `log_dir` cannot be written (full disk, …).
             LMCallError: If an LM failed; its `result` holds what was found by then.
             MetricError: If the metric returned no number.
-            ProgramFailedError: If the student fails on `max_errors` examples.
+            ProgramFailedError: If the student fails on `max_errors` examples, or on most, or all
+                candidates of a step fail alike.
         """
         refuse_unknown("compile", unknown, inspect.signature(OPRO.compile).parameters)
-        return self._run(student, trainset, valset).compile()
+        program = self._checked(student, trainset, valset)
+        store = open_store(self._seats.cache_dir)
+        return self._run(program, trainset, valset, store).compile()
 
     def estimate(
         self,
@@ -277,12 +317,16 @@ class OPRO(Teleprompter):  # type: ignore[misc]
         Raises:
             ConfigurationError: If an input is wrong, as in `compile`.
         """
-        return self._run(student, trainset, valset).estimate()
+        program = self._checked(student, trainset, valset)
+        return self._run(program, trainset, valset, MemoryStore()).estimate()
 
-    def _run(self, student: Any, trainset: Any, valset: Any) -> Run:
+    def _checked(self, student: Any, trainset: Any, valset: Any) -> Program:
         program = Program(student)
         check_sets(trainset, valset)
-        return Run(self._seats, program, list(trainset), list(valset or ()))
+        return program
+
+    def _run(self, program: Program, trainset: Any, valset: Any, store: Store) -> Run:
+        return Run(self._seats, program, list(trainset), list(valset or ()), store)
 
 
 def _name(value: Any) -> str:

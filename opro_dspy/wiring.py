@@ -11,17 +11,20 @@ from opro_dspy.boundary.budget import Budget
 from opro_dspy.boundary.gate import Gate
 from opro_dspy.boundary.meter import OPTIMIZER, SCORER
 from opro_dspy.boundary.prices import check_prices
+from opro_dspy.cache import ScoreCache, Store, score_context
 from opro_dspy.conditions import Conditions, NoTrace
 from opro_dspy.config import OproConfig
 from opro_dspy.errors import ConfigurationError
 from opro_dspy.evaluator import ProgramEvaluator
 from opro_dspy.inputs import check_lms
 from opro_dspy.interrupt import Interrupt
+from opro_dspy.memory import Answer, Meeting, Sample, Score
+from opro_dspy.metric import Metric
 from opro_dspy.optimizer import Optimizer
 from opro_dspy.pool import DaemonExecutor
 from opro_dspy.program import Program, as_exemplar
 from opro_dspy.proposer import LMProposer, context_window, takes_temperature
-from opro_dspy.protocols import Observer
+from opro_dspy.protocols import Memory, Observer
 from opro_dspy.racing import estimates
 from opro_dspy.records import Candidate
 from opro_dspy.settings import Seats
@@ -67,6 +70,16 @@ def make_budget(config: OproConfig) -> Budget:
     )
 
 
+def make_scores(
+    store: Store, program: Program, metric: Metric, scorer_lm: dspy.BaseLM | None
+) -> ScoreCache:
+    """Return the scores that runs of the same program, LM and metric share."""
+    working = program.build(program.candidate)
+    free = [p for name, p in working.named_predictors() if name in program.predictors]
+    context = score_context(working, free=free, scorer_lm=scorer_lm, metric=metric.function)
+    return ScoreCache(store, context)
+
+
 def make_evaluator(
     seats: Seats,
     config: OproConfig,
@@ -79,6 +92,7 @@ def make_evaluator(
     gate: Gate,
     interrupt: Interrupt,
     observers: Sequence[Observer],
+    memory: Memory[Meeting, Score],
 ) -> ProgramEvaluator:
     """Return the scorer's seat."""
     settings, traceback = dspy.settings, config.provide_traceback
@@ -95,6 +109,7 @@ def make_evaluator(
         provide_traceback=settings.provide_traceback if traceback is None else traceback,
         interrupt=interrupt,
         observers=observers,
+        memory=memory,
     )
     return ProgramEvaluator(
         program.build,
@@ -112,6 +127,7 @@ def make_proposer(
     executor: DaemonExecutor,
     gate: Gate,
     interrupt: Interrupt,
+    memory: Memory[Sample, Answer],
 ) -> LMProposer:
     """Return the optimizer LM's seat."""
     send_temperature = takes_temperature(lm)
@@ -129,7 +145,9 @@ def make_proposer(
         max_attempts=config.max_attempts,
         send_temperature=send_temperature,
         timeout_s=config.timeout,
+        gate=gate,
         interrupt=interrupt,
+        memory=memory,
     )
 
 

@@ -11,9 +11,16 @@ settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
 
 os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "true"
+os.environ["OPRO_DSPY_CACHE_DIR"] = "off"  # the user's stays as it is; tests of caches name theirs
 os.environ["DSPY_CACHEDIR"] = tempfile.mkdtemp(prefix="opro_dspy_tests_")
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored when run in the background
+
+
+@pytest.fixture(autouse=True)
+def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody is waited for in tests while an LM stays away."""
+    monkeypatch.setattr("opro_dspy.outages.PAUSE_S", 0.0)
 
 
 @pytest.fixture(autouse=True)

@@ -1,9 +1,11 @@
 import re
 import sys
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
+from opro_dspy.cache import CacheDir, DiskStore
 from opro_dspy.cli import app
 
 RUNNER = CliRunner()
@@ -29,10 +31,46 @@ def test_a_short_demo_says_what_it_found_and_that_it_is_simulated() -> None:
         assert said in text
 
 
+def test_repair_says_what_it_drops(tmp_path: Path) -> None:
+    journal = tmp_path / "journal.jsonl"
+    line = '{"v":1,"type":"end","session":1,"t":0.5,"reason":"x"}\n'
+    journal.write_text(line + '{"v":1,"type":"\x1b[31m"}\n' + line)
+    result = RUNNER.invoke(app, ["repair", str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    assert "line 2: 23 bytes dropped" in plain(result.stdout) and "\x1b[31m" not in result.stdout
+    assert journal.read_text() == line + line
+    assert "Nothing is damaged" in RUNNER.invoke(app, ["repair", str(tmp_path)]).stdout
+    assert RUNNER.invoke(app, ["repair", str(tmp_path / "none")]).exit_code == 2
+
+
 def test_a_wrong_task_is_refused_with_the_right_names() -> None:
     result = RUNNER.invoke(app, ["demo", "--task", "chess"])
     assert result.exit_code == 2
     assert "arithmetic" in result.output
+
+
+def test_the_cache_is_shown_pruned_and_cleared(tmp_path: Path) -> None:
+    store = DiskStore(CacheDir(path=tmp_path))
+    for number in range(30):
+        store.put(f"answer:{number}", "x" * 100_000)
+    store.put("score:1", 1)
+
+    def run(*words: str) -> str:
+        result = RUNNER.invoke(app, ["cache", *words, "--dir", str(tmp_path)])
+        assert result.exit_code == 0, result.output
+        return plain(result.stdout)
+
+    assert "1 example scores and 30 LM answers" in run("info")
+    assert "0 entries deleted" in run("prune", "--older-than", "1")
+    assert not run("prune", "--max-size", "1").startswith("0 entries")
+    assert "is empty now" in run("clear")
+    assert "0 example scores and 0 LM answers" in run("info")
+
+
+def test_pruning_needs_to_know_what_to_delete(tmp_path: Path) -> None:
+    result = RUNNER.invoke(app, ["cache", "prune", "--dir", str(tmp_path)])
+    assert result.exit_code == 2
+    assert "--max-size" in result.output
 
 
 @pytest.mark.parametrize("problem", ["linear-regression", "tsp"])

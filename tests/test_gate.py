@@ -401,13 +401,15 @@ def test_an_abandoned_task_frees_its_place_and_never_calls_again() -> None:
         tasks[0].abandon()
         presumed = gate.budget.spent.tokens
         assert presumed > 20
+        row = gate.meter.total(SCORER)
+        assert (row.calls, row.failures, row.input_tokens) == (1, 1, 0)
         with gate.meter.role(SCORER):
             assert watched("quick") == ["fine"]
         release.set()
         with pytest.raises(CallRefused, match="given up"):
             future.result(timeout=HELD_S)
     row = gate.meter.total(SCORER)
-    assert (row.calls, lm.engine.calls) == (2, 2)
+    assert (row.calls, row.failures, lm.engine.calls) == (2, 1, 2)
     assert gate.budget.spent.tokens == row.input_tokens + row.output_tokens < presumed
     assert gate.limit(lm.model).in_flight == 0
 
@@ -427,6 +429,57 @@ def test_a_program_that_swallows_a_refusal_is_still_known_to_be_refused() -> Non
         assert Stubborn()(question="q").answer == "made up"
     assert task.refused is not None
     assert lm.engine.calls == 0
+
+
+def test_a_pause_ends_when_it_is_over_on_ctrl_c_and_where_the_time_would_not_do() -> None:
+    timer, interrupt = Time(), Interrupt()
+    budget = Budget(max_seconds=60, clock=timer.clock)
+    gate = timed_gate(timer, budget=budget, interrupt=interrupt)
+    assert gate.pause(8.0) is None
+    assert timer.now == pytest.approx(1008.0)
+    assert str(gate.pause(3600.0)).startswith("max_seconds: ")
+    interrupt.pressed = True
+    assert gate.pause(1.0) == "stopped by Ctrl-C"
+    assert timer.now == pytest.approx(1008.0)
+
+
+def outage_of_one(task: Any, watched: Callable[..., Any], text: str, **options: Any) -> None:
+    with pytest.raises(LMError):
+        watched(text, **options)
+    assert task.lm_error is not None
+
+
+def test_another_lm_that_answers_the_same_makes_up_for_an_outage() -> None:
+    gate, down = timed_gate(Time()), scripted_lm(lambda text: ServerError("down"))
+    down, spare = gate.watch(down), gate.watch(scripted_lm(lambda text: "fine"))
+    with gate.task() as task:
+        outage_of_one(task, down, "question")
+        spare("something else")
+        assert task.lm_error is not None
+        spare("question")
+        assert task.lm_error is None
+
+
+def test_the_same_lm_makes_up_for_its_failure_but_a_further_rollout_does_not() -> None:
+    gate = timed_gate(Time())
+    outcomes = replies(ServerError("down"), "fine")
+    lm = gate.watch(scripted_lm(outcomes, temperature=1.0))
+    with gate.task() as task:
+        outage_of_one(task, lm, "question", rollout_id=1)
+        lm("question", rollout_id=2)
+        assert task.lm_error is not None
+        lm("question", rollout_id=1)
+        assert task.lm_error is None
+
+
+def test_nothing_makes_up_for_an_lm_that_refused_for_good() -> None:
+    gate = gate_of()
+    bad, spare = scripted_lm(lambda text: AuthError("bad key")), scripted_lm(lambda text: "fine")
+    with gate.task() as task:
+        outage_of_one(task, gate.watch(bad), "question")
+        with pytest.raises(CallRefused):
+            gate.watch(spare)("question")
+        assert task.lm_error is gate.fatal
 
 
 # The copy

@@ -1,5 +1,7 @@
 """When things go wrong while examples are scored: whose fault it is decides what happens."""
 
+import random
+import signal
 import threading
 import time
 from collections import Counter
@@ -10,7 +12,7 @@ import dspy
 import pytest
 from dspy.lm15 import AuthError, RateLimitError, ServerError
 
-from opro_dspy import OPRO, LMCallError
+from opro_dspy import OPRO, LMCallError, ProgramFailedError
 from opro_dspy.simulation import optimizer_lm
 from tests.fakes import exact, keyword_scorer, questions, scripted_lm
 
@@ -24,13 +26,17 @@ def question_of(text: str) -> str:
 
 def compiled(scorer: dspy.LM, student: dspy.Module | None = None, **options: Any) -> Any:
     options = {"metric": exact, "max_steps": 1, "num_threads": 4, **options}
+    sets = {name: options.pop(name) for name in ("trainset", "valset") if name in options}
     with dspy.context(lm=scorer):
         return OPRO(
             prompt_model=optimizer_lm(seed=0, cache=False),
             num_candidates=3,
             verbose=False,
             **options,
-        ).compile(student or dspy.Predict("question -> answer"), trainset=TRAIN, valset=VAL)
+        ).compile(
+            student or dspy.Predict("question -> answer"),
+            **{"trainset": TRAIN, "valset": VAL, **sets},
+        )
 
 
 def outcome(program: Any) -> Any:
@@ -63,11 +69,39 @@ def test_an_outage_that_stays_stops_the_run_and_blames_nobody() -> None:
     scorer = scripted_lm(
         lambda text: ServerError("down") if "What is 103 plus" in text else GOOD(text)
     )
-    with pytest.raises(LMCallError, match="again in 2 further rounds") as caught:
+    with pytest.raises(LMCallError, match="5 rounds in a row brought no answer") as caught:
         compiled(scorer)
     result: Any = caught.value.result
     assert all(not c.failures and not c.selection_failures for c in result.candidates)
     assert isinstance(caught.value.program, dspy.Predict)
+
+
+def test_a_pause_that_max_seconds_leaves_no_time_for_ends_the_run_in_order(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("opro_dspy.outages.PAUSE_S", 3600.0)
+    scorer = scripted_lm(lambda text: ServerError("down"))
+    program = compiled(scorer, max_seconds=600.0)
+    result = program.detailed_results
+    assert result.stop_reason.startswith("max_seconds: ")
+    assert result.candidates == ()
+    assert isinstance(program, dspy.Predict)
+
+
+def test_ctrl_c_ends_a_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("opro_dspy.outages.PAUSE_S", 3600.0)
+    scorer = scripted_lm(lambda text: ServerError("down"))
+
+    def press() -> None:
+        while scorer.engine.calls < 16 or scorer.engine.in_flight:
+            time.sleep(0.001)
+        signal.raise_signal(signal.SIGINT)
+
+    presser = threading.Thread(target=press, daemon=True)
+    presser.start()
+    result = compiled(scorer).detailed_results
+    presser.join()
+    assert result.stop_reason.startswith("interrupted: ")
 
 
 def test_an_lm_that_refuses_for_good_is_asked_no_more() -> None:
@@ -102,6 +136,134 @@ def test_an_outage_that_the_program_swallows_is_no_score_either() -> None:
 
     undisturbed = outcome(compiled(keyword_scorer(), Careless()))
     assert outcome(compiled(scripted_lm(reply), Careless(), num_threads=1)) == undisturbed
+
+
+class WithFallback(dspy.Module):  # type: ignore[misc]
+    """Asks another LM when the first one fails."""
+
+    def __init__(self, spare: dspy.LM) -> None:
+        super().__init__()
+        self.answer = dspy.Predict("question -> answer")
+        self.spare = [{"lm": spare}]  # DSPy looks for no LM in here
+
+    def forward(self, question: str) -> dspy.Prediction:
+        try:
+            prediction: dspy.Prediction = self.answer(question=question)
+        except Exception:  # noqa: BLE001
+            with dspy.context(lm=self.spare[0]["lm"]):
+                return self.answer(question=question)
+        return prediction
+
+
+def test_a_program_with_a_fallback_of_its_own_is_not_stopped_by_the_first_lms_outage() -> None:
+    undisturbed = outcome(compiled(keyword_scorer(), WithFallback(keyword_scorer())))
+    down = scripted_lm(lambda text: ServerError("down"))
+    assert outcome(compiled(down, WithFallback(keyword_scorer()))) == undisturbed
+    assert down.engine.calls > 0
+
+
+def test_a_sample_that_best_of_n_lost_to_an_outage_is_no_score() -> None:
+    tries: Counter[str] = Counter()
+    lock = threading.Lock()
+
+    def reply(text: str) -> str | Exception:
+        with lock:
+            tries[text] += 1
+            first = tries[text] == 1
+        return ServerError("down") if first and "What is 1" in text else GOOD(text)
+
+    def best_of_n() -> dspy.Module:
+        predict = dspy.Predict("question -> answer")
+        return dspy.BestOfN(predict, N=2, reward_fn=lambda args, pred: 0.0, threshold=1.0)
+
+    undisturbed = outcome(compiled(keyword_scorer(), best_of_n(), max_steps=0))
+    scorer = scripted_lm(reply)
+    assert outcome(compiled(scorer, best_of_n(), max_steps=0)) == undisturbed
+    assert max(tries.values()) > 2
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_random_failures_that_pass_stop_no_run_even_without_retries(seed: int) -> None:
+    tries: Counter[str] = Counter()
+    lock = threading.Lock()
+
+    def reply(text: str) -> str | Exception:
+        with lock:
+            tries[text] += 1
+            chance = random.Random(f"{seed}:{text}:{tries[text]}").random()
+        return ServerError("down") if chance < 0.15 else GOOD(text)
+
+    assert outcome(compiled(scripted_lm(reply), max_steps=3)) == outcome(
+        compiled(keyword_scorer(), max_steps=3)
+    )
+
+
+@pytest.mark.parametrize("racing", [True, False])
+@pytest.mark.parametrize("num_threads", [1, 4])
+def test_a_broken_metric_stops_the_run_at_the_first_few_examples(
+    racing: bool, num_threads: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(example: dspy.Example, prediction: dspy.Prediction) -> float:
+        return float(example.no_such_field)
+
+    scorer = keyword_scorer()
+    with pytest.raises(ProgramFailedError, match=r"5 errors in 5 .*no_such_field") as caught:
+        compiled(scorer, metric=broken, racing=racing, num_threads=num_threads)
+    assert scorer.engine.calls <= 5 + 3 * num_threads
+    assert isinstance(caught.value.__cause__, AttributeError)
+    warned = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
+    assert sum("no_such_field" in line for line in warned) == 1
+
+
+def test_a_broken_metric_stops_the_run_on_a_handful_of_examples_too() -> None:
+    def broken(example: dspy.Example, prediction: dspy.Prediction) -> float:
+        raise KeyError("gone")
+
+    with pytest.raises(ProgramFailedError, match=r"2 errors in 2 examples.*KeyError"):
+        compiled(keyword_scorer(), metric=broken, trainset=TRAIN[:2])
+
+
+def test_a_candidate_on_which_most_examples_fail_is_dropped_and_told_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("DEBUG", logger="opro_dspy")
+    found = []
+    for num_threads in (1, 8):
+        caplog.clear()
+        program = compiled(
+            scripted_lm(telling),
+            metric=failing_with("BAD"),
+            initial_instructions=["Be BAD"],
+            racing=False,
+            max_steps=0,
+            num_threads=num_threads,
+        )
+        bad = program.detailed_results.candidates[1]
+        found.append((bad.dropped, bad.failures))
+        told = [r for r in caplog.records if "failed and scores" in r.getMessage()]
+        assert [r.exc_info for r in told if r.levelname == "WARNING"] == [None]
+        assert any(r.exc_info for r in told if r.levelname == "DEBUG")
+    assert found[0] == found[1]
+    assert found[0][0] == "given up after 5 errors in 5 examples"
+
+
+def test_failures_are_counted_over_all_measurements_on_a_set() -> None:
+    """4 of the 20 examples fail: neither the race's 16 nor the choice's rest alone has 4."""
+    order: list[int] = []
+
+    def metric(example: dspy.Example, prediction: dspy.Prediction) -> float:
+        number = int(example.answer) - 1
+        if number not in order:
+            order.append(number)
+        if order.index(number) in (2, 9, 15, 17):
+            raise ValueError("cannot judge")
+        return 1.0
+
+    options: dict[str, Any] = {"metric": metric, "valset": None, "max_steps": 0, "num_threads": 1}
+    with pytest.raises(ProgramFailedError, match="given up after 4 errors in 18 examples"):
+        compiled(keyword_scorer(), max_errors=4, **options)
+    assert len(order) >= 18
+    assert len(compiled(keyword_scorer(), max_errors=5, **options).detailed_results.best.failures)
 
 
 def hanging(*, times: int, seconds: float) -> tuple[dspy.LM, Counter[str], list[int]]:
@@ -185,6 +347,54 @@ def test_a_sample_of_the_optimizer_lm_that_hangs_is_left_out() -> None:
     rejected = [p.rejected for p in program.detailed_results.steps[1].proposals]
     assert rejected.count("the optimizer LM took too long") == 1
     assert len(program.detailed_results.candidates) == 8
+
+
+def test_a_sample_that_hangs_gives_its_place_back_and_is_counted() -> None:
+    release, calls = threading.Event(), Counter[str]()
+    lock = threading.Lock()
+
+    def reply(text: str) -> str | Exception:
+        with lock:
+            calls["n"] += 1
+            n = calls["n"]
+        if n <= 2:
+            release.wait(30)
+        return f"<INS>Try way {n}</INS>"
+
+    optimizer = scripted_lm(reply)
+    with dspy.context(lm=keyword_scorer()):
+        program = OPRO(
+            metric=exact,
+            prompt_model=optimizer,
+            max_steps=1,
+            num_threads=2,
+            timeout=0.5,
+            verbose=False,
+        ).compile(dspy.Predict("question -> answer"), trainset=TRAIN, valset=VAL)
+    used = program.detailed_results.used("optimizer")
+    release.set()
+    assert (used.calls, used.failures) == (optimizer.engine.calls, 2)
+    rejected = [p.rejected for p in program.detailed_results.steps[1].proposals]
+    assert rejected.count("the optimizer LM took too long") == 2
+
+
+def test_a_call_that_hangs_does_not_carry_the_run_past_max_seconds() -> None:
+    release = threading.Event()
+
+    def reply(text: str) -> str | Exception:
+        if question_of(text) == "3 plus 1":
+            release.wait(60)
+        return GOOD(text)
+
+    scorer = scripted_lm(reply)
+    start = time.monotonic()
+    program = compiled(scorer, max_seconds=1.5, timeout=None)
+    assert time.monotonic() - start < 30
+    release.set()
+    result = program.detailed_results
+    assert result.stop_reason.startswith("max_seconds")
+    assert result.used("scorer").failures == 1
+    assert result.used("scorer").calls == scorer.engine.calls
 
 
 def failing_with(word: str) -> Any:

@@ -171,7 +171,7 @@ def test_many_failures_are_told_in_few_lines(caplog: pytest.LogCaptureFixture) -
         return 1.0
 
     result = compiled(metric=metric, racing=False).detailed_results
-    lines = [record for record in caplog.records if record.name == "opro_dspy.grid"]
+    lines = [record for record in caplog.records if record.name == "opro_dspy.failures"]
     assert len(lines) <= 2 * len(result.candidates) + 8
     assert all("\n" not in record.getMessage() for record in lines)
     assert any("examples failed with the instructions" in r.getMessage() for r in lines)

@@ -147,6 +147,34 @@ def test_a_call_that_takes_too_long_is_yielded_once_and_runs_on() -> None:
     assert seen == {0: False, 1: True, 2: True}
 
 
+def test_when_the_time_is_up_a_call_that_hangs_is_waited_for_no_more() -> None:
+    release, left = threading.Event(), [60.0]
+    pool = DaemonExecutor(2, name="test")
+    calls = drawn_from([(0, lambda: False), (1, lambda: release.wait(30))])
+    seen = {}
+    for key, future in completed(pool, calls, window=2, seconds_left=lambda: left[0]):
+        seen[key] = future.done()
+        left[0] = 0.0
+    release.set()
+    assert seen == {0: True, 1: False}
+
+
+def test_when_the_time_is_up_a_call_is_waited_for_as_long_as_others_took() -> None:
+    second, left = threading.Event(), [60.0]
+
+    def first() -> None:
+        time.sleep(0.3)
+        second.set()
+
+    pool = DaemonExecutor(1, name="test")
+    calls = drawn_from([(0, first), (1, lambda: second.wait(30))])
+    seen = {}
+    for key, future in completed(pool, calls, window=2, seconds_left=lambda: left[0]):
+        seen[key] = future.done()
+        left[0] = 0.0
+    assert seen == {0: True, 1: True}
+
+
 def test_a_source_may_have_nothing_for_a_while() -> None:
     """What is drawn may depend on what came back."""
     ready = [0]

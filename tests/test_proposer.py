@@ -26,9 +26,10 @@ from hypothesis import strategies as st
 import opro_dspy.errors
 from opro_dspy.errors import LMCallError, OproError
 from opro_dspy.interrupt import Interrupt
-from opro_dspy.proposer import FAILED, UNPARSABLE, LMProposer, context_window, takes_temperature
+from opro_dspy.proposer import LMProposer, context_window, takes_temperature
 from opro_dspy.protocols import ProposalRequest
 from opro_dspy.records import Proposal
+from opro_dspy.samples import FAILED, UNPARSABLE
 from opro_dspy.temperatures import Temperatures, Tried
 from tests.fakes import ScriptedEngine, scripted_lm
 

@@ -1,10 +1,12 @@
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from opro_dspy.lane import FAILURE_LEAD
 from opro_dspy.race import Cell, Race
 from opro_dspy.racing import Racing
 
@@ -21,10 +23,17 @@ def run(
     window: int = 3,
     fails: Callable[[Cell], bool] = lambda cell: False,
     max_errors: int | None = None,
+    before: Sequence[tuple[int, int]] = (),
 ) -> tuple[list[dict[int, float]], Race, int]:
     """Run a race in which `table` holds the scores; results arrive in the order of `arrival`."""
     arrival = arrival or random.Random(0)
-    race = Race([len(row) for row in table], rungs=rungs, bounds=bounds, max_errors=max_errors)
+    race = Race(
+        [len(row) for row in table],
+        rungs=rungs,
+        bounds=bounds,
+        max_errors=max_errors,
+        before=before,
+    )
     flying: list[Cell] = []
     cells = 0
     while True:
@@ -180,6 +189,69 @@ def test_a_candidate_that_fails_too_often_is_given_up_at_the_same_place(
     assert race.lanes[1].given_up and not race.lanes[0].given_up
     assert len(scores[0]) == 12
     assert list(scores[1]) == [0, 1, 2, 3, 4, 5]
+
+
+failing = st.lists(st.sets(st.integers(0, 19)), min_size=1, max_size=5)
+
+
+@given(failing, st.integers(0, 10_000), st.integers(1, 40), st.sampled_from([RUNGS, (20,)]))
+def test_who_is_given_up_and_where_does_not_depend_on_the_order_of_arrival(
+    failing: list[set[int]], seed: int, window: int, rungs: tuple[int, ...]
+) -> None:
+    def found(arrival: random.Random, window: int) -> Any:
+        scores, race, _ = run(
+            [[1.0] * 20] * len(failing),
+            rungs=rungs,
+            arrival=arrival,
+            window=window,
+            fails=lambda cell: cell.place in failing[cell.candidate],
+            max_errors=8,
+        )
+        return scores, [lane.given_up for lane in race.lanes]
+
+    assert found(random.Random(seed), window) == found(random.Random(0), 1)
+
+
+@given(st.sets(st.integers(0, 39)), st.integers(0, 6), st.integers(0, 6))
+def test_a_candidate_is_given_up_where_failures_lead_or_max_errors_is_reached(
+    failing: set[int], failed: int, passed: int
+) -> None:
+    scores, race, _ = run(
+        [[1.0] * 40],
+        rungs=(40,),
+        fails=lambda cell: cell.place in failing,
+        max_errors=10,
+        before=[(failed, passed)],
+    )
+    n_failed, n_passed, expected = failed, passed, 40
+    for place in range(40):
+        n_failed, n_passed = n_failed + (place in failing), n_passed + (place not in failing)
+        if place in failing and (n_failed >= 10 or n_failed - n_passed >= FAILURE_LEAD):
+            expected = place + 1
+            break
+    assert len(scores[0]) == expected
+    assert race.lanes[0].given_up == (expected < 40 or n_failed >= 10)
+
+
+@pytest.mark.parametrize(("n_failing", "given_up"), [(2, False), (3, True)])
+def test_a_candidate_that_fails_on_all_of_a_first_rung_of_three_is_given_up_there(
+    n_failing: int, given_up: bool
+) -> None:
+    scores, race, _ = run(
+        [[1.0] * 12, [1.0] * 12],
+        fails=lambda cell: cell.candidate == 1 and cell.place < n_failing,
+        max_errors=10,
+    )
+    assert race.lanes[1].given_up == given_up
+    assert len(scores[1]) == 3
+    assert not race.lanes[0].given_up
+
+
+def test_a_few_failures_among_many_examples_give_nobody_up() -> None:
+    _, race, _ = run(
+        [[1.0] * 500], rungs=(500,), fails=lambda cell: cell.place % 4 == 0, max_errors=1000
+    )
+    assert not race.lanes[0].given_up
 
 
 @pytest.mark.parametrize("lengths", [[], [0, 0]])

@@ -36,13 +36,14 @@ def test_every_python_block_runs(
     examples = make_examples("arithmetic", n=30, seed=0)
     scorer = scorer_lm(answer_key=examples, landscape=landscape("many_small_effects", seed=0))
 
-    def lm_by_name(model: str, **options: Any) -> dspy.LM:
-        return scorer if "mini" in model else optimizer_lm(seed=0)
+    class ByName:  # a class, as `dspy.LM` is for whoever asks what an LM is
+        def __new__(cls, model: str, **options: Any) -> Any:
+            return scorer if "mini" in model else optimizer_lm(seed=0)
 
     def quality(candidate: Candidate) -> float:
         return len(str(candidate.texts)) / 1000
 
-    monkeypatch.setattr(dspy, "LM", lm_by_name)
+    monkeypatch.setattr(dspy, "LM", ByName)
     monkeypatch.setattr(dspy, "configure", lambda **settings: None)
     monkeypatch.chdir(tmp_path)
     names = {
@@ -67,7 +68,12 @@ def test_the_demo_prints_what_the_readme_shows(tmp_path: Path) -> None:
         check=True,
         capture_output=True,
         text=True,
-        env={**os.environ, "DSPY_CACHEDIR": str(tmp_path), "COLUMNS": "80"},
+        env={
+            **os.environ,
+            "DSPY_CACHEDIR": str(tmp_path / "dspy"),
+            "OPRO_DSPY_CACHE_DIR": str(tmp_path / "opro"),
+            "COLUMNS": "80",
+        },
     ).stdout
     shown = next(code for language, code in BLOCKS if language == "text")
     assert [line.rstrip() for line in printed.splitlines()] == shown.splitlines()

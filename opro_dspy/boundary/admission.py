@@ -7,7 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from opro_dspy.boundary.budget import Budget, Reservation
+from opro_dspy.boundary.budget import Budget
+from opro_dspy.boundary.task import Visit
 from opro_dspy.boundary.throttle import AdaptiveLimit, RequestRate
 from opro_dspy.errors import OproError
 from opro_dspy.interrupt import Interrupt
@@ -30,56 +31,6 @@ class CallRefused(OproError, RuntimeError):
 
 class BudgetRefused(CallRefused):
     """A cap of the budget is reached."""
-
-
-@dataclass(slots=True, kw_only=True)
-class Visit:
-    """One LM call, from the wait for its first attempt to the end of its last."""
-
-    model: str
-    task: "Task | None" = None
-    tokens: int = 0
-    """Tokens to reserve for an attempt."""
-    cost: float = 0.0
-    """USD to reserve for an attempt."""
-    not_before: float = float("-inf")
-    """Clock time of the next attempt at the earliest."""
-    ask_cache: bool = False
-    """Whether DSPy's cache may have the answer, and should be asked before any wait."""
-    cached: bool = False
-    """Whether DSPy's cache has the answer, so that nothing is needed."""
-    entered: int | None = None
-    """The place of the attempt in flight (`AdaptiveLimit.enter`), or None without one."""
-    reservation: Reservation | None = None
-    """What is reserved for the attempt in flight."""
-
-
-class Task:
-    """The LM calls made for one purpose, e.g. to score one example."""
-
-    def __init__(self, admission: "Admission") -> None:
-        self._admission = admission
-        self.refused: str | None = None
-        """Why a call in here was refused (a cap, Ctrl-C); the task's result then says nothing."""
-        self.lm_error: BaseException | None = None
-        """The last failure of an LM in here that says nothing about program or example."""
-        self.abandoned = False
-        self.in_flight: list[Visit] = []
-        """Guarded by the admission's lock."""
-
-    def abandon(self) -> None:
-        """Refuse every further call in here; for a task that hangs.
-
-        A call in flight cannot be stopped. It gives up its place at once, and what is reserved
-        for it counts as spent; should it ever come back, what it really used counts instead.
-        """
-        with self._admission.lock:
-            self.abandoned = True
-            for visit in self.in_flight:
-                self._admission.free_place(visit)
-                if visit.reservation is not None:
-                    visit.reservation.settle()
-            self._admission.lock.notify_all()
 
 
 @dataclass(kw_only=True)
@@ -134,12 +85,36 @@ class Admission:
                 return None
             if visit.ask_cache:
                 return 0.0
+            if (refusal := self._refuses_to_wait(seconds)) is not None:
+                raise self._refused(visit, refusal)
+            return seconds
+
+    def check_waiting(self, visit: Visit) -> None:
+        """Let `visit` wait for what another call brings.
+
+        Raises:
+            CallRefused: If it is not wanted any more, or Ctrl-C was pressed.
+        """
+        with self.lock:
+            self._check_wanted(visit)
             if self.interrupt.pressed:
                 raise self._refused(visit, CallRefused(CTRL_C))
-            if seconds >= self.budget.seconds_left:
-                reason = f"max_seconds: an LM call would have to wait {seconds:,.1f} s"
-                raise self._refused(visit, BudgetRefused(reason))
-            return seconds
+
+    def pause(self, seconds: float) -> str | None:
+        """Wait; return why not to the end (Ctrl-C, `max_seconds`), or None."""
+        with self.lock:
+            until = self.clock() + seconds
+            while (left := until - self.clock()) > 0:
+                if (refusal := self._refuses_to_wait(left)) is not None:
+                    return str(refusal)
+                self.wait(self.lock, min(left, POLL_S))
+        return None
+
+    def came_back(self, visit: Visit) -> None:
+        """Note that an attempt is over: from here on its task cannot give it up."""
+        with self.lock:
+            if visit.task is not None and visit in visit.task.in_flight:
+                visit.task.in_flight.remove(visit)
 
     def leave(self, visit: Visit, *, failed: bool, paid: bool) -> None:
         """Free the place of an attempt that came back.
@@ -150,8 +125,6 @@ class Admission:
             paid: Whether a provider answered it; False for an answer of the cache.
         """
         with self.lock:
-            if visit.task is not None and visit in visit.task.in_flight:
-                visit.task.in_flight.remove(visit)
             if paid and not failed:
                 self.limit(visit.model).succeeded()
             self.free_place(visit)
@@ -189,7 +162,7 @@ class Admission:
             raise CallRefused(GIVEN_UP)
         if self.fatal is not None:
             if visit.task is not None:
-                visit.task.lm_error = self.fatal
+                visit.task.failed(self.fatal)
             name = type(self.fatal).__name__
             raise CallRefused(f"an LM refused for good before: {name}") from self.fatal
 
@@ -215,6 +188,15 @@ class Admission:
         self._in_flight += 1
         if visit.task is not None:
             visit.task.in_flight.append(visit)
+        return None
+
+    def _refuses_to_wait(self, seconds: float) -> CallRefused | None:
+        if self.interrupt.pressed:
+            return CallRefused(CTRL_C)
+        if seconds >= self.budget.seconds_left:
+            reason = f"max_seconds: an LM call would have to wait {seconds:,.1f} s"
+            self.budget.refuse(reason)
+            return BudgetRefused(reason)
         return None
 
     def _refused(self, visit: Visit, error: CallRefused) -> CallRefused:

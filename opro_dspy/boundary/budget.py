@@ -57,18 +57,18 @@ class Budget:
         max_seconds: float | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._caps: dict[str, float | None] = {
+        self.caps: dict[str, float | None] = {
             "max_metric_calls": max_metric_calls,
             "max_tokens": max_tokens,
             "max_cost": max_cost,
             "max_seconds": max_seconds,
         }
-        for name, cap in self._caps.items():
+        for name, cap in self.caps.items():
             if cap is not None and (math.isnan(cap) or cap < 0):
                 raise ConfigurationError(
                     f"`{name}` must be a number of at least 0, got {cap!r}; None is no cap."
                 )
-        self.has_caps = any(cap is not None for cap in self._caps.values())
+        self.has_caps = any(cap is not None for cap in self.caps.values())
         """Whether anything is capped at all."""
         self._lock = threading.Lock()
         self._clock, self._started = clock, clock()
@@ -91,14 +91,25 @@ class Budget:
             return math.inf if cap is None else cap - (self._clock() - self._started)
 
     @property
+    def elapsed(self) -> float:
+        """Seconds since the run began, as `advance` was told of it."""
+        with self._lock:
+            return self._clock() - self._started
+
+    def advance(self, elapsed: float) -> None:
+        """Say that the run has taken at least `elapsed` seconds by now, earlier sessions too."""
+        with self._lock:
+            self._started = min(self._started, self._clock() - elapsed)
+
+    @property
     def counts_lm_calls(self) -> bool:
         """Whether tokens or cost are capped, so that LM calls need reservations of them."""
-        return self._caps["max_tokens"] is not None or self._caps["max_cost"] is not None
+        return self.caps["max_tokens"] is not None or self.caps["max_cost"] is not None
 
     @property
     def caps_metric_calls(self) -> bool:
         """Whether metric calls are capped."""
-        return self._caps["max_metric_calls"] is not None
+        return self.caps["max_metric_calls"] is not None
 
     @property
     def exhausted(self) -> str | None:
@@ -129,6 +140,11 @@ class Budget:
             self._refused = reason or self._refused
             return reason
 
+    def refuse(self, reason: str) -> None:
+        """Be exhausted for `reason`, until what is kept for later is released."""
+        with self._lock:
+            self._refused = reason
+
     def charge(self, *, tokens: int = 0, cost: float = 0.0) -> None:
         """Count what was used without being admitted."""
         with self._lock:
@@ -142,7 +158,7 @@ class Budget:
             share: Share of the other caps to keep, in [0, 1]; by default, and only if that is
                 capped, the share that `metric_calls` is of `max_metric_calls`.
         """
-        cap = self._caps["max_metric_calls"]
+        cap = self.caps["max_metric_calls"]
         if share is None and cap is not None:
             share = min(1.0, metric_calls / cap) if cap else 1.0
         if share is None or not 0.0 <= share <= 1.0:
@@ -168,7 +184,7 @@ class Budget:
                 self._reserved = self._reserved + -held if self._in_flight else NOTHING
 
     def _cap(self, name: str) -> float | None:
-        cap = self._caps[name]
+        cap = self.caps[name]
         if cap is None:
             return None
         if name == "max_metric_calls":
@@ -191,7 +207,7 @@ class Budget:
         return self._said("max_seconds", elapsed, cap or 0.0, 0.0) if late else None
 
     def _said(self, name: str, used: float, cap: float, more: float) -> str:
-        whole = self._caps[name] or 0.0
+        whole = self.caps[name] or 0.0
         notes = f" ({_figure(name, whole - cap)} kept for the final choice)" if whole > cap else ""
         short = f"; the next call may need {_figure(name, more)}" if used < cap else ""
         return f"{name}: {_figure(name, used)} of {_figure(name, whole)} used{notes}{short}"

@@ -8,12 +8,15 @@ from typing import Any
 
 import dspy
 
-from opro_dspy.boundary.admission import Admission, BudgetRefused, CallRefused, Task
+from opro_dspy.boundary.admission import Admission, BudgetRefused, CallRefused
+from opro_dspy.boundary.answers import Answers
 from opro_dspy.boundary.budget import Budget
+from opro_dspy.boundary.entrance import Entrance
 from opro_dspy.boundary.hooks import Call
-from opro_dspy.boundary.meter import Meter
-from opro_dspy.boundary.passage import TASK, Desk, Passage
+from opro_dspy.boundary.meter import TASK, Meter
+from opro_dspy.boundary.passage import Desk
 from opro_dspy.boundary.prices import Forecast, Price
+from opro_dspy.boundary.task import Asked, Task, sent
 from opro_dspy.boundary.throttle import AdaptiveLimit
 from opro_dspy.interrupt import Interrupt
 
@@ -39,6 +42,7 @@ class Gate:
         requests_per_minute: Attempts in any minute at most, of all models together.
         prices: Price by model, where DSPy knows none or another.
         interrupt: Tells of Ctrl-C, on which waiting calls are refused.
+        answers: Where answers are kept and found again; None keeps none.
         clock: Seconds, never going back.
         wait: Waits on a condition for so many seconds or until it is notified.
     """
@@ -52,6 +56,7 @@ class Gate:
         requests_per_minute: int | None = None,
         prices: Mapping[str, Price] | None = None,
         interrupt: Interrupt | None = None,
+        answers: Answers | None = None,
         clock: Callable[[], float] = time.monotonic,
         wait: Callable[[threading.Condition, float], object] = threading.Condition.wait,
     ) -> None:
@@ -64,8 +69,13 @@ class Gate:
             clock=clock,
             wait=wait,
         )
-        self.desk = Desk(meter=meter, forecast=Forecast(prices or {}), admission=self.admission)
-        meter.bypassed = self._charge
+        self.desk = Desk(
+            meter=meter,
+            forecast=Forecast(prices or {}),
+            admission=self.admission,
+            answers=answers,
+        )
+        meter.bypassed, meter.past = self._charge, self._note_answer
         self._watched: dict[int, tuple[dspy.BaseLM, dspy.BaseLM]] = {}
         self._classes: dict[type, type] = {}
 
@@ -73,6 +83,10 @@ class Gate:
     def fatal(self) -> BaseException | None:
         """The LM error (auth, unknown model, …) after which every call is refused, or None."""
         return self.admission.fatal
+
+    def pause(self, seconds: float) -> str | None:
+        """Wait; return why not to the end (Ctrl-C, `max_seconds`), or None."""
+        return self.admission.pause(seconds)
 
     def limit(self, model: str) -> AdaptiveLimit:
         """Return the limit on calls in flight of `model`."""
@@ -94,7 +108,7 @@ class Gate:
     @contextmanager
     def task(self) -> Iterator[Task]:
         """Return a context whose LM calls belong together, also those in DSPy's own threads."""
-        task = Task(self.admission)
+        task = Task(self.admission.lock, self.admission.free_place)
         with dspy.context(**{TASK: task}):
             yield task
 
@@ -102,6 +116,13 @@ class Gate:
         """Charge the budget for a paid call that went past the gate."""
         cost = self.desk.forecast.cost(call.model, call) or 0.0
         self.budget.charge(tokens=call.tokens, cost=cost)
+
+    def _note_answer(self, entry: dict[str, Any]) -> None:
+        """Note an answer that went past the gate: it may make up for a failure."""
+        task = dspy.settings.get(TASK)
+        if isinstance(task, Task) and task.lock is self.admission.lock:  # not of a run within ours
+            what = (entry.get(name) for name in ("prompt", "messages", "request"))
+            task.answered(lambda: Asked(sent(*what), f"unwatched {entry['model']}"))
 
 
 def _watched_class(kind: Any, gate: Gate) -> type:
@@ -120,10 +141,10 @@ def _watched_class(kind: Any, gate: Gate) -> type:
             self.__dict__["num_retries"] = value
 
         def __call__(self, *args: Any, **kwargs: Any) -> Any:
-            return Passage(gate.desk, self, kind, args, kwargs).go(super().__call__)
+            return Entrance(gate.desk, self, kind, args, kwargs).go(super().__call__)
 
         async def acall(self, *args: Any, **kwargs: Any) -> Any:
-            return await Passage(gate.desk, self, kind, args, kwargs).ago(super().acall)
+            return await Entrance(gate.desk, self, kind, args, kwargs).ago(super().acall)
 
         def dump_state(self) -> dict[str, Any]:
             state: dict[str, Any] = super().dump_state()

@@ -8,6 +8,23 @@ import dspy
 from dspy.utils.usage_tracker import UsageTracker
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Worth:
+    """What an answer took when it was paid for, as far as it is known."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost: float | None = None
+    """USD."""
+
+    @staticmethod
+    def of(usage: dict[str, Any], cost: float | None) -> "Worth":
+        """Return the worth of an answer whose usage and cost DSPy told."""
+        inputs = _tokens(usage, "prompt_tokens", "input_tokens")
+        outputs = _tokens(usage, "completion_tokens", "output_tokens")
+        return Worth(input_tokens=inputs, output_tokens=outputs, cost=cost)
+
+
 @dataclass(slots=True, kw_only=True)
 class Call:
     """One attempt at an LM, and what DSPy tells of it while it runs."""
@@ -23,6 +40,8 @@ class Call:
     output_tokens: int = 0
     cost: float | None = None
     """USD as DSPy told it; None when it does not know."""
+    saved: Worth = Worth()
+    """What a cache hit did not take."""
     started: float = field(default_factory=time.perf_counter)
 
     @property
@@ -32,9 +51,10 @@ class Call:
 
     def hear(self, usage: dict[str, Any]) -> None:
         """Note the usage of a paid answer."""
+        told = Worth.of(usage, None)
         self.answers += 1
-        self.input_tokens += _tokens(usage, "prompt_tokens", "input_tokens")
-        self.output_tokens += _tokens(usage, "completion_tokens", "output_tokens")
+        self.input_tokens += told.input_tokens
+        self.output_tokens += told.output_tokens
 
 
 class Ledger(Protocol):
@@ -42,6 +62,10 @@ class Ledger(Protocol):
 
     def underway(self, model: str) -> Call | None:
         """Return the attempt at `model` that this thread or task is in, if one was announced."""
+        ...
+
+    def answered_past(self, entry: dict[str, Any]) -> None:
+        """Note what DSPy writes to a history of a call that nobody announced."""
         ...
 
     def bypass(self, call: Call, *, again: bool = False) -> None:
@@ -70,7 +94,9 @@ class History:
         if call is not None:
             if call.answers:
                 call.cost, call.answers = entry["cost"], len(responses)
-        elif not usage or not isinstance(dspy.settings.usage_tracker, Tracker):
+            return
+        self._ledger.answered_past(entry)
+        if not usage or not isinstance(dspy.settings.usage_tracker, Tracker):
             call = Call(model=model)
             if usage:
                 call.hear(usage)

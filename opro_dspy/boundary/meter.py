@@ -5,7 +5,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
-from dataclasses import replace
+from functools import reduce
+from operator import add
 from typing import Any
 
 import dspy
@@ -16,6 +17,9 @@ from opro_dspy.boundary.hooks import Call, History, Tracker
 from opro_dspy.records import Usage
 
 OPTIMIZER, SCORER = "optimizer", "scorer"
+
+TASK = "opro_dspy_task"
+"""The DSPy setting that carries the task of a call, also into DSPy's own threads."""
 
 _MARK = "_opro_raised_by_lm"
 _ROLE = "opro_dspy_role"
@@ -48,6 +52,8 @@ class Meter:
         self._rows: dict[tuple[str, str], Usage] = {}
         self.bypassed: Callable[[Call], None] | None = None
         """Told of each answer by an LM that no gate watches; of its cost perhaps by itself."""
+        self.past: Callable[[dict[str, Any]], None] | None = None
+        """Told of the history entry of each answer by an LM that no gate watches."""
 
     def role(self, role: str, **settings: Any) -> AbstractContextManager[None]:
         """Return a context in which every LM call counts for `role`.
@@ -73,11 +79,8 @@ class Meter:
 
     def total(self, role: str) -> Usage:
         """Return the sum over the models of `role`."""
-        total = Usage(role=role, model="*")
-        for row in self.usage():
-            if row.role == role:
-                total = _sum(total, row)
-        return total
+        rows = [row for row in self.usage() if row.role == role]
+        return reduce(add, rows, Usage(role=role, model="*"))
 
     def answered(self, model: str | None = None) -> bool:
         """Tell whether any call (of `model`, if given) came back with an answer so far."""
@@ -104,24 +107,38 @@ class Meter:
         finally:
             _CALL.reset(token)
 
-    def count(self, call: Call, *, failed: bool = False, hit: bool | None = None) -> None:
-        """Count an attempt that came back; a success that nobody paid for is a cache hit."""
-        hit = not failed and not call.answers if hit is None else hit
+    def count(
+        self, call: Call, *, failed: bool = False, hit: bool | None = None, late: bool = False
+    ) -> None:
+        """Count an attempt that came back; a success that nobody paid for is a cache hit.
+
+        With `late` it was given up before and counted as one failed call: the rest is added.
+        """
+        hit = not failed and not call.answers and not late if hit is None else hit
+        # Of `n` answers asked for one by one, those before the failure were paid for.
+        calls = min(call.n, call.answers + 1) if failed else call.answers
         self.add(
             Usage(
                 role=current_role(),
                 model=call.model,
-                # Of `n` answers asked for one by one, those before the failure were paid for.
-                calls=min(call.n, call.answers + 1) if failed else call.answers,
+                calls=max(0, calls - 1) if late else calls,
                 cache_hits=1 if hit else 0,
-                failures=1 if failed else 0,
-                retries=1 if call.retry and not hit else 0,
+                failures=1 if failed and not late else 0,
+                retries=1 if call.retry and not hit and not late else 0,
                 input_tokens=call.input_tokens,
                 output_tokens=call.output_tokens,
                 cost_usd=call.cost,
                 seconds=0.0 if hit else time.perf_counter() - call.started,
+                input_tokens_saved=call.saved.input_tokens,
+                output_tokens_saved=call.saved.output_tokens,
+                cost_usd_saved=call.saved.cost,
             )
         )
+
+    def answered_past(self, entry: dict[str, Any]) -> None:
+        """See `Ledger`."""
+        if self.past is not None:
+            self.past(entry)
 
     def bypass(self, call: Call, *, again: bool = False) -> None:
         """See `Ledger`; for an LM that no gate watches."""
@@ -135,25 +152,13 @@ class Meter:
         return call if call is not None and meter is self and call.model == model else None
 
     def add(self, row: Usage) -> None:
-        """Add a row to the sum of its role and model."""
+        """Add a row to the sum of its role and model, and to what the running task used."""
+        task = dspy.settings.get(TASK)
+        if task is not None:
+            task.used.append(row)
         with self._lock:
             key = (row.role, row.model)
-            self._rows[key] = _sum(self._rows[key], row) if key in self._rows else row
-
-
-def _sum(a: Usage, b: Usage) -> Usage:
-    costs = [cost for cost in (a.cost_usd, b.cost_usd) if cost is not None]
-    return replace(
-        a,
-        calls=a.calls + b.calls,
-        cache_hits=a.cache_hits + b.cache_hits,
-        failures=a.failures + b.failures,
-        retries=a.retries + b.retries,
-        input_tokens=a.input_tokens + b.input_tokens,
-        output_tokens=a.output_tokens + b.output_tokens,
-        cost_usd=sum(costs) if costs else None,
-        seconds=a.seconds + b.seconds,
-    )
+            self._rows[key] = self._rows[key] + row if key in self._rows else row
 
 
 def lm_failure(error: BaseException, *, answered: bool) -> BaseException | None:

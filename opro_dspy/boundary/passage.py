@@ -4,12 +4,13 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import dspy
 
-from opro_dspy.boundary.admission import POLL_S, Admission, Visit
+from opro_dspy.boundary.admission import POLL_S, Admission
+from opro_dspy.boundary.answers import Answers, is_ambiguous
 from opro_dspy.boundary.cached import is_acached, is_cached, may_be_cached
 from opro_dspy.boundary.faults import (
     is_fatal,
@@ -19,16 +20,16 @@ from opro_dspy.boundary.faults import (
     may_be_load,
     retry_after,
 )
-from opro_dspy.boundary.hooks import Call
-from opro_dspy.boundary.meter import OPTIMIZER, Meter, current_role, lm_failure
+from opro_dspy.boundary.hooks import Call, Worth
+from opro_dspy.boundary.meter import OPTIMIZER, TASK, Meter, current_role, lm_failure
 from opro_dspy.boundary.prices import Forecast, Need
+from opro_dspy.boundary.redaction import redact, secrets_of
+from opro_dspy.boundary.task import Asked, Visit, sent
+from opro_dspy.records import Usage
 
 logger = logging.getLogger(__name__)
 
 MAX_BACKOFF_S = 60.0
-
-TASK = "opro_dspy_task"
-"""The DSPy setting that carries the task of a call, also into DSPy's own threads."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +39,8 @@ class Desk:
     meter: Meter
     forecast: Forecast
     admission: Admission
+    answers: Answers | None = None
+    """Where answers are kept, if they are."""
 
 
 class Passage:
@@ -60,11 +63,12 @@ class Passage:
             task=dspy.settings.get(TASK),
             tokens=self.need.tokens,
             cost=self.need.cost,
-            ask_cache=may_be_cached(lm, kind, kwargs),
+            ask_cache=may_be_cached(lm, kind, kwargs) and not self._is_ambiguous(),
+            given_up=self._given_up,
         )
         self.n = int({**getattr(lm, "kwargs", {}), **kwargs}.get("n") or 1)
         self.retries = 0
-        self.paid = False
+        self.paid = self.late = False
 
     def go(self, forward: Callable[..., Any]) -> Any:
         """Call the LM, as often as it takes."""
@@ -98,17 +102,50 @@ class Passage:
                     raise
 
     @contextmanager
+    def hit(self, worth: Worth) -> Iterator[None]:
+        """Return a context in which a kept answer is given; count it as such."""
+        call = Call(model=self.lm.model, n=self.n, saved=worth)
+        with self.desk.meter.attempt(call):
+            yield
+        self.desk.meter.count(call, hit=True)
+        if self.visit.task is not None:
+            self.visit.task.answered(self._asked)
+
+    def _is_ambiguous(self) -> bool:
+        return self.desk.answers is not None and is_ambiguous(self.lm, self.kwargs)
+
+    @contextmanager
     def _attempt(self) -> Iterator[None]:
         call = Call(model=self.lm.model, retry=self.retries > 0, n=self.n)
         try:
             with self.desk.meter.attempt(call):
                 yield
         except BaseException as error:
+            redact(error, secrets_of(self.lm, self.kwargs))
             self._judge(call, error)
             self._close(call, error)
             raise
         else:
             self._close(call, None)
+            if self.visit.task is not None:
+                self.visit.task.answered(self._asked)
+
+    def _asked(self) -> Asked:
+        options = {**getattr(self.lm, "kwargs", {}), **self.kwargs}
+        first = next(iter(self.args), None)
+        what = sent(
+            first or options.get("prompt"),
+            options.get("messages"),
+            options.get("request") or first,
+        )
+        where = [self.lm.model, options.get("api_base"), options.get("base_url")]
+        return Asked(what, repr(where), repr(options.get("rollout_id")))
+
+    def _given_up(self) -> None:
+        """Count the attempt in flight, which hangs, as failed; the rest when it comes back."""
+        self.late = True
+        hung = Usage(role=current_role(), model=self.lm.model, calls=1, failures=1)
+        self.desk.meter.add(replace(hung, retries=1 if self.retries else 0))
 
     def _judge(self, call: Call, error: BaseException) -> None:
         admission = self.desk.admission
@@ -126,7 +163,8 @@ class Passage:
         if call.answers:
             call.cost = self.desk.forecast.cost(call.model, call)
             self.desk.forecast.learn(self.lm, self.need, call)
-        self.desk.meter.count(call, failed=error is not None)
+        self.desk.admission.came_back(self.visit)
+        self.desk.meter.count(call, failed=error is not None, late=self.late)
         reservation, self.visit.reservation, self.visit.cached = self.visit.reservation, None, False
         if reservation is None:  # The cache lost its answer meanwhile.
             self.desk.admission.budget.charge(tokens=call.tokens, cost=call.cost or 0.0)
@@ -154,5 +192,6 @@ class Passage:
             return True
         if task is not None:
             cause = lm_failure(error, answered=self.desk.meter.answered())
-            task.lm_error = cause or task.lm_error
+            if cause is not None:
+                task.failed(cause, self._asked())
         return False

@@ -49,6 +49,7 @@ class SolutionEvaluator(Generic[S]):
         self._example = dspy.Example(problem=identity(problem)).with_inputs()
         self.unfinished: tuple[Evaluation, ...] = ()
         """What was scored in an evaluation that an error or Ctrl-C cut short."""
+        self._n_races = 0
 
     def evaluate(
         self, candidates: Sequence[Candidate], trajectory: Trajectory
@@ -66,6 +67,7 @@ class SolutionEvaluator(Generic[S]):
         step = len(trajectory.steps)
         for observe in self._conditions.observers:
             observe(StepStarted(step=step, n_scores=len(candidates)))
+        self._n_races += 1
         grid = Grid(
             self._conditions,
             Race([1] * len(candidates), rungs=(1,), in_turn=True),
@@ -73,6 +75,7 @@ class SolutionEvaluator(Generic[S]):
             programs=[partial(self._value, c.texts[COMPONENT]) for c in candidates],
             examples=[self._example],
             orders=[[0]] * len(candidates),
+            number=self._n_races,
         )
         try:
             grid.run()

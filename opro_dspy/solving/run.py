@@ -19,6 +19,7 @@ from opro_dspy.direction import Direction
 from opro_dspy.filters import Filters, printable
 from opro_dspy.interrupt import Interrupt
 from opro_dspy.loop import optimize
+from opro_dspy.memory import InOrder
 from opro_dspy.optimizer import Optimizer
 from opro_dspy.pool import DaemonExecutor
 from opro_dspy.progress import ProgressBars
@@ -95,7 +96,12 @@ class SolvingRun(Generic[S]):
         )
         self.evaluator = SolutionEvaluator(problem, conditions=self._conditions(gate, num_threads))
         proposer = make_proposer(
-            config, self.lm, executor=self.executor, gate=gate, interrupt=self.interrupt
+            config,
+            self.lm,
+            executor=self.executor,
+            gate=gate,
+            interrupt=self.interrupt,
+            memory=InOrder(),
         )
         self.optimizer = Optimizer(
             proposer,

@@ -1,0 +1,128 @@
+"""LM answers by content: found, kept, and asked for by one at a time."""
+
+import json
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import dspy
+from dspy.lm15 import LM15Error
+
+from opro_dspy.boundary.flights import Flight, Flights, Owner
+from opro_dspy.boundary.hooks import Worth
+from opro_dspy.boundary.steps import CallResult, PreparedCall
+from opro_dspy.cache import Store
+from opro_dspy.fingerprints import describe_engine, describe_request, endpoint_of, fingerprint
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """An answer that was kept."""
+
+    result: CallResult
+    worth: Worth
+    """What it took when it was paid for."""
+
+
+class Answers:
+    """Answers in a store.
+
+    The key of an answer holds the LM's class, model, engine and endpoint, and all of the request
+    that has a part in the answer: messages, parameters, `rollout_id`. Keys, headers and timeouts
+    are not in it. Synchronous and asynchronous calls share their answers.
+
+    DSPy's own cache leaves endpoint and engine out of its keys. What it knows of an LM that has
+    either may come from elsewhere, and is never taken (`is_ambiguous`).
+
+    Args:
+        store: Where they are kept.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._flights = Flights(store.locks)
+        self._lock = threading.Lock()
+        self._engines: dict[int, tuple[Any, Any]] = {}
+
+    def key(self, lm: dspy.LM, kind: type, call: PreparedCall) -> str:
+        """Return the key of the answer to `call` by `lm`, which its user gave the class `kind`."""
+        asked = (
+            {"request": describe_request(call.request), "rollout": call.kwargs.get("rollout_id")}
+            if call.request is not None
+            else describe_request(call.legacy)
+        )
+        who = {
+            "class": f"{kind.__module__}.{kind.__qualname__}",
+            "model": lm.model,
+            "model_type": lm.model_type,
+            "engine": self._engine(lm),
+            "endpoint": endpoint_of(lm, call.kwargs),
+        }
+        return "answer:" + fingerprint([FORMAT, who, asked])
+
+    def find(self, key: str) -> Answer | None:
+        """Return the answer that was kept under `key`, or None."""
+        record = self._store.get(key)
+        if not isinstance(record, Mapping) or record.get("format") != FORMAT:
+            return None
+        return _restored(record.get("result"))
+
+    def keep(self, key: str, result: CallResult, flight: Flight | None = None) -> None:
+        """Keep `result` unless it would come back as something else.
+
+        Args:
+            key: Of the answer.
+            result: The answer.
+            flight: In which it was asked for; if another has asked since, the other's answer
+                stays. None if that cannot be.
+        """
+        dumped = result.dump()
+        try:
+            record = json.loads(json.dumps(dumped, allow_nan=False))
+        except (TypeError, ValueError, RecursionError):
+            return
+        restored = _restored(record)
+        exact = record == dumped and restored and restored.result.responses == result.responses
+        if exact and (self._flights.holds(flight) or self.find(key) is None):
+            self._store.put(key, {"format": FORMAT, "result": record})
+
+    def claim(self, key: str, owner: Owner | None) -> Flight | None:
+        """Return a flight if nobody asks for `key` now; see `Flights`."""
+        return self._flights.claim(key, owner)
+
+    def land(self, flight: Flight) -> None:
+        """Let others ask again."""
+        self._flights.land(flight)
+
+    def wait(self, seconds: float) -> None:
+        """Wait until a request is over, at most so long."""
+        self._flights.wait(seconds)
+
+    def _engine(self, lm: dspy.LM) -> Any:
+        """Return the description of an LM's engine as it was when it was met first."""
+        with self._lock:
+            if id(lm.engine) not in self._engines:
+                self._engines[id(lm.engine)] = lm.engine, describe_engine(lm)
+            return self._engines[id(lm.engine)][1]
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Answers":
+        return self
+
+    def __reduce__(self) -> Any:
+        return Answers, (self._store,)
+
+
+def is_ambiguous(lm: dspy.LM, options: Mapping[str, Any]) -> bool:
+    """Tell whether DSPy's cache may hold answers of others under the keys of `lm`."""
+    return not isinstance(lm.engine, str) or endpoint_of(lm, options) is not None
+
+
+def _restored(record: Any) -> Answer | None:
+    try:
+        result = CallResult.load(record)
+        return Answer(result=result, worth=Worth.of(record["usage"], record["cost"]))
+    except (LM15Error, LookupError, TypeError, ValueError, AttributeError):
+        return None

@@ -1,0 +1,122 @@
+"""One LM call whose answer is kept: found, or waited for, or asked for and kept."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+
+from opro_dspy.boundary import steps
+from opro_dspy.boundary.answers import Answer, Answers, is_ambiguous
+from opro_dspy.boundary.flights import Flight, Owner
+
+POLL_S = 0.05
+"""How often to look whether another process has the answer."""
+
+
+class Recall:
+    """A call of which its answers know.
+
+    Args:
+        answers: Where answers are kept.
+        sending: The call.
+        kind: The class of its LM as the user made it.
+        owner: On whose behalf it is made.
+        check: Raises when the call is no longer wanted; asked while it waits.
+    """
+
+    def __init__(
+        self,
+        answers: Answers,
+        sending: steps.Sending,
+        kind: type,
+        *,
+        owner: Owner | None = None,
+        check: Callable[[], object] = lambda: None,
+    ) -> None:
+        self._answers, self._sending = answers, sending
+        self._key = answers.key(sending.lm, kind, sending.call)
+        self._owner, self._check = owner, check
+        self._flight: Flight | None = None
+        self._over = False
+
+    @contextmanager
+    def turn(self) -> Iterator[Answer | None]:
+        """Return a context with the answer, or with None when it is this call's turn to ask."""
+        try:
+            while (found := self._look()) is None and self._flight is None:
+                self._answers.wait(POLL_S)
+            yield found
+        finally:
+            self._land()
+
+    @asynccontextmanager
+    async def aturn(self) -> AsyncIterator[Answer | None]:
+        """As `turn`, without blocking the event loop."""
+        try:
+            while (found := await asyncio.to_thread(self._look)) is None and self._flight is None:
+                await asyncio.sleep(POLL_S / 5)
+            yield found
+        finally:
+            self._land()
+
+    def _look(self) -> Answer | None:
+        """Return the answer if it is there; if not, take the turn to ask if nobody has it."""
+        found = self._answers.find(self._key)
+        if found is None:
+            self._check()
+            self._flight = self._answers.claim(self._key, self._owner)
+            if self._flight is not None:  # whoever asked before may have kept it meanwhile
+                found = self._answers.find(self._key)
+            if self._over:  # cancelled while this thread looked
+                self._land()
+        return found
+
+    def _land(self) -> None:
+        self._over = True
+        flight, self._flight = self._flight, None
+        if flight is not None:
+            self._answers.land(flight)
+
+    def given(self, answer: Answer) -> Any:
+        """Return what the LM returns, with `answer`."""
+        return steps.called(self._sending, lambda: answer.result)
+
+    async def agiven(self, answer: Answer) -> Any:
+        """As `given`, for an asynchronous call."""
+
+        async def known() -> steps.CallResult:
+            return answer.result
+
+        return await steps.acalled(self._sending, known)
+
+    def asked(self, *args: Any, **kwargs: Any) -> Any:
+        """Return what the LM returns, and keep its answer; takes the arguments of the call."""
+
+        def ask() -> steps.CallResult:
+            lm, call = self._sending.lm, self._sending.call
+            result = steps.execute(lm, call)
+            if self._is_foreign(result):
+                call.cache = False
+                result = steps.execute(lm, call)
+            self._answers.keep(self._key, result, self._flight)
+            return result
+
+        return steps.called(self._sending, ask)
+
+    async def aasked(self, *args: Any, **kwargs: Any) -> Any:
+        """As `asked`, for an asynchronous call."""
+
+        async def ask() -> steps.CallResult:
+            lm, call = self._sending.lm, self._sending.call
+            result = await steps.aexecute(lm, call)
+            if self._is_foreign(result):
+                call.cache = False
+                result = await steps.aexecute(lm, call)
+            await asyncio.to_thread(self._answers.keep, self._key, result, self._flight)
+            return result
+
+        return await steps.acalled(self._sending, ask)
+
+    def _is_foreign(self, result: steps.CallResult) -> bool:
+        """Tell whether DSPy's cache gave an answer that may be another LM's."""
+        return bool(result.cache_hit) and is_ambiguous(self._sending.lm, self._sending.kwargs)

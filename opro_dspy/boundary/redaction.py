@@ -1,0 +1,56 @@
+"""Credentials of an LM, and taking them out of what an error says."""
+
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import dspy
+
+from opro_dspy.boundary.faults import chain
+from opro_dspy.fingerprints import is_secret
+
+SHORTEST = 8
+"""Shorter values are too common to be taken out of texts."""
+
+HIDDEN = "[redacted]"
+
+
+def secrets_of(lm: dspy.BaseLM, options: Mapping[str, Any] | None = None) -> set[str]:
+    """Return the keys and header values that `lm`, its engine or the environment holds.
+
+    Args:
+        lm: The LM.
+        options: Of a call.
+    """
+    engine = getattr(lm, "engine", None)
+    places = [getattr(lm, "kwargs", None), options, os.environ]
+    places += [] if isinstance(engine, str) else [getattr(engine, "__dict__", None)]
+    found = {text for place in places for text in _secrets(place)}
+    return {part for text in found for part in (text, text.removeprefix("Bearer "))}
+
+
+def _secrets(place: Any) -> Iterator[str]:
+    """Yield the texts in a mapping under names that speak of credentials."""
+    if not isinstance(place, Mapping):
+        return
+    for name, value in place.items():
+        if not isinstance(name, str) or not is_secret(name.lstrip("_")):
+            continue
+        parts = value.values() if isinstance(value, Mapping) else [value]
+        yield from (part for part in parts if isinstance(part, str) and len(part) >= SHORTEST)
+
+
+def redact(error: BaseException, secrets: set[str]) -> None:
+    """Take `secrets` out of the texts of `error` and of what it came from."""
+    for link in chain(error):
+        link.args = tuple(_hidden(arg, secrets) for arg in link.args)
+        for name, value in list(getattr(link, "__dict__", {}).items()):
+            if isinstance(value, str) and _hidden(value, secrets) != value:
+                setattr(link, name, _hidden(value, secrets))
+
+
+def _hidden(value: Any, secrets: set[str]) -> Any:
+    if isinstance(value, str):
+        for secret in sorted(secrets, key=len, reverse=True):
+            value = value.replace(secret, HIDDEN)
+    return value

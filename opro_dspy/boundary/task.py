@@ -1,0 +1,123 @@
+"""LM calls that belong together: what is in flight, what failed, what was refused."""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from dspy.lm15 import Request
+
+from opro_dspy.boundary.budget import Reservation
+from opro_dspy.records import Usage
+
+
+@dataclass(slots=True, kw_only=True)
+class Visit:
+    """One LM call, from the wait for its first attempt to the end of its last."""
+
+    model: str
+    task: "Task | None" = None
+    tokens: int = 0
+    """Tokens to reserve for an attempt."""
+    cost: float = 0.0
+    """USD to reserve for an attempt."""
+    not_before: float = float("-inf")
+    """Clock time of the next attempt at the earliest."""
+    ask_cache: bool = False
+    """Whether DSPy's cache may have the answer, and should be asked before any wait."""
+    cached: bool = False
+    """Whether DSPy's cache has the answer, so that nothing is needed."""
+    entered: int | None = None
+    """The place of the attempt in flight (`AdaptiveLimit.enter`), or None without one."""
+    reservation: Reservation | None = None
+    """What is reserved for the attempt in flight."""
+    given_up: Callable[[], None] = lambda: None
+    """Told that the attempt in flight hangs and is waited for no more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a call asks, of whom."""
+
+    what: str
+    """What is sent; see `sent`."""
+    where: str
+    """Model and endpoint; a name of its own for an LM that nobody watches."""
+    rollout: str = ""
+
+    def makes_up_for(self, failed: "Asked") -> bool:
+        """Tell whether an answer to this takes the place of the answer that `failed` did not give.
+
+        That is so of another LM that is asked the same, a fallback, and of the same LM asked once
+        more. A further rollout is a further sample, as in DSPy's BestOfN and Refine: with one of
+        them lost the program is not what it is without the outage.
+        """
+        same_sample = (self.where, self.rollout) == (failed.where, failed.rollout)
+        return self.what == failed.what and (self.where != failed.where or same_sample)
+
+
+def sent(prompt: object, messages: object, request: object) -> str:
+    """Return what a call sends as one text, whichever of DSPy's ways it takes."""
+    if isinstance(request, Request):
+        return repr((request.system, request.messages))
+    return repr(messages or prompt)
+
+
+class Task:
+    """The LM calls made for one purpose, e.g. to score one example.
+
+    Args:
+        lock: The admission's.
+        free_place: Frees the place of an attempt; called with the lock held.
+    """
+
+    def __init__(self, lock: threading.Condition, free_place: Callable[[Visit], None]) -> None:
+        self.lock, self._free_place = lock, free_place
+        self._outages: list[tuple[Asked | None, BaseException]] = []
+        self.refused: str | None = None
+        """Why a call in here was refused (a cap, Ctrl-C); the task's result then says nothing."""
+        self.abandoned = False
+        self.used: list[Usage] = []
+        """One row for each attempt that came back."""
+        self.in_flight: list[Visit] = []
+        """Guarded by the admission's lock."""
+
+    @property
+    def lm_error(self) -> BaseException | None:
+        """The last failure of an LM in here that says nothing about program or example.
+
+        None also when the program made up for every one of them by itself (`Asked`). One that it
+        swallowed counts: what it then returned is no honest answer.
+        """
+        return self._outages[-1][1] if self._outages else None
+
+    def failed(self, error: BaseException, asked: Asked | None = None) -> None:
+        """Note an LM's failure; without `asked` nothing makes up for it."""
+        with self.lock:
+            self._outages.append((asked, error))
+
+    def answered(self, asked: Callable[[], Asked]) -> None:
+        """Note an answer: it may make up for failures."""
+        if self._outages:
+            now = asked()
+            with self.lock:
+                self._outages = [
+                    (failed, error)
+                    for failed, error in self._outages
+                    if failed is None or not now.makes_up_for(failed)
+                ]
+
+    def abandon(self) -> None:
+        """Refuse every further call in here; for a task that hangs.
+
+        A call in flight cannot be stopped. It gives up its place at once and counts as failed, and
+        what is reserved for it counts as spent; should it ever come back, what it really used
+        counts instead.
+        """
+        with self.lock:
+            self.abandoned = True
+            for visit in self.in_flight:
+                self._free_place(visit)
+                if visit.reservation is not None:
+                    visit.reservation.settle()
+                visit.given_up()
+            self.lock.notify_all()

@@ -1,0 +1,69 @@
+"""Where a cache lies and how large it may get."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from opro_dspy.errors import ConfigurationError
+
+LAYOUT = "v1"
+"""The folder in a cache folder that entries of this format lie in."""
+
+ENVIRONMENT = "OPRO_DSPY_CACHE_DIR"
+"""The environment variable that moves the default folder, or switches it off."""
+
+OFF = "off"
+
+
+class CacheDir(BaseModel):
+    """A folder for example scores and LM answers; several processes may use it at once.
+
+    Example: `OPRO(metric=…, cache_dir=CacheDir(path="/data/cache", max_bytes=20 * 10**9))`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    path: Path | None = None
+    """The folder; `$OPRO_DSPY_CACHE_DIR` if not given ("off" is no cache by default), else the
+    user's cache folder."""
+    max_bytes: int = Field(default=2_000_000_000, ge=1_000_000)
+    """Bytes on disk at most; beyond them the entries stored longest ago are dropped."""
+
+    @property
+    def folder(self) -> Path:
+        """The folder, absolute."""
+        told = self.path or os.environ.get(ENVIRONMENT) or platformdirs.user_cache_dir("opro_dspy")
+        return Path(told).expanduser().absolute()
+
+    @property
+    def is_default(self) -> bool:
+        """Whether nobody chose the folder."""
+        return self.path is None and not os.environ.get(ENVIRONMENT)
+
+
+DEFAULT_CACHE = CacheDir()
+"""The user's own."""
+
+
+def resolve_cache_dir(cache_dir: Any) -> CacheDir | None:
+    """Return what `cache_dir` means; None is no cache.
+
+    Raises:
+        ConfigurationError: If it is no path, `CacheDir` or None.
+    """
+    if isinstance(cache_dir, CacheDir):
+        off = cache_dir.path is None and os.environ.get(ENVIRONMENT, "").lower() == OFF
+        return None if off else cache_dir
+    if cache_dir is None:
+        return None
+    if isinstance(cache_dir, (str, os.PathLike)) and os.fspath(cache_dir):
+        try:
+            return CacheDir(path=Path(cache_dir))
+        except (TypeError, ValidationError):
+            pass
+    raise ConfigurationError(
+        f"`cache_dir` must be a folder, a CacheDir or None (no cache), got {cache_dir!r}."
+    )

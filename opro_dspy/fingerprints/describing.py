@@ -1,0 +1,197 @@
+"""Any value as JSON that says what it is; never fails, and never says where it lies in memory."""
+
+import hashlib
+import inspect
+import types
+from collections.abc import Collection, Iterator, Mapping
+from datetime import date, time, timedelta
+from decimal import Decimal
+from enum import Enum
+from fractions import Fraction
+from functools import partial
+from pathlib import PurePath
+from re import Pattern
+from typing import Annotated, Any, TypeVar, get_args, get_origin
+from uuid import UUID
+
+import dspy
+from pydantic import BaseModel
+
+from opro_dspy.fingerprints import code, lms, objects, programs
+from opro_dspy.fingerprints.hashing import canonical
+
+MAX_DEPTH = 24
+"""What lies deeper is told by its type alone."""
+
+_BY_REPR = (
+    *(complex, Decimal, Fraction, range, slice),
+    *(date, time, timedelta, PurePath, Pattern, UUID),
+)
+"""Types whose repr says all."""
+
+
+def describe(value: Any) -> Any:
+    """Return `value` as JSON data; what is alike gives the same in every process.
+
+    Functions and classes of the user's are told by their code and by what of their module that
+    uses, those of installed packages by name and version. Objects are told by their class and
+    their public attributes, or by `dump_state()` if they have it; state that shows in neither is
+    not told. It may hold what a program was given as a secret: show only its fingerprint.
+    """
+    return _Describer()(value)
+
+
+def describe_metric(metric: Any) -> Any:
+    """Return what a metric computes: its code, closure, helpers and constants. As `describe`."""
+    return describe(metric)
+
+
+def describe_program(
+    program: dspy.Module, *, without_texts_of: Collection[dspy.Predict] = ()
+) -> Any:
+    """Return the structure of `program` as JSON data. As `describe`.
+
+    That is the code of its modules' classes, their attributes, and of each predictor the fields,
+    types and remarks of its signature, instructions, demos, config and own LM.
+
+    Args:
+        program: The program, without results that an optimizer hung on it.
+        without_texts_of: Predictors whose instructions are left out: those that are optimized.
+    """
+    return _Describer({id(predictor) for predictor in without_texts_of})(program)
+
+
+def describe_example(example: dspy.Example) -> Any:
+    """Return inputs and labels of an example as JSON data, DSPy's notes (`dspy_uuid`) apart."""
+    return describe(example)
+
+
+def describe_lm(lm: dspy.BaseLM) -> dict[str, Any]:
+    """Return class, model, parameters, engine and endpoint of `lm` as JSON data.
+
+    It holds no key, header or environment variable, and may be shown. An engine object is told by
+    `dump_state()` if it has it, else by its class and its public attributes: two engines of one
+    class that differ in nothing of this are taken for the same.
+    """
+    return lms.lm_parts(lm, describe)
+
+
+def describe_engine(lm: dspy.LM) -> Any:
+    """Return the name of the engine of `lm`, or its class and state; see `describe_lm`."""
+    return lms.engine_parts(lm.engine, describe)
+
+
+def describe_request(request: Any) -> Any:
+    """Return what of a request has a part in its answer: no keys, headers or timeouts.
+
+    Args:
+        request: A `dspy.lm15.Request`, or messages and options by name.
+    """
+    if isinstance(request, Mapping):
+        return lms.request_parts(request, describe)
+    return describe(request)
+
+
+class _Describer:
+    """One walk through a value."""
+
+    def __init__(self, blank: Collection[int] = ()) -> None:
+        self._blank = blank
+        """Predictors whose instructions do not count, by id."""
+        self._path: set[int] = set()
+        self._told: dict[int, tuple[Any, int]] = {}
+        """Functions and classes told before, by id, with their number."""
+
+    def __call__(self, value: Any) -> Any:
+        if value is None or (isinstance(value, (bool, str)) and type(value) in (bool, str)):
+            return value
+        if type(value) is int:
+            return value if value.bit_length() < 10_000 else hex(value)
+        if type(value) is float:
+            return value if value == value and abs(value) != float("inf") else repr(value)
+        if id(value) in self._path or len(self._path) >= MAX_DEPTH:
+            return {"~again": type(value).__qualname__}
+        self._path.add(id(value))
+        try:
+            return self._composed(value)
+        finally:
+            self._path.discard(id(value))
+
+    def _composed(self, value: Any) -> Any:
+        if isinstance(value, (list, tuple)) and type(value) in (list, tuple):
+            return [self(item) for item in value]
+        if isinstance(value, (set, frozenset)):
+            return {"~set": sorted((self(item) for item in value), key=canonical)}
+        if isinstance(value, Mapping):
+            return self._mapping(value)
+        if isinstance(value, (bytes, bytearray, memoryview)):
+            return {"~bytes": hashlib.sha256(value).hexdigest()}
+        if isinstance(value, Enum):
+            return {"~enum": type(value).__qualname__, "name": value.name}
+        if isinstance(value, _BY_REPR) or value is Ellipsis or value is NotImplemented:
+            return {"~value": code.text_of(value)}
+        if get_origin(value) is not None or isinstance(value, TypeVar):
+            return self._annotation(value)
+        return self._callable(value) if callable(value) else self._object(value)
+
+    def _mapping(self, value: Mapping[Any, Any]) -> Any:
+        items = [[self(key), self(item)] for key, item in value.items()]
+        if all(isinstance(key, str) for key, _ in items):
+            return dict(items)
+        return {"~mapping": sorted(items, key=canonical)}
+
+    def _annotation(self, value: Any) -> Any:
+        if isinstance(value, TypeVar):
+            return {"~typevar": str(value)}
+        told = {"~type": self(get_origin(value)), "of": [self(arg) for arg in get_args(value)]}
+        if get_origin(value) is Annotated:
+            told["notes"] = [self(note) for note in value.__metadata__]
+        return told
+
+    def _callable(self, value: Any) -> Any:
+        if isinstance(value, type):
+            return self._once(value, self._class)
+        if isinstance(value, partial):
+            return {"~partial": self(value.func), "of": self([list(value.args), value.keywords])}
+        if isinstance(value, types.MethodType):
+            return {"~method": self(value.__func__), "of": self(value.__self__)}
+        if code.is_builtin(value):
+            owner = getattr(value, "__self__", None)
+            of = None if isinstance(owner, types.ModuleType) else self(owner)
+            return {"~builtin": value.__qualname__, "of": of}
+        if code.is_function(value):
+            return self._once(inspect.unwrap(value), self._function)
+        return self._object(value)
+
+    def _once(self, value: Any, tell: Any) -> Any:
+        """Tell a function or class in full the first time, by its number later."""
+        if (library := code.from_library(value)) is not None:
+            return library
+        if id(value) in self._told:
+            return {"~told": self._told[id(value)][1]}
+        self._told[id(value)] = value, len(self._told)
+        return tell(value)
+
+    def _function(self, value: Any) -> Any:
+        return code.function_parts(value, self)
+
+    def _class(self, value: type) -> Any:
+        if issubclass(value, dspy.Signature):
+            return programs.signature_parts(value, self)
+        told = code.class_parts(value, self)
+        if issubclass(value, BaseModel):
+            told["members"] = {"fields": self(value.model_fields), **told["members"]}
+        elif annotations := vars(value).get("__annotations__"):
+            told["annotations"] = self(annotations)
+        return told
+
+    def _object(self, value: Any) -> Any:
+        if isinstance(value, dspy.BaseLM):
+            return lms.lm_parts(value, self)
+        if isinstance(value, dspy.Module):
+            return programs.module_parts(value, self, text=id(value) not in self._blank)
+        if isinstance(value, dspy.Example):
+            return programs.example_parts(value, self)
+        if isinstance(value, Iterator):  # looking would use it up
+            return {"~object": self(type(value))}
+        return {"~object": self(type(value)), "state": self(objects.state_of(value))}

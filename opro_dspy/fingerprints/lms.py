@@ -1,0 +1,115 @@
+"""Who an LM is: model, parameters, engine and endpoint; never its keys and headers."""
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit, urlunsplit
+
+import dspy
+from dspy import LM
+
+from opro_dspy.fingerprints.hashing import fingerprint
+from opro_dspy.fingerprints.objects import state_of
+
+_SECRET = re.compile(
+    r"(api|access|private)[-_]?key|secret|passw|credential|authorization|bearer|cookie"
+    r"|(^|[-_])token$|token_provider|headers?$|(^|[-_])auth$",
+    re.IGNORECASE,
+)
+_CONNECTION = frozenset({"timeout", "num_retries", "max_retries", "cache"})
+"""What decides how an LM is reached, but not what it answers."""
+
+_URLS = ("api_base", "base_url")
+
+
+def is_secret(name: str) -> bool:
+    """Tell whether a parameter or attribute of that name holds a credential or headers."""
+    return _SECRET.search(name) is not None
+
+
+def lm_parts(lm: dspy.BaseLM, describe: Callable[[Any], Any]) -> dict[str, Any]:
+    """Return class, model, parameters, engine and endpoint of an LM; see `describe_lm`."""
+    kind = type(lm)
+    told = {
+        "class": f"{kind.__module__}.{kind.__qualname__}",
+        "model": lm.model,
+        "model_type": getattr(lm, "model_type", None),
+        "parameters": request_parts(_without_secrets(getattr(lm, "kwargs", None) or {}), describe),
+        "endpoint": endpoint_of(lm),
+    }
+    if not isinstance(lm, LM):
+        known = ("model", "model_type", "kwargs", "history", "callbacks", "adapter")
+        held = {n: v for n, v in vars(lm).items() if n not in known and not n.startswith("_")}
+        return {**told, "attributes": request_parts(_without_secrets(held), describe)}
+    return {
+        **told,
+        "developer_role": bool(lm.use_developer_role),
+        "engine": engine_parts(lm.engine, describe),
+    }
+
+
+def engine_parts(engine: Any, describe: Callable[[Any], Any]) -> Any:
+    """Return the name of an engine, or class and state of an engine object."""
+    if isinstance(engine, str):
+        return engine
+    state = _without_secrets(state_of(engine))
+    return {"class": describe(type(engine)), "state": describe(state)}
+
+
+def request_parts(given: Mapping[str, Any], describe: Callable[[Any], Any]) -> dict[str, Any]:
+    """Return what of a call or an LM's parameters has a part in the answer."""
+    return {
+        name: without_credentials(value) if name in _URLS else describe(value)
+        for name, value in sorted(given.items())
+        if value is not None and name not in _CONNECTION and not is_secret(name)
+    }
+
+
+def endpoint_of(lm: dspy.BaseLM, call: Mapping[str, Any] | None = None) -> Any:
+    """Return where `lm` is reached if that is not settled by its model's name alone, else None.
+
+    Args:
+        lm: The LM.
+        call: Options of a call, which override those of the LM.
+    """
+    options = {**(getattr(lm, "kwargs", None) or {}), **(call or {})}
+    for name in _URLS:
+        if options.get(name):
+            return without_credentials(options[name])
+    if not isinstance(getattr(lm, "engine", None), str):
+        return None
+    provider, slash, _ = str(lm.model).partition("/")
+    for declared in getattr(lm, "_providers", ()):
+        names = (declared.id, *declared.definition.aliases)
+        if slash and provider.replace("_", "-") in names:
+            return without_credentials(declared.definition.access.base_url)
+    prefix = provider.upper() if slash else "OPENAI"
+    for variable in (f"{prefix}_API_BASE", f"{prefix}_BASE_URL"):
+        if os.environ.get(variable):  # told by its hash: no value of the environment is shown
+            return f"{variable}:{fingerprint(os.environ[variable])[:16]}"
+    return None
+
+
+def without_credentials(url: object) -> str:
+    """Return `url` without user, password, and query parameters that hold a secret."""
+    parts = urlsplit(str(url))
+    query = "&".join(
+        f"{name}={value}"
+        for name, value in parse_qsl(parts.query, keep_blank_values=True)
+        if not (is_secret(name) or name.lower() in ("key", "sig", "signature"))
+    )
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit((parts.scheme, host, parts.path.rstrip("/"), query, ""))
+
+
+def _without_secrets(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {
+            name: _without_secrets(item)
+            for name, item in value.items()
+            if not (isinstance(name, str) and is_secret(name))
+        }
+    if type(value) in (list, tuple):
+        return [_without_secrets(item) for item in value]
+    return value

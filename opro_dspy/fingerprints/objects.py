@@ -1,0 +1,63 @@
+"""What an object holds, as far as it shows."""
+
+import inspect
+from dataclasses import fields, is_dataclass
+from types import MemberDescriptorType
+from typing import Any
+
+from pydantic import BaseModel
+
+
+def state_of(value: Any) -> Any:
+    """Return what an object holds: what it dumps, its fields or items, or its attributes.
+
+    Attributes are the public ones, and private ones named as an argument of its class.
+    """
+    try:
+        return _state(value)
+    except Exception as error:  # noqa: BLE001  (a user's object may refuse in any way)
+        return {"~refused": type(error).__name__, **_attributes(value)}
+
+
+def _state(value: Any) -> Any:
+    if hasattr(value, "dtype") and callable(getattr(value, "tobytes", None)):  # an array
+        return [str(value.dtype), list(getattr(value, "shape", ())), value.tobytes()]
+    if isinstance(value, (list, tuple)):  # of a class derived from these, as below
+        return list(value)
+    if isinstance(value, (str, int, float)):
+        return next(base(value) for base in (str, int, float) if isinstance(value, base))
+    if isinstance(value, BaseModel):
+        return {name: getattr(value, name) for name in type(value).model_fields}
+    if is_dataclass(value):
+        return {f.name: getattr(value, f.name, None) for f in fields(value)}
+    if callable(dump := getattr(value, "dump_state", None)):
+        return dump()
+    return _attributes(value)
+
+
+_ADDRESSES = ("base_url", "api_base", "endpoint", "url", "model")
+"""Properties by which clients of a network service tell whom they ask."""
+
+
+def _attributes(value: Any) -> dict[str, Any]:
+    try:
+        held = dict(vars(value))
+    except TypeError:  # it has slots, or nothing
+        held = {}
+    for kind in type(value).__mro__:
+        for name, member in vars(kind).items():
+            if isinstance(member, MemberDescriptorType) and name not in held:
+                held[name] = getattr(value, name, None)
+    own = {f"_{name}" for name in _arguments(type(value))}
+    told = {name: item for name, item in held.items() if not name.startswith("_") or name in own}
+    for name in _ADDRESSES:
+        if isinstance(getattr(type(value), name, None), property):
+            told[name] = str(getattr(value, name, None))
+    return told
+
+
+def _arguments(kind: type) -> list[str]:
+    try:
+        return list(inspect.signature(kind).parameters)
+    except (TypeError, ValueError):  # classes in C need not tell
+        return []

@@ -1,0 +1,47 @@
+"""Who a program is: its modules' code and state, signatures and demos; and who an example is."""
+
+from collections.abc import Callable
+from typing import Any
+
+import dspy
+
+Describe = Callable[[Any], Any]
+
+_RUNTIME = frozenset({"callbacks", "history", "_compiled"})
+"""What a module holds that has no part in its answers."""
+
+_PREDICT = frozenset({"signature", "stage", "traces", "train"})
+"""The same of predictors; their signature is told apart."""
+
+
+def module_parts(module: dspy.Module, describe: Describe, *, text: bool = True) -> Any:
+    """Return class and state of a module; `text` tells whether its instructions count."""
+    told = {"~module": describe(type(module))}
+    left_out = _RUNTIME
+    if isinstance(module, dspy.Predict):
+        left_out = _RUNTIME | _PREDICT
+        told["signature"] = signature_parts(module.signature, describe, text=text)
+    held = {name: value for name, value in vars(module).items() if name not in left_out}
+    return {**told, "state": describe(held)}
+
+
+def signature_parts(signature: Any, describe: Describe, *, text: bool = True) -> Any:
+    """Return instructions and fields of a signature; `text` tells whether the former count."""
+    fields = [
+        {
+            "name": name,
+            "type": describe(field.annotation),
+            "default": describe(field.default),
+            "constraints": describe(field.metadata),
+            "extra": describe(field.json_schema_extra),
+        }
+        for name, field in signature.model_fields.items()
+    ]
+    return {"~signature": signature.instructions if text else None, "fields": fields}
+
+
+def example_parts(example: dspy.Example, describe: Describe) -> Any:
+    """Return inputs and labels of an example, DSPy's notes (`dspy_uuid`, ...) apart."""
+    keys = getattr(example, "_input_keys", None)
+    inputs = None if keys is None else sorted(map(str, keys))
+    return {"~example": describe(dict(example.items())), "inputs": inputs}

@@ -1,0 +1,107 @@
+"""What makes a run this run: its manifest, and the keys of its examples."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import dspy
+
+from opro_dspy.config import OproConfig
+from opro_dspy.fingerprints import (
+    canonical,
+    describe,
+    describe_example,
+    describe_lm,
+    describe_metric,
+    describe_program,
+    fingerprint,
+)
+from opro_dspy.journal import Manifest
+from opro_dspy.journal.folder import now
+from opro_dspy.journal.manifest import DataSet, Named
+from opro_dspy.journal.recall import short_hash
+from opro_dspy.program import Program
+from opro_dspy.records import Candidate
+from opro_dspy.settings import Seats
+
+
+def example_keys(examples: Sequence[dspy.Example]) -> list[str]:
+    """Return a key for each example: a hash of its content, and a number if it has equals.
+
+    So a score is found again when the examples stand in another order, or among others.
+    """
+    found: Counter[str] = Counter()
+    keys = []
+    for example in examples:
+        key = short_hash(canonical(describe_example(example)))
+        found[key] += 1
+        keys.append(key if found[key] == 1 else f"{key}-{found[key]}")
+    return keys
+
+
+def make_manifest(
+    seats: Seats,
+    config: OproConfig,
+    program: Program,
+    *,
+    initial: Sequence[Candidate],
+    keys: Mapping[str, Sequence[str]],
+    optimizer_lm: dspy.BaseLM,
+    scorer_lm: dspy.BaseLM | None,
+    versions: Mapping[str, str],
+) -> Manifest:
+    """Return the manifest of a run.
+
+    Args:
+        seats: Who sits where.
+        config: The settings, those of `auto` worked out.
+        program: The student.
+        initial: The candidates of step 0.
+        keys: Name of the set to the keys of its examples.
+        optimizer_lm: The optimizer LM.
+        scorer_lm: The LM of predictors without their own.
+        versions: Of Python and packages.
+    """
+    given = {f"predictor {name}": lm for name, lm in program.lms.items()}
+    lms = {"optimizer": optimizer_lm, "scorer": scorer_lm, **given}
+    max_errors = dspy.settings.max_errors if config.max_errors is None else config.max_errors
+    own = {name: fingerprint(describe(value))[:16] for name, value in seats.custom.items()}
+    told = {**seats.settings, **config.model_dump(mode="json"), "max_errors": max_errors}
+    student = program.student
+    structure = describe_program(student, without_texts_of=list(program.predictors.values()))
+    return Manifest(
+        created=now(),
+        versions=dict(versions),
+        settings={**told, **{f"{name} (its code)": code for name, code in own.items()}},
+        lms={role: _told(lm) for role, lm in lms.items() if lm is not None},
+        adapter=_hash(describe(dspy.settings.adapter)),
+        program=Named(name=type(student).__name__, hash=_hash(structure)),
+        instructions=_hash([c.texts for c in initial]),
+        metric=Named(name=seats.metric.name, hash=_hash(describe_metric(seats.metric.function))),
+        trainset=_data_set(keys["trainset"]),
+        valset=_data_set(keys["valset"]),
+    )
+
+
+def _data_set(keys: Sequence[str]) -> DataSet:
+    return DataSet(n=len(keys), hash=_hash(list(keys)))
+
+
+def _hash(description: Any) -> str:
+    return fingerprint(description)[:16]
+
+
+def _told(lm: dspy.BaseLM) -> dict[str, Any]:
+    """Return what is known of an LM; an engine object by its class, and a hash of what it is.
+
+    Numbers and lists in an engine that does not say what its state is may be counters and logs.
+    """
+    told = {name: value for name, value in describe_lm(lm).items() if value is not None}
+    engine = told.get("engine")
+    if isinstance(engine, dict):
+        kind, state = type(lm.engine), engine["state"]
+        if not hasattr(lm.engine, "dump_state") and isinstance(state, dict):
+            state = {name: v for name, v in state.items() if isinstance(v, (str, dict))}
+        name = f"{kind.__module__}.{kind.__qualname__}"
+        told["engine"] = {"class": name, "hash": _hash([engine["class"], state])}
+    return told

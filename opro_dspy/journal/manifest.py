@@ -1,0 +1,138 @@
+"""Who takes part in a run, and what of that may change between its sessions."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError
+from pydantic_core import PydanticSerializationError
+
+from opro_dspy.errors import ResumeError
+from opro_dspy.journal.lines import DamagedLine, parsed
+
+NAME = "manifest.json"
+
+FREE = frozenset(
+    {
+        # how fast, and what is shown
+        *("num_threads", "requests_per_minute", "timeout"),
+        *("verbose", "provide_traceback", "track_stats"),
+        # when to stop, and among how many to choose
+        *("auto", "max_steps", "patience", "stop_at_score", "max_empty_steps", "num_finalists"),
+        *("max_metric_calls", "max_tokens", "max_cost", "max_seconds"),
+    }
+)
+"""Settings that do not shape the search: a run may be resumed with others. With the "linear"
+temperature schedule, `max_steps` does shape it."""
+
+
+class Named(BaseModel):
+    """Something that is told by a hash."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    name: str
+    hash: str
+
+
+class DataSet(BaseModel):
+    """A set of examples."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    n: NonNegativeInt
+    hash: str
+    """Of the examples' hashes, in their order."""
+
+
+class Manifest(BaseModel):
+    """Who takes part in a run. No secret, ever."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    format: Literal[1] = 1
+    created: str
+    """When, in ISO 8601."""
+    versions: dict[str, str]
+    settings: dict[str, Any]
+    """All settings as JSON values; what a user brings (a callable, …) with its hash."""
+    lms: dict[str, Any]
+    """Role, or predictor with an LM of its own, to class, model, parameters, engine, endpoint."""
+    adapter: str
+    """Hash of DSPy's adapter."""
+    program: Named
+    instructions: str
+    """Hash of the initial instructions, the student's own first."""
+    metric: Named
+    trainset: DataSet
+    valset: DataSet
+
+    @property
+    def scoring(self) -> tuple[Any, ...]:
+        """What a score depends on, beside candidate and example."""
+        lms = {name: lm for name, lm in self.lms.items() if name != "optimizer"}
+        failure = self.settings.get("failure_score")
+        return lms, self.adapter, self.program.hash, self.metric.hash, failure
+
+    @property
+    def proposing(self) -> tuple[Any, ...]:
+        """What an answer of the optimizer LM depends on, beside the meta-prompt."""
+        return self.lms.get("optimizer"), self.settings.get("seed")
+
+    @classmethod
+    def from_json(cls, text: bytes) -> "Manifest":
+        """Return the manifest that `text` holds.
+
+        Raises:
+            ResumeError: If it holds none.
+        """
+        try:
+            found = cls.model_validate(parsed(text))
+            found.model_dump_json()  # what is too deep to write was not written here
+            return found
+        except (DamagedLine, PydanticSerializationError) as error:
+            said = ascii(str(error))[1:200]
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            said = ascii(".".join(map(str, first["loc"])) + f": {first['msg']}")[1:200]
+        raise ResumeError(
+            f"{NAME} of this `log_dir` cannot be read ({said}). Pass another `log_dir`, or "
+            'resume="never" to move what is there aside and start anew.'
+        )
+
+
+def changes(old: Manifest, new: Manifest) -> list[str]:
+    """Return what shapes the search and differs, each as "name: old → new"."""
+    before, after = dict(_flat(old.model_dump())), dict(_flat(new.model_dump()))
+    linear = new.settings.get("temperature_schedule") == "linear"
+    found = []
+    for path in sorted({*before, *after}):
+        section, _, rest = path.partition(".")
+        setting = rest.partition(".")[0]
+        free = setting in FREE and not (setting == "max_steps" and linear)
+        if section in ("created", "versions") or (section == "settings" and free):
+            continue
+        if before.get(path) != after.get(path):
+            name = rest if section == "settings" else path
+            name = ascii(name)[1:-1]
+            found.append(f"{name}: {_shown(before.get(path))} → {_shown(after.get(path))}")
+    return found
+
+
+def version_changes(old: Manifest, new: Manifest) -> list[str]:
+    """Return which versions differ, each as "name old → new"."""
+    names = sorted({*old.versions, *new.versions})
+    pairs = [(name, old.versions.get(name), new.versions.get(name)) for name in names]
+    return [f"{name} {_shown(a)} → {_shown(b)}" for name, a, b in pairs if a != b]
+
+
+def _flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping) and value:
+        for name, item in value.items():
+            yield from _flat(item, f"{path}.{name}" if path else str(name))
+    else:
+        yield path, value
+
+
+def _shown(value: Any) -> str:
+    text = ascii(value)
+    return text if len(text) <= 80 else text[:79] + "…"

@@ -1,0 +1,68 @@
+"""Examples whose LM failed in a way that may pass: tried again in rounds, ever fewer and later."""
+
+from opro_dspy.errors import LMCallError
+from opro_dspy.filters import printable
+from opro_dspy.race import Cell
+
+MAX_ROUNDS = 5
+"""Rounds in a row without an answer after which an LM is taken to stay away."""
+
+PAUSE_S = 1.0
+"""The pause after a round without an answer; each further one is twice as long."""
+
+
+class Outages:
+    """The cells of one race that were put off, and how long nothing was answered."""
+
+    def __init__(self) -> None:
+        self._causes: dict[Cell, BaseException] = {}
+        self._answered = False
+        self._idle_rounds = 0
+
+    def __bool__(self) -> bool:
+        return bool(self._causes)
+
+    def put_off(self, cell: Cell, cause: BaseException) -> None:
+        """Keep `cell`, whose LM failed with `cause`, for a later round."""
+        self._causes[cell] = cause
+
+    def answered(self) -> None:
+        """Note that an example came through."""
+        self._answered = True
+
+    def next_round(self) -> tuple[float, list[Cell]]:
+        """Begin a round; call it when nothing is left to do and nothing in flight.
+
+        Returns:
+            Seconds to wait, and the cells to try then: all of them, or after rounds without an
+            answer ever smaller shares, at least one.
+
+        Raises:
+            LMCallError: If there were `MAX_ROUNDS` such rounds in a row.
+        """
+        self._idle_rounds = 0 if self._answered else self._idle_rounds + 1
+        self._answered = False
+        cells = sorted(self._causes, key=lambda cell: (cell.candidate, cell.place))
+        if self._idle_rounds >= MAX_ROUNDS:
+            n = len(cells)
+            raise scorer_failed(
+                self._causes[cells[0]],
+                f" ({n} examples wait for it, and {MAX_ROUNDS} rounds in a row brought no answer)",
+            )
+        if not self._idle_rounds:
+            self._causes.clear()
+            return 0.0, cells
+        cells = cells[: max(1, len(cells) >> self._idle_rounds)]
+        for cell in cells:
+            del self._causes[cell]
+        return PAUSE_S * 2 ** (self._idle_rounds - 1), cells
+
+
+def scorer_failed(cause: BaseException, tried: str = "") -> LMCallError:
+    """Return the error that stops a run for the failure of a scorer LM."""
+    said = printable(f"{type(cause).__name__}: {cause}")
+    stop = LMCallError(
+        f"a scorer LM failed, which says nothing about the candidate: {said}{tried}."
+    )
+    stop.__cause__ = cause
+    return stop

@@ -1,0 +1,260 @@
+"""Writes a run to its folder as it goes, and takes it up again."""
+
+import json
+import logging
+import os
+import socket
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from opro_dspy.boundary.budget import Budget
+from opro_dspy.boundary.meter import Meter
+from opro_dspy.errors import JournalError, ResumeError
+from opro_dspy.fingerprints import fingerprint
+from opro_dspy.journal import Answers, JournalFile, Manifest, Past, RunFolder, Scores, changes
+from opro_dspy.journal import manifest as manifests
+from opro_dspy.journal.file import NAME as JOURNAL
+from opro_dspy.journal.folder import now
+from opro_dspy.journal.lines import ChoiceLine, EndLine, Line, SessionLine, StepLine
+from opro_dspy.journal.recall import short_hash
+from opro_dspy.memory import Answer, InOrder, Meeting, Sample, Score
+from opro_dspy.protocols import Event, StepEnded
+from opro_dspy.records import Candidate, Evaluation, Usage
+from opro_dspy.result import OPROResult
+
+logger = logging.getLogger(__name__)
+
+BEST, RESULT = "best.json", "result.json"
+
+
+class RunLog:
+    """A run on disk: its memories, and an observer that writes each step down.
+
+    Without a `log_dir` nothing is written, and nothing is remembered.
+
+    Args:
+        log_dir: The run's folder, or None.
+        resume: "auto", "force" or "never"; see `OPRO`.
+        budget: Charged with what is recalled; tells the caps, and the run's seconds.
+        meter: Counts what earlier sessions took.
+        saved: Returns a candidate's program as JSON, for DSPy's `load`.
+    """
+
+    def __init__(
+        self,
+        log_dir: str | Path | None,
+        resume: str,
+        *,
+        budget: Budget,
+        meter: Meter,
+        saved: Callable[[Candidate], bytes],
+    ) -> None:
+        self.scores: InOrder[Meeting, Score] = InOrder()
+        self.answers: InOrder[Sample, Answer] = InOrder()
+        self._folder = None if log_dir is None else RunFolder(log_dir)
+        self._resume = resume
+        self._budget, self._meter, self._saved = budget, meter, saved
+        self._file: JournalFile | None = None
+        self._best: bytes | None = None
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def open(
+        self, manifest: Callable[[], Manifest], keys: Mapping[str, Sequence[str]]
+    ) -> Iterator[None]:
+        """Take the folder; go on from what it holds.
+
+        Args:
+            manifest: Returns who takes part now.
+            keys: Name of the set to the keys of its examples.
+
+        Raises:
+            ResumeError: If it holds another run, or cannot be read.
+            LogDirInUseError: If somebody else runs there.
+            JournalError: If it cannot be written.
+        """
+        if self._folder is None:
+            yield
+            return
+        self._folder.acquire()
+        try:
+            self._begin(self._folder, manifest(), keys)
+            yield
+        finally:
+            if self._file is not None:
+                self._file.close()
+            self._folder.release()
+
+    def _begin(
+        self, folder: RunFolder, manifest: Manifest, keys: Mapping[str, Sequence[str]]
+    ) -> None:
+        if self._resume == "never":
+            folder.move_aside((manifests.NAME, JOURNAL, BEST, RESULT))
+        manifest, changed = self._compared(folder, manifest)
+        self._file = JournalFile(folder.path / JOURNAL)
+        lines = self._file.read()
+        caps = self._budget.caps
+        scoring, proposing = _hash(manifest.scoring), _hash(manifest.proposing)
+        self._past = Past(
+            lines,
+            scoring=scoring,
+            proposing=proposing,
+            caps=caps,
+            charge=self._charge,
+            refuse=self._budget.refuse,
+        )
+        self._last: dict[str, Line] = {line.type: line for line in lines}
+        self._session: SessionLine | None = SessionLine(
+            time=now(),
+            pid=os.getpid(),
+            host=socket.gethostname(),
+            versions=manifest.versions,
+            scoring=scoring,
+            proposing=proposing,
+            caps=caps,
+            changed=changed,
+        )
+        self._number = self._past.num_sessions + 1
+        for row in self._past.usage:
+            self._meter.add(row)
+        self.scores.memories.insert(0, Scores(self._past, keys, self._append))
+        self.answers.memories.insert(0, Answers(self._past, self._append))
+        if lines:
+            logger.info("%s: going on from %d lines.", folder.path, len(lines))
+
+    def _compared(self, folder: RunFolder, new: Manifest) -> tuple[Manifest, list[str]]:
+        """Return the manifest that holds from now on, and what it changes."""
+        path = folder.path / manifests.NAME
+        changed: list[str] = []
+        if not path.is_file():
+            if (folder.path / JOURNAL).exists():
+                raise ResumeError(
+                    f"{folder.path} has a {JOURNAL} but no {manifests.NAME}. Pass another "
+                    '`log_dir`, or resume="never" to move it aside and start anew.'
+                )
+        else:
+            old = Manifest.from_json(path.read_bytes())
+            changed = changes(old, new)
+            versions = manifests.version_changes(old, new)
+            if changed and self._resume != "force":
+                raise ResumeError(_refusal(folder.path, changed, versions))
+            if versions:
+                logger.warning("The run in %s began with %s.", folder.path, "; ".join(versions))
+            new = new.model_copy(update={"created": old.created})
+        folder.write(manifests.NAME, _json(new.model_dump()))
+        return new, changed
+
+    def _charge(self, usage: Sequence[Usage], elapsed: float) -> None:
+        self._budget.charge(
+            tokens=sum(row.input_tokens + row.output_tokens for row in usage),
+            cost=sum(row.cost_usd or 0.0 for row in usage),
+        )
+        self._budget.advance(elapsed)
+
+    def _append(self, line: Line) -> None:
+        if self._file is None:
+            return
+        with self._lock:
+            stamp = {"session": self._number, "t": round(self._budget.elapsed, 3)}
+            if self._session is not None:  # only now: a finished run adds nothing to its journal
+                first, self._session = self._session, None
+                self._file.append(first.model_copy(update=stamp))
+            self._file.append(line.model_copy(update=stamp))
+
+    def _append_news(self, line: Line, known: Line | None) -> None:
+        """Append `line` unless an earlier session wrote the same."""
+        unstamped = {"session", "t"}
+        if known is None or line.model_dump(exclude=unstamped) != known.model_dump(
+            exclude=unstamped
+        ):
+            self._append(line)
+        else:
+            self._budget.advance(known.t)
+
+    def __call__(self, event: Event) -> None:
+        """Write the end of a step, and the best program by then."""
+        if self._file is None or not isinstance(event, StepEnded):
+            return
+        trajectory = event.trajectory
+        step, best = trajectory.steps[-1], trajectory.best.candidate if len(trajectory) else None
+        self._past.settle()
+        line = StepLine(
+            step=step.index,
+            candidates=[short_hash(c.key) for c in step.candidates],
+            rejected=Counter(p.rejected.split(":")[0] for p in step.proposals if p.rejected),
+            best=None if best is None else short_hash(best.key),
+            estimate=None if best is None else trajectory.estimate(best).score,
+        )
+        self._append_news(line, self._past.steps.get(step.index))
+        self._file.sync()
+        self._save(best)
+
+    def chosen(self, set_name: str, selection: Mapping[str, Evaluation], best: Candidate) -> None:
+        """Write the final choice."""
+        if self._file is None:
+            return
+        line = ChoiceLine(
+            set="valset" if set_name == "valset" else "trainset",
+            scores={short_hash(key): e.estimate.score for key, e in selection.items()},
+            chosen=short_hash(best.key),
+        )
+        self._append_news(line, self._last.get("choice"))
+
+    def ended(self, result: OPROResult, best: Candidate | None, *, failed: bool = False) -> None:
+        """Write the result.
+
+        Raises:
+            JournalError: If it cannot be written; not if the run has `failed` already.
+        """
+        if self._file is None or self._folder is None:
+            return
+        chosen = None if best is None else short_hash(best.key)
+        try:
+            self._append_news(
+                EndLine(reason=result.stop_reason, chosen=chosen), self._last.get("end")
+            )
+            self._file.sync()
+            self._save(best)
+            self._folder.write(RESULT, _json(result.model_dump(mode="python")))
+        except JournalError as error:
+            if not failed:
+                raise
+            logger.warning("The result was not written: %s", error)
+
+    def _save(self, best: Candidate | None) -> None:
+        """Replace the best program on disk if it is another one now."""
+        if best is None or self._folder is None:
+            return
+        data = self._saved(best)
+        if data != self._best:
+            self._folder.write(BEST, data, sync=False)
+            self._best = data
+
+    @property
+    def how_to_go_on(self) -> str:
+        """What to tell the user of a run that stopped early, one sentence; empty without a log."""
+        if self._folder is None:
+            return ""
+        return f"Call compile again with `log_dir` {str(self._folder.path)!r} to go on from here."
+
+
+def _hash(value: Any) -> str:
+    return fingerprint(value)[:16]
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, indent=2).encode("ascii") + b"\n"
+
+
+def _refusal(path: Path, changed: Sequence[str], versions: Sequence[str]) -> str:
+    shown = "; ".join(changed[:8]) + (f"; and {len(changed) - 8} more" if len(changed) > 8 else "")
+    also = f" (Versions: {'; '.join(versions)}.)" if versions else ""
+    return (
+        f"the run in {path} cannot go on with what has changed since: {shown}.{also} Undo that, "
+        'pass another `log_dir`, resume="force" to go on all the same (what still matches is '
+        'recalled), or resume="never" to move it aside and start anew.'
+    )

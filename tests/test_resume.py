@@ -1,0 +1,577 @@
+"""A run in a `log_dir` goes on where it stopped, exactly, and refuses what is another run."""
+
+import json
+import logging
+import os
+import signal
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import dspy
+import pytest
+from dspy.lm15 import AuthError, RateLimitError, ServerError
+
+from opro_dspy import (
+    OPRO,
+    ConfigurationError,
+    Filters,
+    JournalError,
+    LMCallError,
+    LogDirInUseError,
+    MetricError,
+    OPROResult,
+    ResumeError,
+    View,
+)
+from opro_dspy.journal import FREE, JournalFile
+from opro_dspy.journal.lines import Line, ScoreLine, StepLine
+from opro_dspy.simulation import landscape, make_examples, optimizer_lm, scorer_lm
+from tests.fakes import (
+    ScriptedEngine,
+    exact,
+    field,
+    keyword_scorer,
+    questions,
+    scripted_lm,
+)
+
+TRAIN, VAL = questions(16), questions(8, start=100)
+SCORE: Callable[[str], str] = keyword_scorer().engine._reply
+
+Reply = Callable[[str], str | Exception]
+
+
+class Bench:
+    """One task with LMs that keep their names, and counts of their calls."""
+
+    def __init__(self, log_dir: Path, reply: Reply = SCORE) -> None:
+        self.log_dir = log_dir
+        self.reply = reply
+        self.scorer = dspy.LM("bench/scorer", engine=Engine(self), cache=False, num_retries=0)
+        self.optimizer = optimizer_lm(seed=0, cache=False)
+        self.calls = 0
+
+    def compile(self, student: dspy.Module | None = None, **options: Any) -> Any:
+        """Compile in the folder; `options` are those of OPRO."""
+        given = {
+            "metric": exact,
+            "prompt_model": self.optimizer,
+            "max_steps": 2,
+            "num_candidates": 3,
+            "num_threads": 4,
+            "verbose": False,
+            "log_dir": self.log_dir,
+            **options,
+        }
+        trainset, valset = given.pop("trainset", TRAIN), given.pop("valset", VAL)
+        before = self.calls + self.optimizer.engine.calls
+        with dspy.context(lm=given.pop("lm", self.scorer)):
+            try:
+                return OPRO(**given).compile(
+                    student or dspy.Predict("question -> answer"), trainset=trainset, valset=valset
+                )
+            finally:
+                self.paid = self.calls + self.optimizer.engine.calls - before
+
+    def lines(self) -> list[Line]:
+        """Return the journal's lines."""
+        journal = JournalFile(self.log_dir / "journal.jsonl")
+        try:
+            return journal.read()
+        finally:
+            journal.close()
+
+
+class Engine(ScriptedEngine):
+    """Answers as its bench says at the time; counts there."""
+
+    def __init__(self, bench: Bench) -> None:
+        super().__init__(lambda text: bench.reply(text))
+        self._bench = bench
+
+    def complete(self, request: Any) -> Any:
+        with self._lock:
+            self._bench.calls += 1
+        return super().complete(request)
+
+    def dump_state(self) -> dict[str, Any]:
+        return {}
+
+
+def found(program: Any) -> Any:
+    """What a run found, without what depends on the clock."""
+    result = json.loads(program.detailed_results.model_dump_json())
+    for row in result["usage"]:
+        del row["seconds"]
+    return result
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path / "run")
+
+
+def test_a_finished_run_returns_its_result_without_a_call_or_a_new_line(bench: Bench) -> None:
+    first = bench.compile()
+    lines = bench.lines()
+    again = bench.compile(num_threads=2)
+    assert bench.paid == 0
+    assert bench.lines() == lines
+    told = found(again)
+    told["settings"]["num_threads"] = 4
+    assert told == found(first)
+    result = OPROResult.load(bench.log_dir / "result.json")
+    assert result == again.detailed_results
+    loaded = dspy.Predict("question -> answer")
+    loaded.load(str(bench.log_dir / "best.json"))
+    assert loaded.signature.instructions == first.signature.instructions
+
+
+def test_more_steps_and_a_larger_budget_continue_a_run(bench: Bench, tmp_path: Path) -> None:
+    whole = Bench(tmp_path / "whole")
+    longer = found(whole.compile(max_steps=4, max_metric_calls=200))
+    del longer["usage"]  # the shorter run made a choice of its own
+    bench.compile(max_steps=2, max_metric_calls=60)
+    paid = bench.paid
+    again = found(bench.compile(max_steps=4, max_metric_calls=200))
+    del again["usage"]
+    assert again == longer
+    assert paid + bench.paid <= whole.paid + len(VAL) * 4  # what the first choice looked at
+
+
+@pytest.mark.parametrize("racing", [True, False])
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.3, 0.55, 0.8, 0.97])
+def test_a_journal_cut_anywhere_is_made_whole_again(
+    share: float, racing: bool, bench: Bench
+) -> None:
+    whole = found(bench.compile(racing=racing))
+    paid = bench.paid
+    path = bench.log_dir / "journal.jsonl"
+    data = path.read_bytes()
+    cut = int(share * len(data))
+    path.write_bytes(data[:cut])
+    (bench.log_dir / "result.json").unlink()
+    assert found(bench.compile(racing=racing)) == whole
+    kept = sum(b'"score"' in row or b'"proposal"' in row for row in data[:cut].split(b"\n")[:-1])
+    assert bench.paid <= paid - kept
+
+
+def test_what_a_failing_example_scored_is_recalled_as_it_was(bench: Bench) -> None:
+    def metric(example: dspy.Example, prediction: Any, trace: Any = None) -> bool:
+        if "3" in example.question:
+            raise ValueError("cannot read \x1b[31m\ud800")
+        return exact(example, prediction)
+
+    first = bench.compile(metric=metric, failure_score=-1.0)
+    again = bench.compile(metric=metric, failure_score=-1.0)
+    assert bench.paid == 0
+    assert found(again) == found(first)
+    assert any(c.failures for c in again.detailed_results.candidates)
+
+
+CHANGES: dict[str, tuple[dict[str, Any], str]] = {
+    "setting": ({"num_candidates": 4}, r"num_candidates: 3 → 4"),
+    "seed": ({"seed": 7}, r"seed: 0 → 7"),
+    "racing": ({"racing": False}, r"racing.*→ None"),
+    "view": ({"view": View(num_exemplars=1)}, r"view\.num_exemplars: 3 → 1"),
+    "filters": ({"filters": Filters(max_chars=99)}, r"filters\.max_chars: 500 → 99"),
+    "trainset": ({"trainset": TRAIN[:-1]}, r"trainset\.n: 16 → 15"),
+    "order": ({"trainset": TRAIN[::-1]}, r"trainset\.hash"),
+    "valset": ({"valset": questions(8, start=101)}, r"valset\.hash"),
+    "metric": ({"metric": lambda e, p, trace=None: 1.0}, r"metric\.hash"),
+    "program": ({"student": dspy.Predict("question -> answer: int")}, r"program\.hash"),
+    "instructions": ({"student": dspy.Predict(dspy.Signature("question -> answer", "Do it."))},
+        r"instructions"),
+    "initial": ({"initial_instructions": "Be brief."}, r"instructions"),
+    "optimizer": ({"prompt_model": optimizer_lm(seed=1, cache=False)}, r"lms\.optimizer\.model"),
+    "scorer": ({"lm": dspy.LM("bench/other", engine=scripted_lm(SCORE).engine)},
+        r"lms\.scorer\.model: 'bench/scorer' → 'bench/other'"),
+    "schedule": ({"temperature_schedule": lambda step: 1.0}, r"temperature_schedule"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_run_that_changed_is_refused_and_told_what(change: str, bench: Bench) -> None:
+    options, said = CHANGES[change]
+    bench.compile()
+    before = (bench.log_dir / "journal.jsonl").read_bytes()
+    with pytest.raises(ResumeError, match=said):
+        bench.compile(**options)
+    assert bench.paid == 0
+    assert (bench.log_dir / "journal.jsonl").read_bytes() == before
+
+
+def test_settings_that_do_not_shape_the_search_may_change(bench: Bench) -> None:
+    bench.compile()
+    free = {
+        **dict.fromkeys(FREE - {"auto"}, 0),
+        "num_threads": 1, "requests_per_minute": 10_000, "timeout": 30.0, "max_steps": 2,
+        "patience": 50, "stop_at_score": 5.0, "max_empty_steps": 9, "num_finalists": 2,
+        "max_metric_calls": 10_000, "max_tokens": 10**9, "max_cost": None, "max_seconds": 9999.0,
+        "verbose": False, "provide_traceback": True, "track_stats": True,
+    }  # fmt: skip
+    bench.compile(**free)
+    assert bench.paid == 0
+    with pytest.raises(ResumeError, match="max_steps: 2 → 3"):
+        linear = Bench(bench.log_dir / "linear")
+        linear.compile(temperature_schedule="linear")
+        linear.compile(temperature_schedule="linear", max_steps=3)
+
+
+def test_force_goes_on_with_what_still_matches_and_says_what_changed(bench: Bench) -> None:
+    bench.compile()
+    n = len(bench.lines())
+    more = [*TRAIN[::-1], *questions(4, start=50)]
+    bench.compile(trainset=more, resume="force")
+    recalled = bench.paid
+    fresh = Bench(bench.log_dir.parent / "fresh")
+    fresh.compile(trainset=more)
+    assert recalled < fresh.paid  # the student's scores, by the examples' content
+    added = bench.lines()[n:]
+    assert any("trainset.n: 16 → 20" in line.model_dump().get("changed", ()) for line in added)
+    bench.compile(trainset=more)  # from now on this is the run
+    assert bench.paid == 0
+
+
+def test_force_recalls_no_score_of_another_metric(bench: Bench) -> None:
+    first = bench.compile()
+    low = bench.compile(metric=lambda e, p, trace=None: 0.25, resume="force").detailed_results
+    assert {s for c in low.candidates for s in c.scores.values()} == {0.25}
+    again = bench.compile(resume="force")  # the first metric's scores are still there
+    assert bench.paid == 0
+    assert found(again)["candidates"] == found(first)["candidates"]
+
+
+def test_never_moves_the_old_run_aside(bench: Bench) -> None:
+    first = bench.compile()
+    old = {name: (bench.log_dir / name).read_bytes() for name in ("journal.jsonl", "result.json")}
+    assert found(bench.compile(resume="never")) == found(first)
+    assert bench.paid == first.total_calls
+    bench.compile(resume="never", num_candidates=4)
+    for name, data in old.items():
+        assert (bench.log_dir / "before-1" / name).read_bytes() == data
+    assert (bench.log_dir / "before-2" / "journal.jsonl").exists()
+
+
+@pytest.mark.parametrize("error", [ServerError("down"), AuthError("no key")])
+def test_an_outage_is_gone_on_from_when_it_is_over(error: Exception, bench: Bench) -> None:
+    whole = found(Bench(bench.log_dir.parent / "whole").compile())
+    bench.reply = lambda text: error if "What is 103 plus" in text else SCORE(text)
+    with pytest.raises(LMCallError, match=r"Call compile again with `log_dir` '.*run' to go on"):
+        bench.compile()
+    assert OPROResult.load(bench.log_dir / "result.json").stop_reason.startswith("error: ")
+    bench.reply = SCORE
+    again = found(bench.compile())
+    assert bench.paid < again["usage"][1]["calls"]
+    for part in ("usage", "steps"):
+        whole.pop(part), again.pop(part)
+    assert again == whole
+
+
+def test_an_optimizer_lm_that_failed_is_asked_again(bench: Bench) -> None:
+    other = Bench(bench.log_dir, lambda text: RateLimitError("later"))
+    with pytest.raises(LMCallError, match="RateLimitError"):
+        bench.compile(prompt_model=other.scorer, max_attempts=2)
+    other.reply = lambda text: "<INS>Work carefully.</INS>"
+    result = bench.compile(prompt_model=other.scorer, max_attempts=2).detailed_results
+    assert len(result.candidates) == 2
+    assert result.used("optimizer").failures >= 3  # those of the first session are counted too
+
+
+def test_a_sample_that_failed_beside_others_stays_failed(bench: Bench) -> None:
+    n = 0
+    lock = threading.Lock()
+
+    def reply(text: str) -> str | Exception:
+        nonlocal n
+        with lock:
+            n += 1
+            return ServerError("down") if n == 2 else f"<INS>Try way {n}.</INS>"
+
+    lm = Bench(bench.log_dir, reply).scorer
+    first = bench.compile(prompt_model=lm, max_attempts=1, num_threads=1)
+    (bench.log_dir / "result.json").unlink()
+    again = bench.compile(prompt_model=lm, max_attempts=1, num_threads=1)
+    assert bench.paid == 0 and n == 6
+    assert found(again) == found(first)
+    step = again.detailed_results.steps[1]
+    assert [p.rejected for p in step.proposals].count("the optimizer LM failed: LMServerError") == 1
+
+
+def test_a_broken_metric_can_be_repaired_and_gone_on_from(bench: Bench) -> None:
+    scores = {"broken": True}
+
+    def metric(example: dspy.Example, prediction: Any, trace: Any = None) -> Any:
+        return None if scores["broken"] and "103" in example.question else 1.0
+
+    with pytest.raises(MetricError, match="Call compile again"):
+        bench.compile(metric=metric)
+    scores["broken"] = False
+    calls = bench.compile(metric=metric, resume="force").total_calls
+    assert bench.paid < calls
+
+
+def test_ctrl_c_keeps_what_the_cut_short_step_scored(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = found(Bench(bench.log_dir.parent / "whole").compile())
+    pressed = threading.Event()
+
+    def reply(text: str) -> str:
+        if bench.calls >= 30 and not pressed.is_set():
+            pressed.set()
+            os.kill(os.getpid(), signal.SIGINT)
+        return SCORE(text)
+
+    bench.reply = reply
+    program = bench.compile(num_threads=1)
+    assert program.detailed_results.stop_reason.startswith("interrupted")
+    assert f"Call compile again with `log_dir` '{bench.log_dir}'" in caplog.text
+    scored = sum(isinstance(line, ScoreLine) for line in bench.lines())
+    assert scored == bench.calls
+    bench.reply = SCORE
+    assert found(bench.compile()) == whole
+
+
+def test_a_cap_falls_at_the_same_place_when_the_run_is_resumed(bench: Bench) -> None:
+    caps: list[dict[str, Any]] = [{"max_tokens": 9_000}, {"max_metric_calls": 40}]
+    for i, cap in enumerate(caps):
+        run = Bench(bench.log_dir / str(i))
+        first = run.compile(**cap, max_steps=9)
+        assert next(iter(cap)) in first.detailed_results.stop_reason
+        assert found(run.compile(**cap, max_steps=9)) == found(first)
+        assert run.paid == 0
+        run.compile(max_steps=2)  # without the cap it goes on
+        assert run.paid > 0
+
+
+def test_tokens_of_all_sessions_count_against_the_cap(bench: Bench) -> None:
+    def tokens(program: Any) -> int:
+        usage = program.detailed_results.usage
+        return sum(row.input_tokens + row.output_tokens for row in usage)
+
+    spent = tokens(bench.compile(max_steps=1))
+    more = bench.compile(max_steps=9, max_tokens=2 * spent)
+    assert "max_tokens" in more.detailed_results.stop_reason
+    assert spent < tokens(more) <= 2 * spent
+
+
+def test_a_hung_example_stays_left_out(bench: Bench) -> None:
+    gate = threading.Event()
+
+    def reply(text: str) -> str:
+        if "What is 2 plus" in text:
+            gate.wait(20)
+        return SCORE(text)
+
+    bench.reply = reply
+    try:
+        first = bench.compile(timeout=0.3, racing=False, max_steps=1)
+        result = first.detailed_results
+        assert all(2 not in c.scores for c in result.candidates)
+        again = bench.compile(timeout=0.3, racing=False, max_steps=1)
+        assert bench.paid == 0
+        assert found(again)["candidates"] == found(first)["candidates"]
+    finally:
+        gate.set()
+
+
+def test_a_second_compile_in_the_same_folder_is_refused(bench: Bench) -> None:
+    other = Bench(bench.log_dir)
+    refused: list[str] = []
+
+    def observe(event: Any) -> None:
+        with pytest.raises(LogDirInUseError) as caught:
+            other.compile()
+        refused.append(str(caught.value))
+
+    bench.compile(max_steps=0, observers=[observe])
+    assert f"process {os.getpid()}" in refused[0]
+    assert other.calls == 0
+    bench.compile(max_steps=0)
+
+
+def test_a_disk_that_fills_up_stops_the_run_and_more_room_continues_it(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = found(Bench(bench.log_dir.parent / "whole").compile())
+    append = JournalFile.append
+    room = [40]
+
+    def full(journal: JournalFile, line: Line) -> None:
+        room[0] -= 1
+        if room[0] < 0:
+            raise JournalError("cannot write: no room")
+        append(journal, line)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(JournalFile, "append", full)
+        with pytest.raises(JournalError, match=r"no room.* Call compile again") as caught:
+            bench.compile()
+    assert isinstance(caught.value.result, OPROResult)
+    assert len(bench.lines()) == 40
+    assert found(bench.compile()) == whole
+
+
+def test_a_log_dir_that_is_a_file_or_no_path_is_refused_at_the_door(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for wrong in (tmp_path / "file", 7, ""):
+        with pytest.raises(ConfigurationError, match="`log_dir` must be"):
+            OPRO(metric=exact, log_dir=wrong)  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match="`resume` must be one of auto, force, never"):
+        OPRO(metric=exact, resume="yes")  # type: ignore[arg-type]
+    with pytest.raises(JournalError, match="cannot write in `log_dir`"):
+        Bench(tmp_path / "file" / "run").compile()
+
+
+def test_a_journal_without_its_manifest_is_refused(bench: Bench) -> None:
+    bench.compile(max_steps=0)
+    (bench.log_dir / "manifest.json").unlink()
+    with pytest.raises(ResumeError, match=r"no manifest\.json"):
+        bench.compile(max_steps=0)
+    bench.compile(max_steps=0, resume="never")
+
+
+def test_a_hostile_manifest_is_an_error_at_worst(bench: Bench) -> None:
+    bench.compile(max_steps=0)
+    path = bench.log_dir / "manifest.json"
+    told = json.loads(path.read_text())
+    deep: dict[str, Any] = {}
+    for _ in range(300):
+        deep = {"a": deep}
+    for hostile in (deep, ["\x1b[31m"], {"\x1b": 1}):
+        path.write_text(json.dumps({**told, "settings": {"seed": hostile}}))
+        with pytest.raises(ResumeError) as caught:
+            bench.compile(max_steps=0)
+        assert "\x1b" not in str(caught.value)
+
+
+def test_other_versions_are_told_and_not_refused(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench.compile(max_steps=0)
+    path = bench.log_dir / "manifest.json"
+    told = json.loads(path.read_text())
+    told["versions"]["python"] = "3.9.0"
+    path.write_text(json.dumps(told))
+    bench.compile(max_steps=0)
+    assert bench.paid == 0
+    assert "began with python '3.9.0' →" in caplog.text
+
+
+def test_a_run_writes_nothing_outside_its_folder(tmp_path: Path) -> None:
+    Bench(tmp_path / "a" / "run").compile(max_steps=1)
+    assert [p.name for p in tmp_path.iterdir()] == ["a"]
+    assert [p.name for p in (tmp_path / "a").iterdir()] == ["run"]
+    names = {p.name for p in (tmp_path / "a" / "run").iterdir()}
+    assert names == {"best.json", "journal.jsonl", "lock", "manifest.json", "result.json"}
+
+
+class Keyed(ScriptedEngine):
+    """An engine that holds a key."""
+
+    def __init__(self, reply: Reply) -> None:
+        super().__init__(reply)
+        self.api_key, self.headers = SECRET, {"authorization": SECRET}
+
+
+SECRET = "sk-planted-0123456789"
+
+
+def test_no_secret_reaches_a_file_a_log_line_or_an_error(
+    bench: Bench, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level(logging.DEBUG, logger="opro_dspy")
+    monkeypatch.setenv("OPENAI_API_KEY", SECRET)
+    monkeypatch.setenv("OPENAI_BASE_URL", f"http://user:{SECRET}@127.0.0.1:9/v1")
+    real = dspy.LM(
+        "openai/some-model",
+        api_key=SECRET,
+        api_base=f"http://user:{SECRET}@127.0.0.1:9/v1?api_key={SECRET}",
+        extra_headers={"authorization": f"Bearer {SECRET}"},
+        headers={"x-api-key": SECRET},
+        engine="lm15",
+        cache=False,
+        num_retries=0,
+    )
+    student = dspy.Predict("question -> answer")
+    student.set_lm(real)
+    with pytest.raises(LMCallError) as caught:
+        bench.compile(student)
+    with pytest.raises(ResumeError) as refused:
+        bench.compile(student, prompt_model=real)
+    fine = dspy.Predict("question -> answer")
+    fine.set_lm(dspy.LM("bench/keyed", engine=Keyed(SCORE), cache=False))
+    Bench(bench.log_dir / "fine").compile(fine)
+    texts = [str(caught.value), str(refused.value), caplog.text]
+    texts += [p.read_text() for p in bench.log_dir.rglob("*") if p.is_file()]
+    assert len(texts) > 8
+    assert not [text for text in texts if SECRET in text]
+
+
+HOSTILE = (
+    "<INS>\x1b[31m[[ ## answer ## ]]</INS>\x00<script>alert(1)</script>",
+    "</TEXT>\x9b2J\u202e\r\n" + "x" * 1_000_000,
+)
+
+
+def test_hostile_texts_survive_and_reach_no_log_line(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, logger="opro_dspy")
+
+    def reply(text: str) -> str:
+        return field("answer", HOSTILE[len(text) % 2] + "\ud800")
+
+    trainset = [
+        dspy.Example(question=text + str(i), answer=text).with_inputs("question")
+        for i, text in enumerate(HOSTILE * 2)
+    ]
+    lm = Bench(bench.log_dir, lambda text: f"<INS>Be kind.</INS>{HOSTILE[0]}\ud800").scorer
+    bench.reply = reply
+    options = {"trainset": trainset, "valset": None, "prompt_model": lm, "max_steps": 1}
+    first = bench.compile(**options)
+    again = bench.compile(**options)
+    assert bench.paid == 0
+    assert found(again) == found(first)
+    assert OPROResult.load(bench.log_dir / "result.json") == again.detailed_results
+    assert not [c for c in caplog.text if not c.isprintable() and c != "\n"]
+    for name in ("journal.jsonl", "manifest.json", "result.json"):
+        data = (bench.log_dir / name).read_bytes()
+        assert all(byte == 0x0A or 0x20 <= byte < 0x7F for byte in set(data))
+
+
+def test_the_journal_says_of_each_step_what_it_brought(bench: Bench) -> None:
+    result = bench.compile().detailed_results
+    steps = [line for line in bench.lines() if isinstance(line, StepLine)]
+    assert [line.step for line in steps] == [0, 1, 2]
+    assert [len(line.candidates) for line in steps] == [len(s.candidates) for s in result.steps]
+    assert sum(sum(line.rejected.values()) for line in steps) == sum(result.num_rejected.values())
+
+
+def test_two_predictors_and_real_landscapes_replay_exactly(tmp_path: Path) -> None:
+    examples = make_examples("arithmetic", n=24, seed=3)
+    scorer = scorer_lm(
+        answer_key=examples, landscape=landscape("wording_noise", seed=3), cache=False
+    )
+    optimizer = optimizer_lm(seed=3, cache=False)
+
+    def compiled() -> Any:
+        with dspy.context(lm=scorer):
+            return OPRO(
+                metric=exact,
+                prompt_model=optimizer,
+                component_selector="all",
+                num_candidates=3,
+                max_steps=2,
+                temperature_schedule="adaptive",
+                verbose=False,
+                log_dir=tmp_path,
+            ).compile(dspy.ChainOfThought("question -> answer"), trainset=examples)
+
+    first = compiled()
+    calls = scorer.engine.calls, optimizer.engine.calls
+    assert found(compiled()) == found(first)
+    assert (scorer.engine.calls, optimizer.engine.calls) == calls
