@@ -19,6 +19,7 @@ from pathlib import Path
 import dspy
 
 from opro_dspy import Result, View, optimize
+from opro_dspy.cache import DEFAULT_CACHE
 from opro_dspy.problems import LinearRegression, TravelingSalesman
 from opro_dspy.problems.tours import farthest_insertion, nearest_neighbour
 from opro_dspy.protocols import Problem
@@ -61,6 +62,7 @@ def solve(problem: Problem, seed: int, options: argparse.Namespace, cap: Cap) ->
         max_empty_steps=max(1, options.steps),
         view=View(score_decimals=0),
         seed=seed,
+        cache_dir=DEFAULT_CACHE if options.lm else None,
         **cap.settings(),
     )
 

@@ -160,10 +160,12 @@ def _solve(console: Console, name: str, *, steps: int, seed: int) -> None:
     result = optimize(
         problem, prompt_model=numeric_optimizer_lm(seed=seed), max_steps=steps, seed=seed
     )
+    used = result.used("optimizer")
     console.print(_solutions_table(result, width=console.width))
     console.print(
         f"The search ended with {result.stop_reason}: {result.num_steps} steps, "
-        f"{result.num_distinct} distinct solutions, {result.used('optimizer').calls:,} calls."
+        f"{result.num_distinct} distinct solutions, {used.calls:,} calls, {used.cache_hits:,} "
+        "answers from the cache."
     )
     for reason, count in result.invalid.items():
         console.print(f"{count} answers were no solution: {escape(reason)}.")

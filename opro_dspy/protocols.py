@@ -17,7 +17,7 @@ Outcome = TypeVar("Outcome")
 class Problem(Protocol[S]):
     """What `optimize` solves: anything whose solutions can be written as text.
 
-    A `repr` that tells one problem from another, as a dataclass has, lets caches tell them apart.
+    Caches and resumed runs tell it by its code and public attributes, a dataclass by its fields.
     """
 
     @property

@@ -66,6 +66,8 @@ class RunResult(BaseModel):
     """Failure signatures that the run shows, each with its number and what to try."""
     usage: tuple[Usage, ...]
     """Calls, cache hits and tokens, by role and LM."""
+    score_reuse: ScoreReuse = ScoreReuse()
+    """Scores that an earlier run had paid for."""
     settings: dict[str, Any]
     """The optimizer's settings, as JSON values."""
     versions: dict[str, str]
@@ -113,8 +115,6 @@ class OPROResult(RunResult):
     an error, when the candidates had not met the same examples."""
     unfinished_set: str | None = None
     """The set that `unfinished` was scored on: "trainset" or "valset"."""
-    score_reuse: ScoreReuse = ScoreReuse()
-    """Scores that an earlier run had paid for."""
     num_train: int
     num_val: int
 

@@ -1,20 +1,34 @@
 """`optimize(problem)`: checks what it was handed and runs the loop."""
 
 import inspect
+import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Any, Literal, TypeVar
 
 import dspy
 
 from opro_dspy.asking import View
 from opro_dspy.boundary.prices import Price
+from opro_dspy.cache import DEFAULT_CACHE, CacheDir, resolve_cache_dir
 from opro_dspy.config import checked, refuse_unknown
-from opro_dspy.inputs import check_callable, check_list, check_options
+from opro_dspy.inputs import (
+    RESUME,
+    check_callable,
+    check_list,
+    check_lm,
+    check_log_dir,
+    check_one_of,
+    check_options,
+)
 from opro_dspy.protocols import Observer, Problem, StopRule
-from opro_dspy.solving.inputs import check_problem, find_lm
+from opro_dspy.schedules import resolve_schedule
+from opro_dspy.solving.inputs import check_problem, find_lm, initial_candidates
 from opro_dspy.solving.result import Result
 from opro_dspy.solving.run import SolvingRun
+from opro_dspy.solving.settings import Given
 from opro_dspy.stopping import Stop
+from opro_dspy.wiring import within_window
 
 S = TypeVar("S")
 
@@ -38,6 +52,9 @@ def optimize(
     max_cost: float | None = None,
     max_seconds: float | None = None,
     prices: Mapping[str, Price] | None = None,
+    cache_dir: str | os.PathLike[str] | CacheDir | None = DEFAULT_CACHE,
+    log_dir: str | Path | None = None,
+    resume: Literal["auto", "force", "never"] = "auto",
     requests_per_minute: int | None = None,
     timeout: float | None = 600.0,
     max_empty_steps: int = 10,
@@ -76,6 +93,11 @@ def optimize(
         max_cost: USD of all LM calls at most; needs a price for each LM.
         max_seconds: Nothing is started after so many seconds.
         prices: Model name to `Price`, where DSPy knows none.
+        cache_dir: Folder for LM answers and scores, shared by runs and processes, as in `OPRO`.
+            Scores of a problem with private attributes are not kept, as it cannot be told from
+            another; those of a dataclass always are.
+        log_dir: Folder for this run; the same call goes on where it stopped, as in `OPRO`.
+        resume: What to do with a run that is in `log_dir`: "auto", "force" or "never".
         requests_per_minute: LM requests in any minute at most.
         timeout: Seconds after which a score or a sample is taken for hung; None waits forever.
         max_empty_steps: Stop when so many steps in a row bring nothing new.
@@ -115,15 +137,35 @@ def optimize(
         seed=seed,
         verbose=verbose,
     )
-    run = SolvingRun(
-        check_problem(problem),
-        config,
-        lm=find_lm(prompt_model, config, prices or {}),
-        initial_solutions=check_list("initial_solutions", initial_solutions),
-        temperature_schedule=temperature_schedule,
-        view=check_options("view", view, View),
+    view = check_options("view", view, View)
+    lm = find_lm(prompt_model, config, prices or {})
+    named = isinstance(temperature_schedule, str)
+    given = Given(
+        problem=check_problem(problem),
+        config=config,
+        optimizer_lm=lm,
+        scorer_lm=check_lm("dspy.settings.lm", dspy.settings.lm),
+        initial=initial_candidates(
+            problem, check_list("initial_solutions", initial_solutions), seed=config.seed
+        ),
+        schedule=resolve_schedule(
+            temperature_schedule,
+            init_temperature=config.init_temperature,
+            end_temperature=config.end_temperature,
+            num_steps=config.max_steps,
+        ),
+        view=within_window(view.model_copy(update={"score_buckets": None}), lm),
         stop=None if stop is None else Stop(check_callable("stop", stop)),
         prices=dict(prices or {}),
         observers=[check_callable("observers", o) for o in check_list("observers", observers)],
+        cache_dir=resolve_cache_dir(cache_dir),
+        log_dir=check_log_dir(log_dir),
+        resume=check_one_of("resume", resume, RESUME),
+        settings={
+            **config.model_dump(mode="json"),
+            "view": view.model_dump(mode="json"),
+            "temperature_schedule": temperature_schedule if named else "(its own)",
+        },
+        custom={} if named else {"temperature_schedule": temperature_schedule},
     )
-    return run.solve()
+    return SolvingRun(given).solve()

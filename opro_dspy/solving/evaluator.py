@@ -1,7 +1,6 @@
 """The scorer's seat of a problem: solutions are scored on the pool, one cell each."""
 
 import math
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -40,13 +39,16 @@ class SolutionEvaluator(Generic[S]):
 
     Args:
         problem: Scores a solution.
+        example: Stands for the problem.
         conditions: How; its `metric` is `metric_of` the problem's direction.
     """
 
-    def __init__(self, problem: Problem[S], *, conditions: Conditions) -> None:
+    def __init__(
+        self, problem: Problem[S], example: dspy.Example, *, conditions: Conditions
+    ) -> None:
         self._problem = problem
         self._conditions = conditions
-        self._example = dspy.Example(problem=identity(problem)).with_inputs()
+        self._example = example
         self.unfinished: tuple[Evaluation, ...] = ()
         """What was scored in an evaluation that an error or Ctrl-C cut short."""
         self._n_races = 0
@@ -114,8 +116,3 @@ class SolutionEvaluator(Generic[S]):
                 f"score() of {type(self._problem).__name__} failed on all {len(errors)} {what}. "
                 f"First error: {errors[0]}"
             )
-
-
-def identity(problem: Problem[Any]) -> str:
-    """Return what tells `problem` from another, for keys: never an address in memory."""
-    return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(problem)) + "\n" + problem.describe()

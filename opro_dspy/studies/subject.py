@@ -96,6 +96,7 @@ def simulated_subject(
                 answer_key=examples, landscape=landscape(land, seed=seed), cache=False
             ),
             simulated=True,
+            settings={"cache_dir": None},
         )
 
     return subject
