@@ -1,26 +1,24 @@
 """The command line; thin, and the only place that prints."""
 
 import logging
-from typing import Any, Literal
+from typing import Literal
 
 import dspy
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from opro_dspy import OPRO, OproError, OPROResult, Result, RunEstimate, cli_cache, optimize
+from opro_dspy import OPRO, OproError, OPROResult, RunEstimate, cli_cache
+from opro_dspy.cli_problems import solve
 from opro_dspy.cli_study import study
 from opro_dspy.journal import repair as repair_journal
-from opro_dspy.problems import LinearRegression, TravelingSalesman
 from opro_dspy.simulation import (
     LANDSCAPE_NAMES,
     TASK_NAMES,
     exact_match,
     landscape,
     make_examples,
-    numeric_optimizer_lm,
     optimizer_lm,
     scorer_lm,
 )
@@ -60,7 +58,7 @@ def demo(
     """
     console = Console()
     if problem != "prompt":
-        _solve(console, problem, steps=500 if steps is None else steps, seed=seed)
+        solve(console, problem, steps=500 if steps is None else steps, seed=seed)
         return
     if task not in TASK_NAMES or land not in LANDSCAPE_NAMES:
         raise typer.BadParameter(
@@ -140,52 +138,6 @@ def _print_savings(console: Console, result: OPROResult) -> None:
         f"The cache knew {reuse.hits:,} scores and {hits:,} answers, which saved {tokens_in:,} "
         f"tokens in and {tokens_out:,} tokens out."
     )
-
-
-def _solve(console: Console, name: str, *, steps: int, seed: int) -> None:
-    """Show a run on one of the paper's problems."""
-    problem: Any = LinearRegression.random(w=15, b=14, seed=seed)
-    said = "LinearRegression: the line through 50 points; the LM sees (w, b) and losses only."
-    if name == "tsp":
-        problem = TravelingSalesman.random(n=10, seed=seed)
-        said = "TravelingSalesman: the shortest tour through 10 points."
-        try:
-            problem = problem.with_optimum()
-        except ImportError as error:
-            said += f" It is not known how long that is: {escape(str(error))}."
-    console.print(
-        f"{said}\nThe optimizer LM is [bold]simulated[/]: these are numbers of the simulation, not "
-        "of a real model.\n"
-    )
-    result = optimize(
-        problem, prompt_model=numeric_optimizer_lm(seed=seed), max_steps=steps, seed=seed
-    )
-    used = result.used("optimizer")
-    console.print(_solutions_table(result, width=console.width))
-    console.print(
-        f"The search ended with {result.stop_reason}: {result.num_steps} steps, "
-        f"{result.num_distinct} distinct solutions, {used.calls:,} calls, {used.cache_hits:,} "
-        "answers from the cache."
-    )
-    for reason, count in result.invalid.items():
-        console.print(f"{count} answers were no solution: {escape(reason)}.")
-
-
-def _solutions_table(result: Result[Any], *, width: int) -> Table:
-    table = Table(title="Solutions better than all before", title_justify="left")
-    for name in ("step", "value"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("solution", no_wrap=True)
-    best: float | None = None
-    for solution in result.candidates:
-        score = solution.score
-        if score is None or (best is not None and (score > best) != result.higher_is_better):
-            continue
-        if score != best:
-            best = score
-            text = Text(_shortened(solution.text, max(20, width - 30)))
-            table.add_row(str(solution.step), f"{score:,.1f}", text)
-    return table
 
 
 def _print_choice(console: Console, result: OPROResult) -> None:

@@ -23,24 +23,19 @@ class Problem(Protocol[S]):
     @property
     def higher_is_better(self) -> bool:
         """Which way is better: False to minimise."""
-        ...
 
     @property
     def tag(self) -> str:
-        """Name of the tag in which the optimizer LM writes a solution, a word: "solution"."""
-        ...
+        """Name of the tag in which the optimizer LM writes a solution, e.g. "solution"."""
 
     def describe(self) -> str:
         """Return the task as the optimizer LM reads it: what is sought, how it is written."""
-        ...
 
     def initial(self, rng: random.Random) -> Sequence[S]:
         """Return the solutions of step 0, at least one; `rng` is the only source of chance."""
-        ...
 
     def format(self, solution: S) -> str:
         """Return `solution` as text; equal solutions give equal texts."""
-        ...
 
     def parse(self, text: str) -> S:
         """Return the solution in `text`, what the optimizer LM wrote in the tag.

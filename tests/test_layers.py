@@ -10,7 +10,7 @@ PACKAGE = Path(opro_dspy.__file__).parent
 ROWS = (
     {"__main__"},
     {"cli"},
-    {"cli_cache", "cli_study"},
+    {"cli_cache", "cli_problems", "cli_study"},
     {"__init__"},
     {"studies"},
     {"simulation"},

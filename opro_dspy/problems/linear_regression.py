@@ -15,8 +15,11 @@ from opro_dspy.errors import ConfigurationError, InvalidSolution
 MAX_NUMBER = 1e9
 """Numbers beyond are refused."""
 
-_N = r"[-+\u2212]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[-+]?[0-9]+)?|[-+\u2212]?(?:inf(?:inity)?|nan)"
-_END = r"(?![\w.]*\w|,[0-9])"
+_N = (
+    r"[-+\u2212]?(?:[0-9]{1,400}(?:\.[0-9]{0,400})?|\.[0-9]{1,400})(?:e[-+]?[0-9]{1,9})?"
+    r"|[-+\u2212]?(?-i:[iI][nN][fF](?:[iI][nN][iI][tT][yY])?|[nN][aA][nN])"
+)
+_END = r"(?!\w|\.\w|,[0-9])"
 _IS = r"\s{0,9}(?:=|:|\bis\b)\s{0,9}"
 _THEN = r"\s{0,9}(?:[,;]|\band\b|\s)\s{0,9}(?:\band\b\s{0,9})?"
 _PAIR = re.compile(

@@ -95,6 +95,11 @@ def test_a_pair_whose_meaning_is_certain_is_read(text: str, pair: tuple[float, f
         ("w=1e999, b=4", "not a finite number"),
         ("w=2e9, b=4", "a number out of range"),
         (", ".join("1" for _ in range(10_000)), "no pair of numbers"),
+        ("w=" + "1" * 100_000 + ", b=4", "no pair of numbers"),
+        ("w=1, b=" * 20_000, "no pair of numbers"),
+        ("[1, 2" * 20_000, "no pair of numbers"),
+        ("w=\u0131nf, b=4", "no pair of numbers"),
+        ("w=1.5.2, b=4", "no pair of numbers"),
     ],
 )
 def test_what_is_not_certain_is_refused_with_its_reason(text: str, reason: str) -> None:

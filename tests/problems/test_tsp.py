@@ -10,7 +10,26 @@ from opro_dspy.problems import TravelingSalesman
 from tests.helpers import any_text, properties
 
 FOUR = TravelingSalesman(points=((0, 0), (0, 3), (4, 3), (4, 0)))
-PIECES = ["0", "1", "2", "3", "9", ",", " ", "-", "->", "\n", ".", "x", "[", "]", "\u2192", "1e3"]
+PIECES = [
+    "\u0660",
+    "\u00b2",
+    "0",
+    "1",
+    "2",
+    "3",
+    "9",
+    ",",
+    " ",
+    "-",
+    "->",
+    "\n",
+    ".",
+    "x",
+    "[",
+    "]",
+    "\u2192",
+    "1e3",
+]
 
 
 @properties
@@ -64,6 +83,8 @@ def test_a_tour_whose_meaning_is_certain_is_read(text: str) -> None:
         ("0,1,2,3 or 0,2,1,3, who knows", "several tours"),
         (",".join(str(i) for i in range(10_000)), "an unknown point"),
         (",".join("1" for _ in range(10_000)), "not every point once"),
+        ("0" + " ," * 50_000 + "x", "no list of points"),
+        ("1-" * 50_000, "not every point once"),
     ],
 )
 def test_what_is_no_tour_is_refused_with_its_reason(text: str, reason: str) -> None:

@@ -236,6 +236,18 @@ def test_a_run_ends_with_its_reason(
     assert result.num_distinct == num_distinct
 
 
+def test_ctrl_c_returns_the_best_so_far() -> None:
+    def press(event: Event) -> None:
+        if isinstance(event, StepEnded) and len(event.trajectory.steps) == 3:
+            raise KeyboardInterrupt
+
+    result = optimize(
+        Nearest(), prompt_model=counting(), num_candidates=4, observers=[press], num_threads=1
+    )
+    assert result.stop_reason.startswith("interrupted")
+    assert result.best.solution == 7 and result.num_steps == 2
+
+
 def test_scores_run_on_the_pool_at_once() -> None:
     barrier = threading.Barrier(4, timeout=20)
 
