@@ -1,14 +1,15 @@
-"""The final choice: the best few and the student meet the whole selection set."""
+"""The final choice: the best race, and the last of them and the student meet the whole set."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from math import fsum
 
 import dspy
 
 from opro_dspy.errors import ProgramFailedError, RunError
 from opro_dspy.evaluator import ProgramEvaluator
-from opro_dspy.racing import Racing
+from opro_dspy.racing import Racing, estimates, rounds_of_choice
 from opro_dspy.records import Candidate, Evaluation
 from opro_dspy.trajectory import Trajectory
 
@@ -23,6 +24,7 @@ class Choice:
         trainset: The selection set where there is no other.
         valset: The selection set if not empty.
         num_finalists: Candidates that meet it beside the student.
+        racing: How the best of all steps race for those places; None takes the best as they are.
     """
 
     def __init__(
@@ -32,29 +34,20 @@ class Choice:
         trainset: Sequence[dspy.Example],
         valset: Sequence[dspy.Example],
         num_finalists: int,
+        racing: Racing | None,
     ) -> None:
         self._student = student
         self._trainset, self._valset = trainset, valset
-        self._num_finalists = num_finalists
+        self._num_finalists, self._racing = num_finalists, racing
         self.selection: dict[str, Evaluation] = {}
         """Candidate key to its evaluation on the selection set."""
         self.completed: dict[str, Evaluation] = {}
-        """Candidate key to its evaluation on the whole training set, if that is the set."""
+        """Candidate key to its evaluation on the training set, the choice's scores among them."""
 
     @property
     def set_name(self) -> str:
         """The selection set: "valset" or "trainset"."""
         return "valset" if self._valset else "trainset"
-
-    def n_needed(self, racing: Racing | None) -> int:
-        """Return how many examples the choice has to score as a rule, at most."""
-        n = len(self._valset or self._trainset)
-        if self._valset:
-            return (1 + self._num_finalists) * n
-        if racing is None:  # everybody has met the training set
-            return 0
-        student = n - min(n, racing.start)
-        return student + self._num_finalists * (n - min(n, racing.rungs[-1]))
 
     def best_so_far(self, trajectory: Trajectory) -> Candidate | None:
         """Return the best by the training estimates alone, when a run was cut short."""
@@ -72,9 +65,12 @@ class Choice:
         """
         if self._student not in trajectory:  # a budget that ended before the first score
             return self._student
-        contenders = self._contenders(trajectory)
         examples = self._valset or self._trainset
-        known = [] if self._valset else [trajectory.evaluation(c) for c in contenders]
+        known = {} if self._valset else {e.candidate.key: e for e in trajectory}
+        finalists = self._finalists(trajectory, evaluator, known)
+        if not self._valset:
+            self.completed = known
+        contenders = [self._student, *finalists]
         found = evaluator.complete(contenders, examples, known, set_name=self.set_name)
         if found[0].dropped:
             raise ProgramFailedError(
@@ -85,11 +81,67 @@ class Choice:
             if not found or found[0].candidate != self._student:
                 return self._student
         self.selection = {e.candidate.key: e for e in found}
-        if not self._valset:
-            self.completed = self.selection
+        known.update(self.selection)
         met = set.intersection(*(set(e.scores) for e in found))
         competing = (e for e in found if e.dropped is None)
         return max(competing, key=lambda e: fsum(e.scores[i] for i in met)).candidate
+
+    def _finalists(
+        self,
+        trajectory: Trajectory,
+        evaluator: ProgramEvaluator,
+        known: dict[str, Evaluation],
+    ) -> list[Candidate]:
+        """Return who meets the whole selection set beside the student, the most promising first.
+
+        Args:
+            trajectory: All candidates.
+            evaluator: Scores them on parts of the selection set.
+            known: Candidate key to what it scored there; added to.
+        """
+        ranked = [e.candidate for e in trajectory.ranked() if e.dropped is None]
+        pool = [candidate for candidate in ranked if candidate != self._student]
+        if self._racing is None:
+            return pool[: self._num_finalists]
+        examples = self._valset or self._trainset
+        n, left = len(examples), evaluator.examples_left
+        wanted = [self._student, *pool[: self._num_finalists]]
+        missing = [n - len(known[c.key].scores) if c.key in known else n for c in wanted]
+        if left is not None and sum(missing) > left:
+            missing = missing[:2]
+        rounds = rounds_of_choice(
+            min(len(pool), self._racing.num_contenders),
+            n_finalists=max(1, len(missing) - 1),
+            n_examples=n,
+            budget=None if left is None else max(0, left - sum(missing)),
+        )
+        for size, further in rounds:
+            found = evaluator.complete(
+                pool[:size], examples, known, set_name=self.set_name, further=further
+            )
+            known.update((e.candidate.key, e) for e in found if e.scores)
+            if evaluator.refused:
+                break
+            pool = self._ranked(
+                [e.candidate for e in found if e.dropped is None], trajectory, known
+            )
+        return pool[: max(1, len(missing) - 1)]
+
+    def _ranked(
+        self, pool: Sequence[Candidate], trajectory: Trajectory, known: Mapping[str, Evaluation]
+    ) -> list[Candidate]:
+        """Return `pool`, the best first, by all that is known of all candidates on both sets."""
+        n_train = len(self._trainset) if self._valset else 0
+        n = n_train + len(self._valset or self._trainset)
+        everything = []
+        for e in trajectory:
+            on_set = known[e.candidate.key].scores if e.candidate.key in known else {}
+            before = e.scores if n_train else {}
+            scores = {**before, **{n_train + i: score for i, score in on_set.items()}}
+            everything.append(replace(e, scores=scores))
+        found = estimates(everything, n_examples=n, among=range(n_train, n))
+        worth = {e.candidate.key: x.score for e, x in zip(everything, found, strict=True)}
+        return sorted(pool, key=lambda candidate: -worth[candidate.key])
 
     def meet_the_rest(
         self, best: Candidate, trajectory: Trajectory, evaluator: ProgramEvaluator
@@ -100,7 +152,7 @@ class Choice:
         """
         if not self._valset or best not in trajectory:
             return
-        known = [trajectory.evaluation(best)]
+        known = {best.key: trajectory.evaluation(best)}
         try:
             (found,) = evaluator.complete([best], self._trainset, known, set_name="trainset")
         except (RunError, KeyboardInterrupt) as error:
@@ -113,8 +165,3 @@ class Choice:
             return
         if found.dropped is None:
             self.completed = {best.key: found}
-
-    def _contenders(self, trajectory: Trajectory) -> list[Candidate]:
-        ranked = [e.candidate for e in trajectory.ranked() if e.dropped is None]
-        finalists = ranked[: self._num_finalists]
-        return [self._student, *(c for c in finalists if c != self._student)]

@@ -37,7 +37,7 @@ class OproConfig(BaseModel):
     max_steps: int = Field(default=10, ge=0)
     init_temperature: float = Field(default=1.0, ge=0.0, le=2.0)
     end_temperature: float = Field(default=0.0, ge=0.0, le=2.0)
-    num_finalists: int = Field(default=3, ge=1)
+    num_finalists: int = Field(default=2, ge=1)
     num_threads: int | None = Field(default=None, ge=1)
     max_errors: int | None = Field(default=None, ge=1)
     max_attempts: int = Field(default=3, ge=1)

@@ -2,7 +2,7 @@
 
 import logging
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import dspy
@@ -12,7 +12,8 @@ from opro_dspy.errors import ProgramFailedError
 from opro_dspy.grid import Grid
 from opro_dspy.protocols import StepStarted
 from opro_dspy.race import Race
-from opro_dspy.racing import Racing, draw_order, estimates, fit, hopeless_against, leaders
+from opro_dspy.racing import Racing, draw_order, estimates, hopeless_against, leaders
+from opro_dspy.rasch import fit
 from opro_dspy.records import Candidate, Evaluation
 from opro_dspy.trajectory import Trajectory
 
@@ -84,28 +85,43 @@ class ProgramEvaluator:
         self,
         candidates: Sequence[Candidate],
         examples: Sequence[dspy.Example],
-        known: Sequence[Evaluation] = (),
+        known: Mapping[str, Evaluation],
         *,
         set_name: str,
+        further: int | None = None,
     ) -> Sequence[Evaluation]:
-        """Score each candidate on those of `examples` that it has not met in `known`.
+        """Score each candidate on those of `examples` that it has not met, for the final choice.
 
-        `set_name` says which set `examples` is: "trainset" or "valset".
+        Args:
+            candidates: Whom to score.
+            examples: The selection set.
+            known: Candidate key to what it scored there before; what is returned includes it.
+            set_name: Which set it is: "trainset" or "valset".
+            further: Examples that each meets at most, in an order that all have in common; None
+                for all of them, one candidate after the other.
         """
-        before = {evaluation.candidate.key: evaluation for evaluation in known}
-        orders = []
-        for candidate in candidates:
-            met = before[candidate.key].scores if candidate.key in before else {}
-            orders.append([i for i in range(len(examples)) if i not in met])
+        n = len(examples)
+        order: Sequence[int] = range(n)
+        if further is not None:
+            rng = random.Random(f"{self._seed}:choice:examples")
+            order = draw_order(None, n_examples=n, rng=rng)
+        met = [known[c.key].scores if c.key in known else {} for c in candidates]
+        orders = [[i for i in order if i not in scores][:further] for scores in met]
         race = Race(
-            [len(order) for order in orders],
-            rungs=(max(1, len(examples)),),
+            [len(own) for own in orders],
+            rungs=(further or max(1, n),),
             max_errors=self._conditions.max_errors,
-            before=[_met(before.get(candidate.key)) for candidate in candidates],
-            in_turn=True,
+            before=[_met(known.get(candidate.key)) for candidate in candidates],
+            in_turn=further is None,
         )
-        found = self._run(race, candidates, examples, orders, set_name=set_name, fill=True)
-        return [_merged(before.get(e.candidate.key), e) for e in found]
+        fill = further is None
+        found = self._run(race, candidates, examples, orders, set_name=set_name, fill=fill)
+        return [_merged(known.get(e.candidate.key), e) for e in found]
+
+    @property
+    def examples_left(self) -> int | None:
+        """Examples that the budget will pay for, as far as can be told; None without a cap."""
+        return self._conditions.gate.budget.metric_calls_left
 
     def _plan(self, trajectory: Trajectory, *, n_candidates: int) -> tuple[Sequence[int], Race]:
         """Return the step's examples in the order in which candidates meet them, and its race."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from opro_dspy.config import OproConfig
 from opro_dspy.errors import ConfigurationError
 from opro_dspy.race import Race
-from opro_dspy.racing import Racing
+from opro_dspy.racing import Racing, rounds_of_choice
 
 AUTO_STEPS = {"light": 6, "medium": 12, "heavy": 25}
 """Steps for each predictor."""
@@ -31,7 +31,6 @@ def metric_calls(config: OproConfig, racing: Racing | None, sizes: Sizes) -> tup
     rule: all are new, and nobody ties. At most: everybody ties and goes on to the end.
     """
     k, n = config.num_candidates * sizes.per_step, sizes.n_train
-    n_selection = sizes.n_val or n
     if racing is None:
         start, least, usual, most = sizes.n_initial * n, (k + 1) // 2 * n, k * n, k * n
     else:
@@ -41,15 +40,29 @@ def metric_calls(config: OproConfig, racing: Racing | None, sizes: Sizes) -> tup
         least = Race([n] * ((k + 1) // 2), rungs=rungs).n_cells
         usual = Race([n] * k, rungs=rungs).n_cells + further
         most = k * rungs[-1] + further
-    known = 0 if sizes.n_val else (n if racing is None else min(racing.start, n))
-    final = (config.num_finalists + 1) * (n_selection - known)
+    final = choice_calls(racing, sizes, num_finalists=config.num_finalists)
+    met = 0 if sizes.n_val else (n if racing is None else min(racing.start, n))
     if racing is not None and sizes.n_val:  # the chosen one meets the rest of the training set
         final += n - min(racing.start, n)
     steps = config.max_steps
     low, mid, high = start + steps * least, start + steps * usual, start + steps * most
-    calls = (low + (n_selection - known), mid + final, high + final)
+    calls = (low + (sizes.n_val or n) - met, mid + final, high + final)
     cap = config.max_metric_calls
     return calls if cap is None else (min(calls[0], cap), min(calls[1], cap), min(calls[2], cap))
+
+
+def choice_calls(racing: Racing | None, sizes: Sizes, *, num_finalists: int) -> int:
+    """Return how many examples the final choice has to score as a rule, at most.
+
+    The student and the finalists meet the whole selection set; before that the contenders race
+    for the finalists' places.
+    """
+    n = sizes.n_val or sizes.n_train
+    if racing is None:  # everybody has met the training set
+        return (1 + num_finalists) * n if sizes.n_val else 0
+    met = (0, 0) if sizes.n_val else (min(n, racing.start), min(n, racing.rungs[-1]))
+    rounds = rounds_of_choice(racing.num_contenders, n_finalists=num_finalists, n_examples=n)
+    return n - met[0] + num_finalists * (n - met[1]) + sum(k * m for k, m in rounds)
 
 
 def sized(config: OproConfig, racing: Racing | None, sizes: Sizes) -> OproConfig:

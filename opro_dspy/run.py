@@ -25,7 +25,7 @@ from opro_dspy.interrupt import Interrupt
 from opro_dspy.journal import Manifest
 from opro_dspy.loop import INTERRUPTED, optimize
 from opro_dspy.outcome import candidate_results, dressed, saved, signatures
-from opro_dspy.plan import Sizes, sized
+from opro_dspy.plan import Sizes, choice_calls, sized
 from opro_dspy.pool import DaemonExecutor
 from opro_dspy.program import Program, as_exemplar
 from opro_dspy.progress import ProgressBars
@@ -81,6 +81,7 @@ class Run:
             trainset=trainset,
             valset=valset,
             num_finalists=self.config.num_finalists,
+            racing=seats.racing,
         )
         self.versions = {name: version(name) for name in ("dspy", "opro_dspy")}
         self.versions["python"] = platform.python_version()
@@ -200,7 +201,9 @@ class Run:
         """Hold back what the final choice needs, at most half of the budget."""
         cap = self.config.max_metric_calls
         if cap is not None:
-            needed = self.choice.n_needed(self.seats.racing)
+            needed = choice_calls(
+                self.seats.racing, self.sizes, num_finalists=self.config.num_finalists
+            )
             return self.budget.keep(metric_calls=min(needed, cap // 2))
         if self.budget.has_caps:
             return self.budget.keep(metric_calls=0, share=CHOICE_SHARE)

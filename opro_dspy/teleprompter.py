@@ -155,7 +155,7 @@ class OPRO(Teleprompter):  # type: ignore[misc]
         exemplars: str | ExemplarChoice = "random",
         component_selector: str | ComponentSelector = "round_robin",
         initial_instructions: str | Mapping[str, str] | Sequence[str | Mapping[str, str]] = (),
-        num_finalists: int = 3,
+        num_finalists: int = 2,
         view: View | None = None,
         filters: Filters | None = None,
         racing: bool | Racing = True,

@@ -74,14 +74,11 @@ class Trajectory:
         An evaluation without scores says that its candidate was not scored: the candidate stays
         in the step, but is not known here, and may be proposed again.
         """
-        for evaluation in evaluations:
-            if evaluation.scores:
-                self._evaluations[evaluation.candidate.key] = evaluation
-        everything = self.evaluations
-        estimates = self._estimator(everything)
-        self._estimates = {
-            e.candidate.key: estimate for e, estimate in zip(everything, estimates, strict=True)
-        }
+        told = {e.candidate.key: e for e in evaluations if e.scores}
+        everything = {**self._evaluations, **told}
+        estimates = self._estimator(tuple(everything.values()))
+        self._evaluations = everything
+        self._estimates = dict(zip(everything, estimates, strict=True))
         self._steps.append(step)
         best = self.best if everything else None
         known = best is not None and best.dropped is None

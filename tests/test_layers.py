@@ -31,8 +31,9 @@ ROWS = (
     {"protocols"},
     {"diagnostics"},
     {"trajectory", "racing"},
+    {"rasch"},
     {
-        *("records", "seats", "config", "filters", "frame", "answers", "interrupt"),
+        *("records", "seats", "config", "filters", "frame", "answers", "interrupt", "likeness"),
         *("direction", "problems"),
     },
     {"errors", "copying"},

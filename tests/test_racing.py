@@ -10,11 +10,11 @@ from opro_dspy.racing import (
     Racing,
     draw_order,
     estimates,
-    fit,
     hopeless_against,
     leaders,
     resolve_racing,
 )
+from opro_dspy.rasch import fit
 from opro_dspy.records import Candidate, Estimate, Evaluation
 
 

@@ -112,6 +112,23 @@ class Budget:
         return self.caps["max_metric_calls"] is not None
 
     @property
+    def metric_calls_left(self) -> int | None:
+        """Metric calls that will still fit, as far as can be told; None without a cap.
+
+        Tokens, USD and seconds tell by what all took so far for each metric call.
+        """
+        with self._lock:
+            done, elapsed = self._spent.metric_calls, self._clock() - self._started
+            used = {name: float(getattr(self._spent, field)) for name, field in _FIELDS.items()}
+            used["max_seconds"] = elapsed
+            left = [
+                (cap - used[name]) / (used[name] / done if done else 1.0)
+                for name in self.caps
+                if (cap := self._cap(name)) is not None and (used[name] or not done)
+            ]
+        return max(0, int(min(left))) if left else None
+
+    @property
     def exhausted(self) -> str | None:
         """The cap of which nothing is left, or too little for a call, with its numbers, or None.
 
