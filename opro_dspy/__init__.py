@@ -5,6 +5,7 @@ from opro_dspy.boundary.prices import Price
 from opro_dspy.cache import CacheDir
 from opro_dspy.errors import (
     ConfigurationError,
+    InvalidSolution,
     JournalError,
     LMCallError,
     LogDirInUseError,
@@ -19,9 +20,11 @@ from opro_dspy.errors import (
 from opro_dspy.estimate import RunEstimate
 from opro_dspy.filters import Filters
 from opro_dspy.optimizer import Optimizer, View
+from opro_dspy.protocols import Problem
 from opro_dspy.racing import Racing
 from opro_dspy.records import Candidate, Estimate, Evaluation
 from opro_dspy.result import CandidateResult, OPROResult
+from opro_dspy.solving import Result, Solution, optimize
 from opro_dspy.teleprompter import OPRO
 from opro_dspy.trajectory import Trajectory
 
@@ -34,6 +37,7 @@ __all__ = [
     "Estimate",
     "Evaluation",
     "Filters",
+    "InvalidSolution",
     "JournalError",
     "LMCallError",
     "LogDirInUseError",
@@ -42,14 +46,18 @@ __all__ = [
     "OproError",
     "Optimizer",
     "Price",
+    "Problem",
     "ProgramFailedError",
     "Racing",
+    "Result",
     "ResumeError",
     "RunError",
     "RunEstimate",
+    "Solution",
     "TellError",
     "Trajectory",
     "UnknownArgumentError",
     "View",
     "cached",
+    "optimize",
 ]

@@ -2,8 +2,10 @@
 
 import logging
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -27,6 +29,12 @@ class View(BaseModel):
     """Best instructions shown, worst first (paper: 20)."""
     score_buckets: int | None = Field(default=100, ge=1)
     """Scores in [0, 1] are shown as integers up to this number; None shows them raw."""
+    score_decimals: int | None = Field(default=None, ge=0, le=12)
+    """Decimals of scores that are shown raw; None gives four significant digits."""
+    show_scores: bool = True
+    """False shows instructions without their scores (the paper's ablation)."""
+    order: Literal["ascending", "descending", "random"] = "ascending"
+    """How the shown instructions are sorted; the best stand last in the paper."""
     score_threshold: float | None = None
     """Instructions scoring below are not shown, but for the best one; applied after the cut to
     `num_entries`."""
@@ -47,6 +55,7 @@ class Asker:
         view: What of the trajectory is shown.
         instruction_position: Where the program renders the instruction.
         seed: Seeds the choice of exemplars.
+        shown: Turns a score into the number that is shown.
     """
 
     def __init__(
@@ -59,6 +68,7 @@ class Asker:
         view: View,
         instruction_position: str,
         seed: int,
+        shown: Callable[[float], float] = float,
     ) -> None:
         self._meta_prompt = meta_prompt
         self._task = dict(task)
@@ -67,6 +77,7 @@ class Asker:
         self._view = view
         self._instruction_position = instruction_position
         self._seed = seed
+        self._shown = shown
         self._told_omission = self._told_overflow = False
 
     def query(
@@ -92,7 +103,8 @@ class Asker:
         exemplars = self._choose_exemplars(trajectory, view, step)
         context = self._context(trajectory, view, component, exemplars)
         limit = self._view.max_meta_prompt_tokens
-        fitted = fit(_Checked(self._meta_prompt, step), context, max_tokens=limit)
+        shown = _Checked(self._meta_prompt, step, arrange=partial(self._arranged, step=step))
+        fitted = fit(shown, context, max_tokens=limit)
         self._tell_of_size(fitted, step)
         return Query(
             component=component,
@@ -123,13 +135,24 @@ class Asker:
         exemplars: Sequence[int],
     ) -> MetaPromptContext:
         unit_range, buckets = trajectory.in_unit_range(), self._view.score_buckets
+
+        def shown(score: float) -> str:
+            if not self._view.show_scores:
+                return ""
+            return shown_score(
+                self._shown(score),
+                n_buckets=buckets,
+                unit_range=unit_range,
+                decimals=self._view.score_decimals,
+            )
+
         context = MetaPromptContext(
             component=component,
             task=self._task.get(component, ""),
             entries=tuple(
                 ShownEntry(
                     text=e.text,
-                    score=shown_score(e.estimate.score, n_buckets=buckets, unit_range=unit_range),
+                    score=shown(e.estimate.score),
                     other_context=e.other_context,
                 )
                 for e in view
@@ -141,6 +164,17 @@ class Asker:
             return context
         note = f"A score is an integer from 0 to {buckets}; higher is better."
         return replace(context, score_note=note)
+
+    def _arranged(self, context: MetaPromptContext, *, step: int) -> MetaPromptContext:
+        """Return `context` with its entries, worst first, in the order to be shown."""
+        order, entries = self._view.order, list(context.entries)
+        if order == "ascending":
+            return context
+        if order == "descending":
+            entries.reverse()
+        else:
+            random.Random(f"{self._seed}:{step}:order").shuffle(entries)
+        return replace(context, entries=tuple(entries), order=order)
 
     def _choose_exemplars(
         self, trajectory: Trajectory, view: Sequence[Entry], step: int
@@ -186,14 +220,22 @@ class Asker:
 class _Checked:
     """A meta-prompt that is held to its contract."""
 
-    def __init__(self, meta_prompt: MetaPrompt, step: int) -> None:
+    def __init__(
+        self,
+        meta_prompt: MetaPrompt,
+        step: int,
+        *,
+        arrange: Callable[[MetaPromptContext], MetaPromptContext] = lambda context: context,
+    ) -> None:
         self._meta_prompt = meta_prompt
+        self._arrange = arrange
         self._step = step
         self._seat = f"meta_prompt {name_of(meta_prompt)}"
 
     def render(self, context: MetaPromptContext) -> str:
         seat = f"{self._seat}.render"
-        text: object = called(seat, self._step, lambda: self._meta_prompt.render(context))
+        arranged = self._arrange(context)
+        text: object = called(seat, self._step, lambda: self._meta_prompt.render(arranged))
         if not isinstance(text, str):
             raise wrong(seat, self._step, text, "a text")
         return text

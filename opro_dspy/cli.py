@@ -1,6 +1,7 @@
 """The command line; thin, and the only place that prints."""
 
 import logging
+from typing import Literal
 
 import dspy
 import typer
@@ -9,6 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from opro_dspy import OPRO, OproError, OPROResult, RunEstimate, cli_cache
+from opro_dspy.cli_problems import solve
+from opro_dspy.cli_study import study
 from opro_dspy.journal import repair as repair_journal
 from opro_dspy.simulation import (
     LANDSCAPE_NAMES,
@@ -26,6 +29,7 @@ app = typer.Typer(
     help="OPRO, 'Large Language Models as Optimizers', for DSPy programs.",
 )
 app.add_typer(cli_cache.app, name="cache")
+app.command()(study)
 
 
 @app.callback()
@@ -35,19 +39,27 @@ def main() -> None:
 
 @app.command()
 def demo(
+    problem: Literal["prompt", "linear-regression", "tsp"] = typer.Option(
+        "prompt", help="What to optimize."
+    ),
     task: str = typer.Option("arithmetic", help=f"One of {', '.join(TASK_NAMES)}."),
     land: str = typer.Option(
         "many_small_effects", "--landscape", help=f"One of {', '.join(LANDSCAPE_NAMES)}."
     ),
-    steps: int = typer.Option(8, min=0, help="Steps of 8 candidates."),
+    steps: int | None = typer.Option(
+        None, min=0, help="Steps of 8 candidates; 8, or 500 for a problem of numbers."
+    ),
     seed: int = typer.Option(0, help="Another seed, another run."),
     estimate: bool = typer.Option(False, "--estimate", help="Only say what it would cost."),
 ) -> None:
-    """Optimize a small DSPy program offline, on simulated LMs.
+    """Optimize a small DSPy program, or a problem of numbers, offline on simulated LMs.
 
     Example: python -m opro_dspy demo --task object_counting --steps 5
     """
     console = Console()
+    if problem != "prompt":
+        solve(console, problem, steps=500 if steps is None else steps, seed=seed)
+        return
     if task not in TASK_NAMES or land not in LANDSCAPE_NAMES:
         raise typer.BadParameter(
             f"--task is one of {', '.join(TASK_NAMES)}; "
@@ -66,7 +78,10 @@ def demo(
         "model.\n",
     )
     optimizer = OPRO(
-        metric=exact_match, prompt_model=optimizer_lm(seed=seed), max_steps=steps, seed=seed
+        metric=exact_match,
+        prompt_model=optimizer_lm(seed=seed),
+        max_steps=8 if steps is None else steps,
+        seed=seed,
     )
     if estimate:
         with dspy.context(lm=scorer):

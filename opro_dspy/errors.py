@@ -16,6 +16,13 @@ class UnknownArgumentError(OproError, TypeError):
     """A keyword that no parameter has; the message names the nearest one."""
 
 
+class InvalidSolution(OproError, ValueError):
+    """A text is no solution of a problem.
+
+    The message is what such answers are counted by: keep it short, and the same for the same kind.
+    """
+
+
 class TellError(OproError, ValueError):
     """`Optimizer.tell` was given evaluations that do not answer the last `ask`."""
 

@@ -45,3 +45,9 @@ def fields(values: Mapping[str, str]) -> list[str]:
         text = "\n" + textwrap.indent(text, "    ") if "\n" in text else " " + text
         lines.append(f"  {line(name)}:{text}".rstrip())
     return lines
+
+
+def sorting(order: str, low: str, high: str) -> str:
+    """Return in words how entries are sorted: by `order` of `View`, between `low` and `high`."""
+    orders = {"descending": f"from the {high} to the {low}", "random": "in no particular order"}
+    return orders.get(order, f"from the {low} to the {high}")

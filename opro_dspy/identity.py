@@ -73,25 +73,26 @@ def make_manifest(
         created=now(),
         versions=dict(versions),
         settings={**told, **{f"{name} (its code)": code for name, code in own.items()}},
-        lms={role: _told(lm) for role, lm in lms.items() if lm is not None},
-        adapter=_hash(describe(dspy.settings.adapter)),
-        program=Named(name=type(student).__name__, hash=_hash(structure)),
-        instructions=_hash([c.texts for c in initial]),
-        metric=Named(name=seats.metric.name, hash=_hash(describe_metric(seats.metric.function))),
+        lms={role: told_lm(lm) for role, lm in lms.items() if lm is not None},
+        adapter=short(describe(dspy.settings.adapter)),
+        program=Named(name=type(student).__name__, hash=short(structure)),
+        instructions=short([c.texts for c in initial]),
+        metric=Named(name=seats.metric.name, hash=short(describe_metric(seats.metric.function))),
         trainset=_data_set(keys["trainset"]),
         valset=_data_set(keys["valset"]),
     )
 
 
 def _data_set(keys: Sequence[str]) -> DataSet:
-    return DataSet(n=len(keys), hash=_hash(list(keys)))
+    return DataSet(n=len(keys), hash=short(list(keys)))
 
 
-def _hash(description: Any) -> str:
+def short(description: Any) -> str:
+    """Return a short hash of a description."""
     return fingerprint(description)[:16]
 
 
-def _told(lm: dspy.BaseLM) -> dict[str, Any]:
+def told_lm(lm: dspy.BaseLM) -> dict[str, Any]:
     """Return what is known of an LM; an engine object by its class, and a hash of what it is.
 
     Numbers and lists in an engine that does not say what its state is may be counters and logs.
@@ -103,5 +104,5 @@ def _told(lm: dspy.BaseLM) -> dict[str, Any]:
         if not hasattr(lm.engine, "dump_state") and isinstance(state, dict):
             state = {name: v for name, v in state.items() if isinstance(v, (str, dict))}
         name = f"{kind.__module__}.{kind.__qualname__}"
-        told["engine"] = {"class": name, "hash": _hash([engine["class"], state])}
+        told["engine"] = {"class": name, "hash": short([engine["class"], state])}
     return told

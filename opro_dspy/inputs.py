@@ -17,6 +17,8 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+RESUME = ("auto", "force", "never")
+
 
 def check_sets(trainset: Any, valset: Any) -> None:
     """Refuse sets that cannot be scored; warn when they share examples.

@@ -8,7 +8,7 @@ from difflib import get_close_matches
 
 from opro_dspy.answers import between_tags, in_brackets, unquoted, without_reasoning
 from opro_dspy.errors import ConfigurationError
-from opro_dspy.frame import block, fields, line
+from opro_dspy.frame import block, fields, line, sorting
 from opro_dspy.protocols import MetaPrompt, MetaPromptContext
 from opro_dspy.records import Exemplar, ShownEntry
 
@@ -43,20 +43,35 @@ def score_bucket(score: float, *, n_buckets: int = 100) -> int:
     return int((Decimal(str(float(score))) * n_buckets).quantize(Decimal(1), ROUND_HALF_UP))
 
 
-def shown_score(score: float, *, n_buckets: int | None, unit_range: bool) -> str:
+def shown_score(
+    score: float, *, n_buckets: int | None, unit_range: bool, decimals: int | None = None
+) -> str:
     """Return `score` as the meta-prompt shows it.
 
     Args:
         score: An estimate; with `unit_range`, one that passes 0 or 1 is shown as 0 or 1.
         n_buckets: Number of buckets, or None for the number as it is.
         unit_range: Whether the scores of this problem lie in [0, 1].
+        decimals: Decimals of a number that is no bucket.
 
     Returns:
-        The bucket; or the number with four significant digits, whole from 1000 on.
+        The bucket; or the number with `decimals`, by default with four significant digits, whole
+        from 1000 on.
     """
     if unit_range and n_buckets is not None:
         return str(score_bucket(min(max(score, 0.0), 1.0), n_buckets=n_buckets))
+    if decimals is not None and abs(score) < 1e15:
+        return f"{round(score, decimals) + 0.0:.{decimals}f}"
     return f"{score + 0.0:.0f}" if 1e3 <= abs(score) < 1e15 else f"{score + 0.0:.4g}"
+
+
+def _tried_before(noun: str, context: MetaPromptContext) -> str:
+    """Return the heading of the entries, with or without scores."""
+    if not any(entry.score for entry in context.entries):
+        return f"Here are {noun}s tried before, {sorting(context.order, 'worst', 'best')}."
+    order = f"each followed by its score, {sorting(context.order, 'lowest', 'highest')}."
+    note = f"{order} {line(context.score_note)}".rstrip() + _mark_note(context)
+    return f"Here are {noun}s tried before, {note}"
 
 
 def _example(number: int, exemplar: Exemplar, position: str, tag: str) -> str:
@@ -81,8 +96,11 @@ def _page(context: MetaPromptContext, *, parts: tuple[str, str, str, str], tag: 
     if task := block(context.task):
         page.append(f"The task:\n{task}")
     if context.entries:
-        page.append(f"{entries} {line(context.score_note)}".rstrip() + _mark_note(context))
-        page += [f"text:\n{block(e.text)}\nscore:\n{_score(e)}" for e in context.entries]
+        page.append(entries)
+        page += [
+            f"text:\n{block(e.text)}" + f"\nscore:\n{_score(e)}" * bool(e.score)
+            for e in context.entries
+        ]
     if context.exemplars:
         page.append(examples)
         page += [
@@ -128,8 +146,7 @@ class TaggedMetaPrompt:
         expected = " and which output is expected in the end" * outputs
         parts = (
             f"Your goal is to improve {aim} when it does a task. <{tag}> stands for this {noun}.",
-            f"Here are {noun}s tried before, each followed by its score, from the lowest to the "
-            "highest.",
+            _tried_before(noun, context),
             f"These examples show where <{tag}> goes{expected}.",
             request,
         )
@@ -152,8 +169,7 @@ class BracketedMetaPrompt:
         """Return the meta-prompt."""
         parts = (
             "A language model does a task with the help of a text.",
-            "Here are texts tried before, each followed by its score, from the lowest to the "
-            "highest.",
+            _tried_before("text", context),
             "These examples show how a text is applied: it is put in the place of <INS>, the model "
             "reads the result and writes its output, and what comes out in the end is compared "
             "with the expected output.",
@@ -182,13 +198,15 @@ class PretrainedMetaPrompt:
         """Return the meta-prompt; exemplars are not shown, and the next line is begun."""
         places = {"A_begin": "at the start of the output", "Q_end": "after the input"}
         place = places.get(context.instruction_position, "before the input")
-        purpose = (
-            f"Texts that make a language model more precise when put {place}, from the lowest "
-            "precision to the highest." + _mark_note(context)
-        )
+        order = sorting(context.order, "lowest precision", "highest")
+        purpose = f"Texts that make a language model more precise when put {place}, {order}."
         task = block(context.task)
-        lines = [f"Precision: {_score(e)} <TEXT>{block(e.text)}</TEXT>" for e in context.entries]
-        end = "Precision:" if lines else "<TEXT>"
+        lines = [
+            f"Precision: {_score(e)} " * bool(e.score) + f"<TEXT>{block(e.text)}</TEXT>"
+            for e in context.entries
+        ]
+        end = "Precision:" if any(e.score for e in context.entries) else "<TEXT>"
+        purpose += _mark_note(context)
         return "\n\n".join([purpose, *([f"The task:\n{task}"] if task else []), *lines, end])
 
     def parse(self, answer: str) -> str | None:

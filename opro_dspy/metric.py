@@ -54,7 +54,7 @@ class Metric:
                 `where`.
         """
         value = self.function(example, prediction, *self._rest)
-        score = _as_float(value)
+        score = as_number(value)
         if score is None:
             shown, returned = repr(example)[:_PREVIEW_CHARS], repr(value)[:_PREVIEW_CHARS]
             raise MetricError(
@@ -84,7 +84,8 @@ def _num_positional(metric: Callable[..., Any], name: str) -> int:
     return n
 
 
-def _as_float(value: Any) -> float | None:
+def as_number(value: Any) -> float | None:
+    """Return the finite number that `value` is or holds, or None."""
     if isinstance(value, dspy.Prediction):
         value = value.get("score")
     if hasattr(value, "item") and not isinstance(value, numbers.Number):

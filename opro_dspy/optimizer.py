@@ -34,8 +34,8 @@ class Optimizer:
 
     Args:
         proposer: The optimizer LM's seat.
-        initial: Starting candidates, at least one, or a single one; they make up step 0. A plain
-            text is a candidate with the single component "instruction".
+        initial: Starting candidates, one or several; they make up step 0. A plain text is a
+            candidate with the single component "instruction".
         num_candidates: Samples of one meta-prompt per step, ≥ 1 (paper: 8).
         task: Component name to a description of the task and program for the meta-prompt.
         exemplars: Training examples as the meta-prompt may show them.
@@ -49,10 +49,10 @@ class Optimizer:
         instruction_position: Where the program renders the instruction.
         estimator: How evaluations become comparable estimates.
         seed: Seeds the choice of exemplars.
+        shown: Turns a score into the number that the meta-prompt shows.
 
     Raises:
-        ConfigurationError: If `initial` is empty, its candidates do not all have the same
-            components, or `num_candidates` is below 1.
+        ConfigurationError: If `initial` is empty or of mixed components, or `num_candidates` < 1.
     """
 
     def __init__(
@@ -73,6 +73,7 @@ class Optimizer:
         instruction_position: str = "Q_begin",
         estimator: Estimator = plain_means,
         seed: int = 0,
+        shown: Callable[[float], float] = float,
     ) -> None:
         self.trajectory = Trajectory(estimator)
         self._proposer = proposer
@@ -87,6 +88,7 @@ class Optimizer:
             view=view or View(),
             instruction_position=instruction_position,
             seed=seed,
+            shown=shown,
         )
         self._schedule = schedule or constant(1.0)
         self._selector = selector

@@ -1,20 +1,24 @@
 """From a trajectory to what the user gets: the result, and the program that carries it."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import dspy
 from dspy.utils.saving import get_dependency_versions
 
+from opro_dspy.diagnostics import Diagnostic, diagnose, told
 from opro_dspy.fields import as_key
 from opro_dspy.fingerprints import is_secret
-from opro_dspy.program import Program
+from opro_dspy.program import Program, as_exemplar
 from opro_dspy.records import Candidate, Evaluation
 from opro_dspy.result import CandidateResult, OPROResult
 from opro_dspy.trajectory import Trajectory
 
 logger = logging.getLogger(__name__)
+
+NUM_READ = 20
+"""Training examples whose words count as the task's in the diagnostics."""
 
 _URLS = ("api_base", "base_url")
 """May hold credentials, and DSPy does not load them from a file."""
@@ -53,6 +57,16 @@ def candidate_results(
             )
         )
     return tuple(found)
+
+
+def signatures(
+    trajectory: Trajectory, program: Program, trainset: Sequence[dspy.Example]
+) -> tuple[Diagnostic, ...]:
+    """Return the failure signatures that a run shows, having logged them."""
+    shown = [as_exemplar(example, program.output_names) for example in trainset[:NUM_READ]]
+    examples = [" ".join((*e.inputs.values(), *e.outputs.values())) for e in shown]
+    task = "\n".join([*program.describe().values(), *examples])
+    return told(diagnose(trajectory, task=task))
 
 
 def trial_logs(result: OPROResult) -> dict[int, dict[str, Any]]:

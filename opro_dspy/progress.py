@@ -1,6 +1,7 @@
 """Progress bars: one over the steps, one over the running step."""
 
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from tqdm.auto import tqdm
@@ -14,9 +15,13 @@ class ProgressBars:
     Args:
         num_steps: Steps the run may take, step 0 not counted.
         enabled: False draws nothing.
+        shown: Turns a score into the number that is drawn.
     """
 
-    def __init__(self, *, num_steps: int, enabled: bool = True) -> None:
+    def __init__(
+        self, *, num_steps: int, enabled: bool = True, shown: Callable[[float], float] = float
+    ) -> None:
+        self._shown = shown
         self._disable = not (enabled and sys.stderr.isatty())
         self._steps = self._bar(total=num_steps, desc="OPRO", unit="step")
         self._scores: tqdm[Any] | None = None
@@ -38,7 +43,7 @@ class ProgressBars:
         elif isinstance(event, StepEnded):
             self._close_scores()
             best = event.trajectory.estimate(event.trajectory.best.candidate)
-            self._steps.set_postfix(best=f"{best.score:.3g}", refresh=False)
+            self._steps.set_postfix(best=f"{self._shown(best.score):.3g}", refresh=False)
             self._steps.update(1 if len(event.trajectory.steps) > 1 else 0)
         elif isinstance(event, RunEnded):
             self._close_scores()

@@ -138,9 +138,8 @@ class LMProposer:
             if answer.raw is not None:
                 if not sample.stopped:
                     self._note(sample)  # at once: what is paid for waits for nobody
-                sample.raw = answer.raw
                 sample.tried.append(Tried(temperature, taken=True))
-                sample.text = request.parse(answer.raw)
+                sample.read(answer.raw, request.parse)
             elif temperature is not None and answer.temperature_refused:
                 other = self._temperatures.instead_of(temperature)
                 if other != temperature:

@@ -3,13 +3,64 @@
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 from opro_dspy.records import Candidate, Evaluation, Exemplar, Proposal, ShownEntry
 from opro_dspy.trajectory import Trajectory
 
+S = TypeVar("S")
+C = TypeVar("C", contravariant=True)
 Place = TypeVar("Place", contravariant=True)
 Outcome = TypeVar("Outcome")
+
+
+class Problem(Protocol[S]):
+    """What `optimize` solves: anything whose solutions can be written as text.
+
+    Caches and resumed runs tell it by its code and public attributes, a dataclass by its fields.
+    """
+
+    @property
+    def higher_is_better(self) -> bool:
+        """Which way is better: False to minimise."""
+
+    @property
+    def tag(self) -> str:
+        """Name of the tag in which the optimizer LM writes a solution, e.g. "solution"."""
+
+    def describe(self) -> str:
+        """Return the task as the optimizer LM reads it: what is sought, how it is written."""
+
+    def initial(self, rng: random.Random) -> Sequence[S]:
+        """Return the solutions of step 0, at least one; `rng` is the only source of chance."""
+
+    def format(self, solution: S) -> str:
+        """Return `solution` as text; equal solutions give equal texts."""
+
+    def parse(self, text: str) -> S:
+        """Return the solution in `text`, what the optimizer LM wrote in the tag.
+
+        `parse(format(solution))` is `solution`. Raise `InvalidSolution("reason")`, which is counted
+        by its reason, when there is none whose meaning is certain; any other ValueError counts too.
+        """
+        ...
+
+    def score(self, solution: S) -> float:
+        """Return the value of `solution`.
+
+        Called in a thread of the pool, several at once. Raise, or return an infinity, for one that
+        turns out to be impossible: it ranks last.
+        """
+        ...
+
+
+@runtime_checkable
+class KnowsOptimum(Protocol[C]):
+    """A problem that can tell when nothing better is to be found; the run then ends."""
+
+    def is_optimal(self, solution: C, value: float) -> bool:
+        """Tell whether no solution is better than `solution`, whose score is `value`."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,13 +72,15 @@ class MetaPromptContext:
     task: str
     """Short description of the task and the program, one or several lines; may be empty."""
     entries: tuple[ShownEntry, ...]
-    """Scored instructions, worst first."""
+    """Scored instructions, in `order`; a score may be empty: it is not to be shown."""
     exemplars: tuple[Exemplar, ...]
     """Training examples; the instruction's place is the meta-prompt's to show."""
     instruction_position: str = "Q_begin"
     """Where the program renders the instruction: Q_begin, Q_end or A_begin."""
     score_note: str = "A higher score is better."
     """What the scores of the entries mean, one sentence; may be empty."""
+    order: str = "ascending"
+    """How the entries are sorted: ascending (worst first), descending or random."""
 
 
 class MetaPrompt(Protocol):
@@ -38,7 +91,10 @@ class MetaPrompt(Protocol):
         ...
 
     def parse(self, answer: str) -> str | None:
-        """Return the proposed text in `answer`, or None when there is none."""
+        """Return the proposed text in `answer`, or None when there is none.
+
+        May raise InvalidSolution, whose message is counted, when there is one that cannot be used.
+        """
         ...
 
 
@@ -49,7 +105,7 @@ class ProposalRequest:
     component: str
     meta_prompt: str
     parse: Callable[[str], str | None]
-    """Finds the proposed text in an answer; None asks the LM again."""
+    """Finds the proposed text in an answer; None or InvalidSolution asks the LM again."""
     n: int
     """Samples wanted, at least 1."""
     temperature: float

@@ -3,19 +3,20 @@
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from math import fsum, sqrt
 from statistics import fmean, pstdev
 from typing import Any
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Candidate:
     """One text for each component that is optimized."""
 
     texts: dict[str, str]
     """Component name (a predictor's name in its program) to text."""
 
-    @property
+    @cached_property
     def key(self) -> str:
         """The candidate's identity: its texts as canonical JSON."""
         return json.dumps(self.texts, sort_keys=True, ensure_ascii=True)
@@ -83,6 +84,8 @@ class Proposal:
     """Why the proposal is no candidate; None when it became one."""
     attempts: int = 1
     """Requests sent for this sample, at least 1."""
+    invalid: tuple[str, ...] = ()
+    """Why answers to this sample were no valid solution, one reason for each such answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

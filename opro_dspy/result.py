@@ -2,18 +2,21 @@
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import reduce
 from operator import add
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from opro_dspy.diagnostics import Diagnostic
 from opro_dspy.errors import ConfigurationError
 from opro_dspy.records import Estimate, Evaluation, ScoreReuse, Step, Usage
 
 FORMAT = 1
+
+R = TypeVar("R", bound="RunResult")
 
 
 class CandidateResult(BaseModel):
@@ -46,15 +49,63 @@ class CandidateResult(BaseModel):
         return (self.selection or self.train).score
 
 
-class OPROResult(BaseModel):
-    """A finished run.
-
-    `result.model_dump_json()` and `OPROResult.from_json(text)` are inverse to each other.
-    """
+class RunResult(BaseModel):
+    """What every finished run knows of itself."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     format: int = FORMAT
+    steps: tuple[Step, ...]
+    """Meta-prompts, raw answers, temperatures and candidates, step by step; 0 is the start."""
+    unfinished_step: Step | None = None
+    """The step that was being scored when the run was cut short."""
+    unfinished: tuple[Evaluation, ...] = ()
+    """What was scored in the evaluation that was cut short."""
+    stop_reason: str
+    diagnostics: tuple[Diagnostic, ...] = ()
+    """Failure signatures that the run shows, each with its number and what to try."""
+    usage: tuple[Usage, ...]
+    """Calls, cache hits and tokens, by role and LM."""
+    score_reuse: ScoreReuse = ScoreReuse()
+    """Scores that an earlier run had paid for."""
+    settings: dict[str, Any]
+    """The optimizer's settings, as JSON values."""
+    versions: dict[str, str]
+    seed: int
+
+    @property
+    def num_steps(self) -> int:
+        """Steps done, the initial one not counted."""
+        return max(0, len(self.steps) - 1)
+
+    @property
+    def num_rejected(self) -> dict[str, int]:
+        """Proposals that were refused without scoring, by the kind of reason."""
+        reasons = (p.rejected for step in self.steps for p in step.proposals if p.rejected)
+        return dict(Counter(reason.split(":")[0] for reason in reasons))
+
+    @property
+    def total_calls(self) -> int:
+        """Calls of all LMs, cache hits not counted."""
+        return sum(row.calls for row in self.usage)
+
+    def used(self, role: str) -> Usage:
+        """Return what the LMs of `role` ("optimizer" or "scorer") used together."""
+        rows = [row for row in self.usage if row.role == role]
+        names = Usage(role=role, model=", ".join(row.model for row in rows))
+        return reduce(add, rows, names)
+
+    def save(self, path: str | Path) -> None:
+        """Write the result to `path` as JSON."""
+        Path(path).write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+
+class OPROResult(RunResult):
+    """A finished run of `OPRO`; `unfinished` was scored on `unfinished_set`.
+
+    `result.model_dump_json()` and `OPROResult.from_json(text)` are inverse to each other.
+    """
+
     candidates: tuple[CandidateResult, ...]
     """All scored candidates, oldest first; the first is the student."""
     best_index: int | None
@@ -62,25 +113,10 @@ class OPROResult(BaseModel):
     selection_set: str
     """What the choice was made on: "valset", "trainset", or "training estimates" after Ctrl-C or
     an error, when the candidates had not met the same examples."""
-    steps: tuple[Step, ...]
-    """Meta-prompts, raw answers, temperatures and candidates, step by step; 0 is the start."""
-    unfinished_step: Step | None = None
-    """The step that was being scored when the run was cut short."""
-    unfinished: tuple[Evaluation, ...] = ()
-    """What was scored in the evaluation that was cut short, on `unfinished_set`."""
     unfinished_set: str | None = None
     """The set that `unfinished` was scored on: "trainset" or "valset"."""
-    stop_reason: str
-    usage: tuple[Usage, ...]
-    """Calls, cache hits and tokens, by role and LM."""
-    score_reuse: ScoreReuse = ScoreReuse()
-    """Scores that an earlier run had paid for."""
     num_train: int
     num_val: int
-    settings: dict[str, Any]
-    """The optimizer's settings, as JSON values."""
-    versions: dict[str, str]
-    seed: int
 
     @property
     def best(self) -> CandidateResult:
@@ -109,32 +145,6 @@ class OPROResult(BaseModel):
         best = self.best
         return None if best.selection is None else best.train.score - best.selection.score
 
-    @property
-    def num_steps(self) -> int:
-        """Steps done, the initial one not counted."""
-        return max(0, len(self.steps) - 1)
-
-    @property
-    def num_rejected(self) -> dict[str, int]:
-        """Proposals that were refused without scoring, by the kind of reason."""
-        reasons = (p.rejected for step in self.steps for p in step.proposals if p.rejected)
-        return dict(Counter(reason.split(":")[0] for reason in reasons))
-
-    @property
-    def total_calls(self) -> int:
-        """Calls of all LMs, cache hits not counted."""
-        return sum(row.calls for row in self.usage)
-
-    def used(self, role: str) -> Usage:
-        """Return what the LMs of `role` ("optimizer" or "scorer") used together."""
-        rows = [row for row in self.usage if row.role == role]
-        names = Usage(role=role, model=", ".join(row.model for row in rows))
-        return reduce(add, rows, names)
-
-    def save(self, path: str | Path) -> None:
-        """Write the result to `path` as JSON."""
-        Path(path).write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
-
     @classmethod
     def from_json(cls, text: str) -> "OPROResult":
         """Return the result that `text` holds.
@@ -142,25 +152,42 @@ class OPROResult(BaseModel):
         Raises:
             ConfigurationError: If `text` is no such result, or of another format version.
         """
-        try:
-            found = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise ConfigurationError(f"this is no JSON: {error}.") from error
-        version = found.get("format") if isinstance(found, Mapping) else None
-        if version != FORMAT:
-            raise ConfigurationError(
-                f"this is no OPRO result of format {FORMAT}: its `format` is {version!r}."
-            )
-        try:
-            return cls.model_validate_json(text)
-        except ValidationError as error:
-            first = error.errors()[0]
-            place = ".".join(str(part) for part in first["loc"])
-            raise ConfigurationError(
-                f"this is no OPRO result: `{place}`: {first['msg']}."
-            ) from error
+        return validated(cls, text)
 
     @classmethod
     def load(cls, path: str | Path) -> "OPROResult":
         """Read a result that `save` wrote."""
         return cls.from_json(Path(path).read_text(encoding="utf-8"))
+
+
+def validated(
+    kind: type[R],
+    text: str,
+    *,
+    prepare: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict,
+) -> R:
+    """Return the result of `kind` that the JSON `text` holds.
+
+    Args:
+        kind: Which result.
+        text: What `model_dump_json` wrote.
+        prepare: Adds to the JSON object what is not in it.
+
+    Raises:
+        ConfigurationError: If `text` is no such result, or of another format version.
+    """
+    try:
+        found = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ConfigurationError(f"this is no JSON: {error}.") from error
+    version = found.get("format") if isinstance(found, Mapping) else None
+    if version != FORMAT:
+        raise ConfigurationError(
+            f"this is no OPRO result of format {FORMAT}: its `format` is {version!r}."
+        )
+    try:
+        return kind.model_validate(prepare(found))
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise ConfigurationError(f"this is no OPRO result: `{place}`: {first['msg']}.") from error

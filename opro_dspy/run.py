@@ -24,7 +24,7 @@ from opro_dspy.inputs import initial_candidates
 from opro_dspy.interrupt import Interrupt
 from opro_dspy.journal import Manifest
 from opro_dspy.loop import INTERRUPTED, optimize
-from opro_dspy.outcome import candidate_results, dressed, saved
+from opro_dspy.outcome import candidate_results, dressed, saved, signatures
 from opro_dspy.plan import Sizes, choice_calls, sized
 from opro_dspy.pool import DaemonExecutor
 from opro_dspy.program import Program, as_exemplar
@@ -177,7 +177,7 @@ class Run:
             logger.info("Estimate: %s.", self.estimate())
         kept = self._kept_for_the_choice()
         try:
-            stop = make_stop(self.seats, self.config, self.budget)
+            stop = make_stop(self.config, self.budget, first=self.seats.stop)
             reason = optimize(self.optimizer, self.evaluator, stop=stop, observers=self.observers)
             if reason == INTERRUPTED:
                 return self.choice.best_so_far(trajectory), reason
@@ -278,6 +278,7 @@ class Run:
                 else None
             ),
             stop_reason=reason,
+            diagnostics=signatures(trajectory, self.program, self.trainset),
             usage=self.meter.usage(),
             score_reuse=ScoreReuse() if self.scores is None else self.scores.reuse,
             num_train=len(self.trainset),

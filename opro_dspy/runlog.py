@@ -24,7 +24,7 @@ from opro_dspy.journal.recall import short_hash
 from opro_dspy.memory import Answer, InOrder, Meeting, Sample, Score
 from opro_dspy.protocols import Event, StepEnded
 from opro_dspy.records import Candidate, Evaluation, Usage
-from opro_dspy.result import OPROResult
+from opro_dspy.result import RunResult
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +42,7 @@ class RunLog:
         budget: Charged with what is recalled; tells the caps, and the run's seconds.
         meter: Counts what earlier sessions took.
         saved: Returns a candidate's program as JSON, for DSPy's `load`.
+        call: What the user called, to be called again.
     """
 
     def __init__(
@@ -52,7 +53,9 @@ class RunLog:
         budget: Budget,
         meter: Meter,
         saved: Callable[[Candidate], bytes],
+        call: str = "compile",
     ) -> None:
+        self._call = call
         self.scores: InOrder[Meeting, Score] = InOrder()
         self.answers: InOrder[Sample, Answer] = InOrder()
         self._folder = None if log_dir is None else RunFolder(log_dir)
@@ -204,7 +207,7 @@ class RunLog:
         )
         self._append_news(line, self._last.get("choice"))
 
-    def ended(self, result: OPROResult, best: Candidate | None, *, failed: bool = False) -> None:
+    def ended(self, result: RunResult, best: Candidate | None, *, failed: bool = False) -> None:
         """Write the result.
 
         Raises:
@@ -239,7 +242,8 @@ class RunLog:
         """What to tell the user of a run that stopped early, one sentence; empty without a log."""
         if self._folder is None:
             return ""
-        return f"Call compile again with `log_dir` {str(self._folder.path)!r} to go on from here."
+        where = f"`log_dir` {str(self._folder.path)!r}"
+        return f"Call {self._call} again with {where} to go on from here."
 
 
 def _hash(value: Any) -> str:

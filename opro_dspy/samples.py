@@ -1,11 +1,13 @@
 """One sample of the optimizer LM on its way: its attempts, and what became of them."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from dspy.utils.exceptions import LMError
 
 from opro_dspy.boundary.faults import is_fatal
 from opro_dspy.boundary.task import Task
+from opro_dspy.errors import InvalidSolution
 from opro_dspy.memory import Answer, Sample
 from opro_dspy.records import Proposal
 from opro_dspy.temperatures import Tried
@@ -30,6 +32,8 @@ class Attempts:
     """The last text that came."""
     text: str | None = None
     """What it proposes."""
+    invalid: list[str] = field(default_factory=list)
+    """Why texts were no valid solution."""
     stopped: bool = False
     """Whether no request is sent any more: because of Ctrl-C, or because the last one hangs."""
     tried: list[Tried] = field(default_factory=list)
@@ -57,6 +61,14 @@ class Attempts:
         failed = self.answer.failed is not None and self.raw is None
         return failed and (self.fatal or not unsent)
 
+    def read(self, raw: str, parse: Callable[[str], str | None]) -> None:
+        """Find what the text proposes, or note why it is no solution."""
+        self.raw = raw
+        try:
+            self.text = parse(raw)
+        except InvalidSolution as refused:
+            self.invalid.append(str(refused))
+
     def given_up(self, time_is_up: str | None) -> "Attempts":
         """Return the sample as it is when its last attempt is waited for no more.
 
@@ -76,6 +88,7 @@ class Attempts:
             text=self.text,
             rejected=self._reason(),
             attempts=self.place.attempt if self.place is not None else 1,
+            invalid=tuple(self.invalid),
         )
 
     def _reason(self) -> str | None:
@@ -88,5 +101,5 @@ class Attempts:
         if self.stopped:
             return STOPPED
         if self.raw is not None:
-            return UNPARSABLE
+            return self.invalid[-1] if self.invalid else UNPARSABLE
         return f"{FAILED}: {(self.answer.failed or '').split(':')[0]}"

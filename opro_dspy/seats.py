@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import TypeVar
 
-from opro_dspy.errors import ConfigurationError
+from opro_dspy.errors import ConfigurationError, InvalidSolution
 
 T = TypeVar("T")
 
@@ -17,10 +17,13 @@ def called(seat: str, step: int, call: Callable[[], T]) -> T:
         call: Calls it.
 
     Raises:
-        ConfigurationError: If it raised; names the seat and the step.
+        InvalidSolution: If it raised that; it says what an answer lacks, not what the seat does.
+        ConfigurationError: If it raised anything else; names the seat and the step.
     """
     try:
         return call()
+    except InvalidSolution:
+        raise
     except Exception as error:
         raise ConfigurationError(
             f"the {seat} raised {type(error).__name__} at step {step}: {error}"

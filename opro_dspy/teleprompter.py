@@ -24,6 +24,7 @@ from opro_dspy.estimate import RunEstimate
 from opro_dspy.exemplars import resolve_exemplar_choice
 from opro_dspy.filters import Filters
 from opro_dspy.inputs import (
+    RESUME,
     check_callable,
     check_instructions,
     check_list,
@@ -53,8 +54,6 @@ from opro_dspy.settings import Seats
 from opro_dspy.stopping import Stop
 
 DEFAULT_STEPS = 10
-
-RESUME = ("auto", "force", "never")
 
 
 class OPRO(Teleprompter):  # type: ignore[misc]

@@ -180,15 +180,15 @@ def make_optimizer(
     )
 
 
-def make_stop(seats: Seats, config: OproConfig, budget: Budget) -> Stop:
-    """Return the rule that ends the search: whatever speaks first."""
+def make_stop(config: OproConfig, budget: Budget, *, first: Stop | None) -> Stop:
+    """Return the rule that ends the search: whatever speaks first, `first` before all others."""
     stop = Stop(lambda trajectory: budget.exhausted)
     stop = stop | nothing_new(config.max_empty_steps) | max_steps(config.max_steps)
     if config.stop_at_score is not None:
         stop = target_score(config.stop_at_score) | stop
     if config.patience is not None:
         stop = stop | patience(config.patience)
-    return stop if seats.stop is None else seats.stop | stop
+    return stop if first is None else first | stop
 
 
 def within_window(view: View, lm: dspy.BaseLM) -> View:

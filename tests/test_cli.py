@@ -1,6 +1,8 @@
 import re
+import sys
 from pathlib import Path
 
+import pytest
 from typer.testing import CliRunner
 
 from opro_dspy.cache import CacheDir, DiskStore
@@ -69,3 +71,18 @@ def test_pruning_needs_to_know_what_to_delete(tmp_path: Path) -> None:
     result = RUNNER.invoke(app, ["cache", "prune", "--dir", str(tmp_path)])
     assert result.exit_code == 2
     assert "--max-size" in result.output
+
+
+@pytest.mark.parametrize("problem", ["linear-regression", "tsp"])
+def test_the_demo_of_a_problem_ends_at_its_optimum(problem: str) -> None:
+    result = RUNNER.invoke(app, ["demo", "--problem", problem, "--seed", "1"])
+    assert result.exit_code == 0, result.output
+    text = plain(result.stdout)
+    assert "simulated" in text and "ended with optimal" in text
+
+
+def test_the_demo_of_tours_runs_without_the_solver(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "scipy.optimize", None)
+    result = RUNNER.invoke(app, ["demo", "--problem", "tsp", "--steps", "1"])
+    assert result.exit_code == 0, result.output
+    assert "opro_dspy[tsp]" in plain(result.stdout)

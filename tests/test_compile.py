@@ -574,3 +574,12 @@ def test_the_optimizer_lm_reads_the_task(tmp_path: Path) -> None:
     assert "`question` and writes `answer`" in text
     assert "predictor 1 of 2" in text
     assert request_text is not None
+
+
+def test_a_run_that_repeats_itself_says_so_at_its_end(caplog: pytest.LogCaptureFixture) -> None:
+    lm = scripted_lm(lambda text: "<INS>Always the same words</INS>")
+    result = compiled(prompt_model=lm, max_steps=4, max_empty_steps=9).detailed_results
+    names = [diagnostic.name for diagnostic in result.diagnostics]
+    assert "repeats" in names
+    assert "Seen in this run: repeats:" in caplog.text
+    assert OPROResult.from_json(result.model_dump_json()).diagnostics == result.diagnostics

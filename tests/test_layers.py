@@ -10,10 +10,11 @@ PACKAGE = Path(opro_dspy.__file__).parent
 ROWS = (
     {"__main__"},
     {"cli"},
-    {"cli_cache"},
+    {"cli_cache", "cli_problems", "cli_study"},
     {"__init__"},
+    {"studies"},
     {"simulation"},
-    {"teleprompter"},
+    {"teleprompter", "solving"},
     {"run"},
     {"wiring", "choice"},
     {"inputs", "loop", "outcome", "estimate", "identity", "runlog"},
@@ -28,9 +29,13 @@ ROWS = (
     {"fingerprints"},
     {"meta_prompt", "exemplars", "fitting", "fields", "metric", "memory"},
     {"protocols"},
+    {"diagnostics"},
     {"trajectory", "racing"},
     {"rasch"},
-    {"records", "seats", "config", "filters", "frame", "answers", "interrupt", "likeness"},
+    {
+        *("records", "seats", "config", "filters", "frame", "answers", "interrupt", "likeness"),
+        *("direction", "problems"),
+    },
     {"errors", "copying"},
 )
 """From the top down."""
@@ -38,6 +43,7 @@ ROWS = (
 WITH_DSPY = {
     *("simulation", "cli", "teleprompter", "run", "inputs", "outcome", "estimate"),
     *("settings", "wiring", "choice", "identity", "samples", "cache", "fingerprints"),
+    *("solving", "studies", "cli_study"),
     *("proposer", "evaluator", "grid", "program", "boundary", "metric", "temperatures"),
 }
 

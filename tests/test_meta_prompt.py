@@ -251,3 +251,12 @@ def test_an_object_that_cannot_parse_is_refused() -> None:
 def test_a_class_in_place_of_an_instance_is_refused() -> None:
     with pytest.raises(ConfigurationError, match=r"Pass an instance"):
         resolve_meta_prompt(cast(MetaPrompt, TaggedMetaPrompt))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_without_scores_a_family_shows_texts_alone(family: str) -> None:
+    entries = tuple(replace(entry, score="") for entry in GSM8K.entries)
+    prompt = META_PROMPTS[family].render(replace(GSM8K, entries=entries, order="random"))
+    assert "in no particular order" in prompt
+    assert "Let's solve the problem." in prompt
+    assert not re.search(r"score:|Precision:|\b63\b", prompt)

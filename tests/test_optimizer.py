@@ -1,4 +1,5 @@
 import math
+import re
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -173,6 +174,45 @@ def test_what_does_not_fit_is_left_out_recorded_and_logged_once(
     assert query.n_entries + query.omitted_entries == 7
     assert "F very" in query.meta_prompt and "A very" not in query.meta_prompt
     assert caplog.text.count("were left out") == 1
+
+
+def shown_at_step_2(**view: Any) -> str:
+    proposer = ScriptedProposer(["b", "c", "d", "e"])
+    optimizer = Optimizer(proposer, initial=["A"], view=View(**view))
+    tell_all(optimizer, 0.1)
+    tell_all(optimizer, 0.2, 0.3, 0.4, 0.5)
+    optimizer.ask()
+    return proposer.requests[-1].meta_prompt
+
+
+@pytest.mark.parametrize(
+    ("order", "said"),
+    [
+        ("ascending", "from the lowest to the highest"),
+        ("descending", "from the highest to the lowest"),
+        ("random", "in no particular order"),
+    ],
+)
+def test_entries_are_shown_in_the_order_asked_for(order: str, said: str) -> None:
+    prompt = shown_at_step_2(order=order)
+    assert said in prompt
+    texts = re.findall(r"text:\n(\w)\nscore:", prompt)
+    expected = {"ascending": list("ABCDE"), "descending": list("EDCBA")}
+    assert texts == expected.get(order, texts)
+    assert sorted(texts) == list("ABCDE")
+    assert order != "random" or texts == re.findall(r"text:\n(\w)", shown_at_step_2(order="random"))
+
+
+def test_what_does_not_fit_is_the_worst_in_any_order() -> None:
+    whole = len(shown_at_step_2(order="descending")) // 3
+    prompt = shown_at_step_2(order="descending", max_meta_prompt_tokens=whole - 5)
+    assert re.findall(r"text:\n(\w)\nscore:", prompt) == list("EDCB")
+
+
+def test_scores_can_be_hidden() -> None:
+    prompt = shown_at_step_2(show_scores=False)
+    assert "from the worst to the best" in prompt
+    assert "score:" not in prompt and "50" not in prompt
 
 
 def test_another_seed_shows_other_exemplars() -> None:

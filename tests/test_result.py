@@ -49,7 +49,7 @@ def test_usage_adds_up_by_role() -> None:
         ("{", "no JSON"),
         ("[]", "format 1: its `format` is None"),
         ('{"format": 99}', "its `format` is 99"),
-        ('{"format": 1}', "no OPRO result: `candidates`: Field required"),
+        ('{"format": 1}', "no OPRO result: `steps`: Field required"),
     ],
 )
 def test_what_is_no_result_is_refused(text: str, message: str) -> None:

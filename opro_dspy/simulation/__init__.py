@@ -4,6 +4,7 @@ from opro_dspy.simulation.conditions import Faults, Latency
 from opro_dspy.simulation.kinds import LANDSCAPE_NAMES, landscape
 from opro_dspy.simulation.landscapes import Landscape
 from opro_dspy.simulation.lm import SimulatedLM
+from opro_dspy.simulation.numeric_engine import SimulatedNumericOptimizer, numeric_optimizer_lm
 from opro_dspy.simulation.optimizer_engine import SimulatedOptimizer, optimizer_lm
 from opro_dspy.simulation.scorer import SimulatedScorer, scorer_lm
 from opro_dspy.simulation.tasks import TASK_NAMES, exact_match, make_examples
@@ -15,11 +16,13 @@ __all__ = [
     "Landscape",
     "Latency",
     "SimulatedLM",
+    "SimulatedNumericOptimizer",
     "SimulatedOptimizer",
     "SimulatedScorer",
     "exact_match",
     "landscape",
     "make_examples",
+    "numeric_optimizer_lm",
     "optimizer_lm",
     "scorer_lm",
 ]

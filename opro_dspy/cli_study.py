@@ -1,0 +1,113 @@
+"""`python -m opro_dspy study`: a study from the command line."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import dspy
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from opro_dspy.simulation import LANDSCAPE_NAMES, TASK_NAMES, make_examples
+from opro_dspy.studies import STUDIES, Cap, StudyTable, plot, run_study
+from opro_dspy.studies.subject import SubjectOf, real_subject, simulated_subject
+
+NUM_MADE = 150
+"""Examples of a generated task for a real LM: a third is for training."""
+
+
+def study(
+    name: str = typer.Argument(help=f"One of {', '.join(STUDIES)}."),
+    seeds: int = typer.Option(3, min=1, help="Runs of each variant."),
+    steps: int | None = typer.Option(None, min=1, help="Steps of a run; the study's own if none."),
+    out: Path = typer.Option(Path("studies"), help="Folder for results; run again to go on."),
+    task: str = typer.Option("arithmetic", help=f"One of {', '.join(TASK_NAMES)}."),
+    other_task: str = typer.Option("object_counting", help="Second task, for transfer."),
+    land: str = typer.Option(
+        "many_small_effects", "--landscape", help=f"One of {', '.join(LANDSCAPE_NAMES)}."
+    ),
+    lm: str | None = typer.Option(None, help="A real LM instead of the simulation: openai/gpt-5."),
+    scorer: str | None = typer.Option(None, help="Another real LM as scorer."),
+    data: Path | None = typer.Option(
+        None, help="Your task: JSON lines with `question` and `answer`; needs --lm."
+    ),
+    other_data: Path | None = typer.Option(None, help="Your second task, for transfer."),
+    max_cost: float | None = typer.Option(None, help="USD of the whole study at most."),
+    max_tokens: int | None = typer.Option(None, help="Tokens of the whole study at most."),
+) -> None:
+    """Study how OPRO behaves, offline on simulated LMs or on a real one.
+
+    Writes the finished cells (JSON lines, from which a study that was cut off goes on), the table
+    (JSON, CSV), a plot and a paragraph.
+
+    Example: python -m opro_dspy study temperature --seeds 5
+    """
+    console = Console()
+    if name not in STUDIES or {task, other_task} - set(TASK_NAMES) or land not in LANDSCAPE_NAMES:
+        raise typer.BadParameter(
+            f"the study is one of {', '.join(STUDIES)}; a task one of {', '.join(TASK_NAMES)}; "
+            f"--landscape one of {', '.join(LANDSCAPE_NAMES)}."
+        )
+    if lm is None and (data or other_data or scorer):
+        raise typer.BadParameter("--data and --scorer need a real LM: pass --lm.")
+    table = run_study(
+        STUDIES[name],
+        _subject(task, land, lm, scorer, data),
+        other_of=_subject(other_task, land, lm, scorer, other_data),
+        seeds=seeds,
+        max_steps=steps,
+        cap=Cap(max_cost=max_cost, max_tokens=max_tokens),
+        path=out / f"{name}.jsonl",
+    )
+    paths = table.save(out)
+    try:
+        plot(table, out / f"{name}.png")
+        paths.append(out / f"{name}.png")
+    except ImportError as error:
+        console.print(f"No plot: {escape(str(error))}.")
+    console.print(_shown(table))
+    console.print(escape(table.paragraph))
+    console.print(f"Written: {', '.join(map(str, paths))}.")
+
+
+def _subject(
+    task: str, land: str, lm: str | None, scorer: str | None, data: Path | None
+) -> SubjectOf:
+    if lm is None:
+        return simulated_subject(task, land)
+    examples = make_examples(task, n=NUM_MADE, seed=0) if data is None else _read(data)
+    return real_subject(
+        examples,
+        name=task if data is None else data.stem,
+        prompt_model=dspy.LM(lm),
+        task_model=None if scorer is None else dspy.LM(scorer),
+    )
+
+
+def _read(path: Path) -> list[dspy.Example]:
+    """Return the examples of a file with a question and an answer on each line."""
+    examples = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        try:
+            row: dict[str, Any] = json.loads(line)
+            question, answer = row["question"], row["answer"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise typer.BadParameter(
+                f"line {number} of {path} must be a JSON object with `question` and `answer`."
+            ) from error
+        examples.append(dspy.Example(question=question, answer=answer).with_inputs("question"))
+    return examples
+
+
+def _shown(table: StudyTable) -> Table:
+    measures = list(table.rows[0].figures) if table.rows else []
+    shown = Table(title=f"{table.study}: {table.subject}", title_justify="left")
+    for name in ("variant", "seeds", *measures):
+        shown.add_column(name, justify="left" if name == "variant" else "right")
+    for row in table.rows:
+        shown.add_row(
+            escape(row.variant), str(row.num_seeds), *(str(row.figures[m]) for m in measures)
+        )
+    return shown

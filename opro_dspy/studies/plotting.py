@@ -1,0 +1,80 @@
+"""The figure of a study: what it shows, and how it is drawn."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from opro_dspy.studies.table import StudyTable
+
+SCORES = ("start", "own before", "transferred", "score from scratch", "score")
+"""Measures that are scores on the validation set, and so share an axis."""
+
+MARKERS = dict(zip(SCORES, "<<Dso", strict=True))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Series:
+    """One variant in the figure."""
+
+    label: str
+    steps: tuple[int, ...]
+    best: tuple[float, ...]
+    """Mean of the best training estimate, at `steps`."""
+    scores: dict[str, tuple[float, float]]
+    """Measure to its mean and standard error; 0.0 where that is not known."""
+
+
+def figure_data(table: StudyTable) -> list[Series]:
+    """Return what the figure of `table` shows, one series for each variant."""
+    found = []
+    for row in table.rows:
+        known = [(step, best) for step, best in enumerate(row.curve) if best is not None]
+        figures = {name: row.figures[name] for name in SCORES if name in row.figures}
+        found.append(
+            Series(
+                label=row.variant,
+                steps=tuple(step for step, _ in known),
+                best=tuple(best for _, best in known),
+                scores={
+                    name: (figure.mean, figure.stderr or 0.0)
+                    for name, figure in figures.items()
+                    if figure.mean is not None
+                },
+            )
+        )
+    return found
+
+
+def plot(table: StudyTable, path: Path) -> None:
+    """Draw the curves and the scores of a study into a file (PNG, SVG or PDF).
+
+    Raises:
+        ImportError: If matplotlib is not there.
+    """
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError('plots need matplotlib: pip install "opro_dspy[plots]"') from error
+    series = figure_data(table)
+    figure = Figure(figsize=(11, max(4.0, 1.5 + 0.35 * len(series))), layout="constrained")
+    FigureCanvasAgg(figure)
+    curves, scores = figure.subplots(1, 2)
+    for place, one in enumerate(series):
+        colour, line = f"C{place % 10}", "-" if place < 10 else "--"
+        curves.plot(one.steps, one.best, line, color=colour, label=one.label)
+        for above, (name, (mean, stderr)) in enumerate(reversed(one.scores.items())):
+            shown, y = colour if name == "score" else "0.6", place - 0.1 * above
+            scores.errorbar(mean, y, xerr=stderr, fmt=MARKERS[name], color=shown, capsize=3)
+    for name in (name for name in SCORES if any(name in one.scores for one in series)):
+        scores.plot([], [], MARKERS[name], color="0.2" if name == "score" else "0.6", label=name)
+    curves.set(xlabel="step", ylabel="best training estimate (mean over seeds)")
+    scores.set(xlabel="score on the validation set (mean ± standard error)")
+    scores.set_yticks(range(len(series)), [one.label for one in series])
+    scores.set_ylim(len(series) - 0.5, -0.5)
+    for axes in (curves, scores):
+        axes.grid(alpha=0.3)
+    curves.legend(fontsize="small")
+    scores.legend(fontsize="small", ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1.0))
+    note = " (simulated LMs)" * table.simulated
+    figure.suptitle(f"{table.question}{note}", fontsize="medium")
+    figure.savefig(path, dpi=120)

@@ -1,0 +1,24 @@
+"""The benchmark of the paper's problems runs, in a small size."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+SCRIPT = Path(__file__).parent.parent / "benchmarks" / "problems.py"
+
+
+def test_the_tables_of_both_problems_stand_beside_the_papers_figures(tmp_path: Path) -> None:
+    out = tmp_path / "problems.json"
+    printed = subprocess.run(
+        [sys.executable, SCRIPT, "--seeds", "1", "--steps", "2", "--sizes", "4", "--out", out],
+        check=True,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "DSPY_CACHEDIR": str(tmp_path)},
+    ).stdout
+    assert "Linear regression: steps" in printed and "Travelling salesman: gap" in printed
+    assert "arXiv:2309.03409" in printed and "The LMs differ" in printed
+    assert "simulated LM" in printed
+    assert len(json.loads(out.read_text())["lines"]) == 7
