@@ -81,6 +81,7 @@ def run_opro(seats: Seats, **settings: Any) -> dspy.Module:
         seed=seats.seed,
         cache_dir=None,
         verbose=False,
+        cache_dir=None,
         observers=[note],
         **settings,
     )

@@ -393,7 +393,7 @@ def test_a_call_that_hangs_does_not_carry_the_run_past_max_seconds() -> None:
     release.set()
     result = program.detailed_results
     assert result.stop_reason.startswith("max_seconds")
-    assert result.used("scorer").failures == 1
+    assert result.used("scorer").failures >= 1  # under load also calls that are slow by themselves
     assert result.used("scorer").calls == scorer.engine.calls
 
 

@@ -228,12 +228,9 @@ def test_likeness_tells_the_better_of_two_that_nobody_measured_much() -> None:
     for i in range(40):
         good = i % 2 == 0
         text = " ".join([*rng.sample(words, 4), "slowly" if good else "quickly"])
-        met = rng.sample(range(40), 6)
-        found.append(
-            evaluation(
-                f"{text} {i}", {j: float(rng.random() < (0.8 if good else 0.3)) for j in met}
-            )
-        )
+        met, chance = rng.sample(range(40), 6), 0.8 if good else 0.3
+        scores = {j: float(rng.random() < chance) for j in met}
+        found.append(evaluation(f"{text} {i}", scores))
     *_, first, second = estimates(
         [*found, evaluation("work slowly", {0: 1.0}), evaluation("work quickly", {0: 1.0})],
         n_examples=40,
