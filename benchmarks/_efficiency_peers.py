@@ -79,7 +79,6 @@ def run_opro(seats: Seats, **settings: Any) -> dspy.Module:
         prompt_model=seats.optimizer,
         num_threads=1,
         seed=seats.seed,
-        cache_dir=None,
         verbose=False,
         cache_dir=None,
         observers=[note],
