@@ -144,11 +144,12 @@ def _print_choice(console: Console, result: OPROResult) -> None:
     best, baseline = result.best, result.baseline
     if best.selection is None or baseline is None or baseline.selection is None:
         return
+    above = 100 * (result.optimism or 0.0)
     console.print(
         f"On the {result.selection_set}: {100 * baseline.selection.score:.1f} before, "
         f"{100 * best.selection.score:.1f} ± {100 * best.selection.stderr:.1f} after. The training "
-        f"estimate was {100 * best.train.score:.1f} ± {100 * best.train.stderr:.1f}; "
-        f"the difference of {100 * (result.optimism or 0.0):.1f} is what choosing flatters.\n"
+        f"estimate was {100 * best.train.score:.1f} ± {100 * best.train.stderr:.1f}"
+        + (f", {above:.1f} higher: that is what choosing flatters.\n" if above > 0 else ".\n")
     )
 
 
