@@ -69,3 +69,8 @@ def test_pruning_needs_to_know_what_to_delete(tmp_path: Path) -> None:
     result = RUNNER.invoke(app, ["cache", "prune", "--dir", str(tmp_path)])
     assert result.exit_code == 2
     assert "--max-size" in result.output
+
+
+def test_an_endless_size_is_refused(tmp_path: Path) -> None:
+    result = RUNNER.invoke(app, ["cache", "prune", "--dir", str(tmp_path), "--max-size", "inf"])
+    assert result.exit_code == 2 and "number of MB" in plain(result.output)
