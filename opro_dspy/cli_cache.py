@@ -1,6 +1,7 @@
 """`opro_dspy cache …`: what the cache holds, and making it smaller; prints, no more."""
 
 import time
+from math import isfinite
 from pathlib import Path
 from typing import Annotated
 
@@ -38,8 +39,12 @@ def info(folder: Folder = None) -> None:
 @app.command()
 def clear(folder: Folder = None) -> None:
     """Delete all that the cache holds."""
-    clear_cache(CacheDir(path=folder))
-    _say(f"{CacheDir(path=folder).folder} is empty now.")
+    where = CacheDir(path=folder)
+    try:
+        clear_cache(where)
+    except ConfigurationError as error:
+        raise typer.BadParameter(str(error)) from error
+    _say(f"{where.folder} is empty now.")
 
 
 @app.command()
@@ -58,6 +63,8 @@ def prune(
     """
     if max_size is None and older_than is None:
         raise typer.BadParameter("give --max-size (in MB), --older-than (in days), or both.")
+    if max_size is not None and not isfinite(max_size):
+        raise typer.BadParameter(f"--max-size is a number of MB, got {max_size}.")
     try:
         removed = prune_cache(
             CacheDir(path=folder),

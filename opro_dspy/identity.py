@@ -97,8 +97,8 @@ def told_lm(lm: dspy.BaseLM) -> dict[str, Any]:
 
     Numbers and lists in an engine that does not say what its state is may be counters and logs.
     """
-    told = {name: value for name, value in describe_lm(lm).items() if value is not None}
-    engine = told.get("engine")
+    parts = {name: value for name, value in describe_lm(lm).items() if value is not None}
+    engine, told = parts.get("engine"), {name: _plain(value) for name, value in parts.items()}
     if isinstance(engine, dict):
         kind, state = type(lm.engine), engine["state"]
         if not hasattr(lm.engine, "dump_state") and isinstance(state, dict):
@@ -106,3 +106,14 @@ def told_lm(lm: dspy.BaseLM) -> dict[str, Any]:
         name = f"{kind.__module__}.{kind.__qualname__}"
         told["engine"] = {"class": name, "hash": short([engine["class"], state])}
     return told
+
+
+def _plain(value: Any) -> Any:
+    """Return what may be shown of a description: of objects and their code, a hash."""
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if any(name.startswith("~") for name in value):
+        return {"hash": short(value)}
+    return {name: _plain(item) for name, item in value.items()}

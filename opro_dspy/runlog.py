@@ -126,6 +126,12 @@ class RunLog:
             self._meter.add(row)
         self.scores.memories.insert(0, Scores(self._past, keys, self._append))
         self.answers.memories.insert(0, Answers(self._past, self._append))
+        if self._past.num_orphans:
+            logger.warning(
+                "%s: %d lines are paid for again, for the `session` line that says what they "
+                "depend on is lost.",
+                *(folder.path, self._past.num_orphans),
+            )
         if lines:
             logger.info("%s: going on from %d lines.", folder.path, len(lines))
 

@@ -86,3 +86,8 @@ def test_the_demo_of_tours_runs_without_the_solver(monkeypatch: pytest.MonkeyPat
     result = RUNNER.invoke(app, ["demo", "--problem", "tsp", "--steps", "1"])
     assert result.exit_code == 0, result.output
     assert "opro_dspy[tsp]" in plain(result.stdout)
+
+
+def test_an_endless_size_is_refused(tmp_path: Path) -> None:
+    result = RUNNER.invoke(app, ["cache", "prune", "--dir", str(tmp_path), "--max-size", "inf"])
+    assert result.exit_code == 2 and "number of MB" in plain(result.output)

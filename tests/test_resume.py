@@ -25,7 +25,7 @@ from opro_dspy import (
     ResumeError,
     View,
 )
-from opro_dspy.journal import FREE, JournalFile
+from opro_dspy.journal import FREE, JournalFile, RunFolder
 from opro_dspy.journal.lines import Line, ScoreLine, StepLine
 from opro_dspy.simulation import landscape, make_examples, optimizer_lm, scorer_lm
 from tests.fakes import (
@@ -509,6 +509,53 @@ def test_no_secret_reaches_a_file_a_log_line_or_an_error(
     texts += [p.read_text() for p in bench.log_dir.rglob("*") if p.is_file()]
     assert len(texts) > 8
     assert not [text for text in texts if SECRET in text]
+
+
+class Client:
+    """What an LM of the user's holds its credentials in."""
+
+    def __init__(self) -> None:
+        self.api_key, self.headers = SECRET, {"authorization": f"Bearer {SECRET}"}
+
+
+class Custom(dspy.BaseLM):  # type: ignore[misc]
+    """An LM of the user's own, that says its key when it fails."""
+
+    def __init__(self) -> None:
+        super().__init__(model="custom/lm")
+        self.client, self.openai_key = Client(), SECRET
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        raise ValueError({"denied": [self.client.api_key]}, self.openai_key)
+
+
+def test_no_secret_of_a_custom_lm_reaches_a_file_or_an_error(bench: Bench) -> None:
+    student = dspy.Predict("question -> answer")
+    student.set_lm(Custom())
+    with pytest.raises(LMCallError) as caught:
+        bench.compile(student)
+    error: BaseException | None = caught.value
+    texts = [p.read_text() for p in bench.log_dir.rglob("*") if p.is_file()]
+    while error is not None:
+        texts.append(f"{error} {error.args}")
+        error = error.__cause__ or error.__context__
+    assert len(texts) > 4
+    assert not [text for text in texts if SECRET in text]
+
+
+def test_a_lost_session_line_is_told(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    bench.compile()
+    journal = bench.log_dir / "journal.jsonl"
+    journal.write_bytes(journal.read_bytes().split(b"\n", 1)[1])
+    bench.compile()
+    assert "lines are paid for again" in caplog.text
+
+
+def test_the_home_folder_may_be_named_by_a_tilde(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert RunFolder("~/run").path == tmp_path / "run"
 
 
 HOSTILE = (

@@ -292,3 +292,21 @@ def test_values_on_disk_are_json_text(tmp_path: Path) -> None:
         ((value,),) = connection.execute("SELECT value FROM Cache").fetchall()
     assert json.loads(value) == {"a": "\ud800"}
     assert os.path.isdir(tmp_path / "v1" / "locks")
+
+
+def test_clearing_a_damaged_cache_leaves_what_else_lies_beside_it(tmp_path: Path) -> None:
+    where = CacheDir(path=tmp_path)
+    DiskStore(where).close()
+    (tmp_path / "v1" / "mine").write_text("precious")
+    (tmp_path / "v1" / "entries" / "cache.db").write_bytes(b"garbage" * 1000)
+    clear_cache(where)
+    assert [path.name for path in (tmp_path / "v1").iterdir()] == ["mine"]
+    (tmp_path / "v1" / "entries").write_text("a file of the user's")
+    with pytest.raises(ConfigurationError, match="cannot be deleted"):
+        clear_cache(where)
+    assert (tmp_path / "v1" / "entries").read_text() == "a file of the user's"
+
+
+def test_off_is_not_taken_for_a_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPRO_DSPY_CACHE_DIR", "off")
+    assert CacheDir().folder.name != "off"

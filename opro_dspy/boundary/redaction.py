@@ -23,10 +23,16 @@ def secrets_of(lm: dspy.BaseLM, options: Mapping[str, Any] | None = None) -> set
         options: Of a call.
     """
     engine = getattr(lm, "engine", None)
-    places = [getattr(lm, "kwargs", None), options, os.environ]
-    places += [] if isinstance(engine, str) else [getattr(engine, "__dict__", None)]
+    places = [getattr(lm, "kwargs", None), options, os.environ, *_held(lm), *_held(engine)]
     found = {text for place in places for text in _secrets(place)}
     return {part for text in found for part in (text, text.removeprefix("Bearer "))}
+
+
+def _held(owner: Any) -> Iterator[Any]:
+    """Yield the attributes of `owner`, and of the clients and the like that it holds."""
+    own = getattr(owner, "__dict__", None) or {}
+    yield own
+    yield from (getattr(value, "__dict__", None) for value in list(own.values()))
 
 
 def _secrets(place: Any) -> Iterator[str]:
@@ -45,12 +51,18 @@ def redact(error: BaseException, secrets: set[str]) -> None:
     for link in chain(error):
         link.args = tuple(_hidden(arg, secrets) for arg in link.args)
         for name, value in list(getattr(link, "__dict__", {}).items()):
-            if isinstance(value, str) and _hidden(value, secrets) != value:
-                setattr(link, name, _hidden(value, secrets))
+            if isinstance(value, (str, dict, list, tuple)):
+                hidden = _hidden(value, secrets)
+                if hidden != value:
+                    setattr(link, name, hidden)
 
 
 def _hidden(value: Any, secrets: set[str]) -> Any:
     if isinstance(value, str):
         for secret in sorted(secrets, key=len, reverse=True):
             value = value.replace(secret, HIDDEN)
+    elif isinstance(value, dict):
+        return {_hidden(key, secrets): _hidden(item, secrets) for key, item in value.items()}
+    elif type(value) in (list, tuple):
+        return type(value)(_hidden(item, secrets) for item in value)
     return value

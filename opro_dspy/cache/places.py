@@ -35,7 +35,9 @@ class CacheDir(BaseModel):
     @property
     def folder(self) -> Path:
         """The folder, absolute."""
-        told = self.path or os.environ.get(ENVIRONMENT) or platformdirs.user_cache_dir("opro_dspy")
+        named = os.environ.get(ENVIRONMENT, "")
+        told = self.path or ("" if named.lower() == OFF else named)
+        told = told or platformdirs.user_cache_dir("opro_dspy")
         return Path(told).expanduser().absolute()
 
     @property

@@ -60,7 +60,11 @@ def cache_info(where: CacheDir) -> CacheInfo:
 
 
 def clear_cache(where: CacheDir) -> None:
-    """Delete all entries, damaged ones too; nothing else in the folder is touched."""
+    """Delete all entries, damaged ones too; nothing else in the folder is touched.
+
+    Raises:
+        ConfigurationError: If something that is no folder of a cache is in the way.
+    """
     if not _there(where):
         return
     try:
@@ -68,7 +72,8 @@ def clear_cache(where: CacheDir) -> None:
         store.entries.clear(retry=True)
         store.close()
     except (ConfigurationError, sqlite3.Error):
-        shutil.rmtree(where.folder / LAYOUT)
+        for name in ("entries", "locks"):
+            _deleted(where.folder / LAYOUT / name)
 
 
 def prune_cache(
@@ -104,6 +109,16 @@ def prune_cache(
     removed = before - len(cache)
     store.close()
     return removed
+
+
+def _deleted(folder: Path) -> None:
+    try:
+        if folder.exists():
+            shutil.rmtree(folder)
+    except OSError as error:
+        raise ConfigurationError(
+            f"{folder} cannot be deleted ({error}). Set the rights, or remove it yourself."
+        ) from error
 
 
 def _there(where: CacheDir) -> bool:

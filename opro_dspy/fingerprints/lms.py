@@ -13,7 +13,8 @@ from opro_dspy.fingerprints.hashing import fingerprint
 from opro_dspy.fingerprints.objects import state_of
 
 _SECRET = re.compile(
-    r"(api|access|private)[-_]?key|secret|passw|credential|authorization|bearer|cookie"
+    r"(api|access|private|account|auth|service|subscription|openai|anthropic|azure|google|gemini)"
+    r"[-_]?key|secret|passw|credential|authorization|bearer|cookie"
     r"|(^|[-_])token$|token_provider|headers?$|(^|[-_])auth$",
     re.IGNORECASE,
 )
@@ -41,7 +42,8 @@ def lm_parts(lm: dspy.BaseLM, describe: Callable[[Any], Any]) -> dict[str, Any]:
     if not isinstance(lm, LM):
         known = ("model", "model_type", "kwargs", "history", "callbacks", "adapter")
         held = {n: v for n, v in vars(lm).items() if n not in known and not n.startswith("_")}
-        return {**told, "attributes": request_parts(_without_secrets(held), describe)}
+        shown = request_parts(_without_secrets(held), describe)
+        return {**told, "attributes": _without_secrets(shown)}
     return {
         **told,
         "developer_role": bool(lm.use_developer_role),
@@ -54,7 +56,7 @@ def engine_parts(engine: Any, describe: Callable[[Any], Any]) -> Any:
     if isinstance(engine, str):
         return engine
     state = _without_secrets(state_of(engine))
-    return {"class": describe(type(engine)), "state": describe(state)}
+    return {"class": describe(type(engine)), "state": _without_secrets(describe(state))}
 
 
 def request_parts(given: Mapping[str, Any], describe: Callable[[Any], Any]) -> dict[str, Any]:

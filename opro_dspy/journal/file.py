@@ -68,7 +68,7 @@ class JournalFile:
             raise ResumeError(
                 f"{self.path}, line {first.number} is damaged: {first.why}. "
                 f"`python -m opro_dspy repair {self.path.parent}` would drop {_told(damaged)} and "
-                f"keep the other {len(lines)}; what they held is paid for again."
+                f"keep the other {len(lines)}; what was dropped is paid for again."
             )
         if torn is not None:
             logger.warning(
@@ -188,10 +188,10 @@ def repair(log_dir: str | Path) -> list[Damage]:
         ConfigurationError: If there is no journal.
         LogDirInUseError: If somebody writes there.
     """
-    path = Path(log_dir) / NAME
+    folder = RunFolder(log_dir)
+    path = folder.path / NAME
     if path.is_symlink() or not path.is_file():
         raise ConfigurationError(f"there is no {NAME} in {log_dir}. Name the folder of a run.")
-    folder = RunFolder(log_dir)
     folder.acquire()
     try:
         data = path.read_bytes()

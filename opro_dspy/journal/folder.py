@@ -33,7 +33,7 @@ class RunFolder:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+        self.path = Path(path).expanduser()
         self._lock = FileLock(self.path / LOCK, timeout=0)
 
     def acquire(self) -> None:

@@ -90,10 +90,10 @@ class Manifest(BaseModel):
             found.model_dump_json()  # what is too deep to write was not written here
             return found
         except (DamagedLine, PydanticSerializationError) as error:
-            said = ascii(str(error))[1:200]
+            said = ascii(str(error))[1:-1][:200]
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
-            said = ascii(".".join(map(str, first["loc"])) + f": {first['msg']}")[1:200]
+            said = ascii(".".join(map(str, first["loc"])) + f": {first['msg']}")[1:-1][:200]
         raise ResumeError(
             f"{NAME} of this `log_dir` cannot be read ({said}). Pass another `log_dir`, or "
             'resume="never" to move what is there aside and start anew.'
@@ -126,7 +126,7 @@ def version_changes(old: Manifest, new: Manifest) -> list[str]:
 
 
 def _flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    if isinstance(value, Mapping) and value:
+    if isinstance(value, Mapping):
         for name, item in value.items():
             yield from _flat(item, f"{path}.{name}" if path else str(name))
     else:

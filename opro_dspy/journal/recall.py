@@ -73,6 +73,8 @@ class Past:
         self.refuse = refuse
         self.answers: dict[tuple[object, ...], ProposalLine] = {}
         self._paid = [line for line in lines if isinstance(line, (ScoreLine, ProposalLine))]
+        self.num_orphans = sum(line.session not in sessions for line in self._paid)
+        """Lines whose `session` line is lost: what they depend on is not known."""
         self._charge, self._charged, self._lock = charge, set[int](), threading.Lock()
         self._missed = not lines
         self.race = 0
