@@ -41,8 +41,7 @@ class Problem(Protocol[S]):
         """Return the solution in `text`, what the optimizer LM wrote in the tag.
 
         `parse(format(solution))` is `solution`. Raise `InvalidSolution("reason")`, which is counted
-        by its reason, when there is none whose meaning is certain; other errors of a parser, such
-        as a ValueError or KeyError, count too.
+        by its reason, when none is certain; a ValueError, KeyError or the like counts too.
         """
         ...
 
