@@ -172,6 +172,8 @@ def main() -> None:
     parser.add_argument("--resume", type=Path)
     parser.add_argument("--out", type=Path, default=Path("problems.json"))
     options = parser.parse_args()
+    if options.seeds < 1 or options.steps < 0 or min(options.sizes, default=1) < 1:
+        parser.error("--seeds and --sizes must be at least 1, --steps at least 0.")
     logging.getLogger("opro_dspy").setLevel(logging.ERROR)
     variants = {
         "lines": [f"{w} {b}" for w, b in PAPER_LINES],

@@ -33,12 +33,12 @@ def solve(console: Console, name: str, *, steps: int, seed: int) -> None:
     used = result.used("optimizer")
     console.print(_solutions_table(result))
     console.print(
-        f"The search ended with {result.stop_reason}: {result.num_steps} steps, "
+        f"The search ended with {result.stop_reason}. Steps: {result.num_steps}; "
         f"{result.num_distinct} distinct solutions, {used.calls:,} calls, {used.cache_hits:,} "
         "answers from the cache."
     )
     for reason, count in result.invalid.items():
-        console.print(f"{count} answers were no solution: {escape(reason)}.")
+        console.print(f"Answers that were no solution: {count} ({escape(reason)}).")
 
 
 def _solutions_table(result: Result[Any]) -> Table:

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from opro_dspy.errors import ConfigurationError
 from opro_dspy.simulation import LANDSCAPE_NAMES, TASK_NAMES, make_examples
 from opro_dspy.studies import STUDIES, Cap, StudyTable, plot, run_study
 from opro_dspy.studies.subject import SubjectOf, real_subject, simulated_subject
@@ -31,11 +32,18 @@ def study(
     lm: str | None = typer.Option(None, help="A real LM instead of the simulation: openai/gpt-5."),
     scorer: str | None = typer.Option(None, help="Another real LM as scorer."),
     data: Path | None = typer.Option(
-        None, help="Your task: JSON lines with `question` and `answer`; needs --lm."
+        None,
+        exists=True,
+        dir_okay=False,
+        help="Your task: JSON lines with `question` and `answer`; needs --lm.",
     ),
-    other_data: Path | None = typer.Option(None, help="Your second task, for transfer."),
-    max_cost: float | None = typer.Option(None, help="USD of the whole study at most."),
-    max_tokens: int | None = typer.Option(None, help="Tokens of the whole study at most."),
+    other_data: Path | None = typer.Option(
+        None, exists=True, dir_okay=False, help="Your second task, for transfer."
+    ),
+    max_cost: float | None = typer.Option(
+        None, min=0.0, help="USD of the whole study at most; needs --lm."
+    ),
+    max_tokens: int | None = typer.Option(None, min=1, help="Tokens of the whole study at most."),
 ) -> None:
     """Study how OPRO behaves, offline on simulated LMs or on a real one.
 
@@ -50,17 +58,20 @@ def study(
             f"the study is one of {', '.join(STUDIES)}; a task one of {', '.join(TASK_NAMES)}; "
             f"--landscape one of {', '.join(LANDSCAPE_NAMES)}."
         )
-    if lm is None and (data or other_data or scorer):
-        raise typer.BadParameter("--data and --scorer need a real LM: pass --lm.")
-    table = run_study(
-        STUDIES[name],
-        _subject(task, land, lm, scorer, data),
-        other_of=_subject(other_task, land, lm, scorer, other_data),
-        seeds=seeds,
-        max_steps=steps,
-        cap=Cap(max_cost=max_cost, max_tokens=max_tokens),
-        path=out / f"{name}.jsonl",
-    )
+    if lm is None and (data or other_data or scorer or max_cost is not None):
+        raise typer.BadParameter("--data, --scorer and --max-cost need a real LM: pass --lm.")
+    try:
+        table = run_study(
+            STUDIES[name],
+            _subject(task, land, lm, scorer, data),
+            other_of=_subject(other_task, land, lm, scorer, other_data),
+            seeds=seeds,
+            max_steps=steps,
+            cap=Cap(max_cost=max_cost, max_tokens=max_tokens),
+            path=out / f"{name}.jsonl",
+        )
+    except (ConfigurationError, FileExistsError, NotADirectoryError) as error:
+        raise typer.BadParameter(str(error)) from error
     paths = table.save(out)
     try:
         plot(table, out / f"{name}.png")

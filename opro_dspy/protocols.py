@@ -41,7 +41,7 @@ class Problem(Protocol[S]):
         """Return the solution in `text`, what the optimizer LM wrote in the tag.
 
         `parse(format(solution))` is `solution`. Raise `InvalidSolution("reason")`, which is counted
-        by its reason, when there is none whose meaning is certain; any other ValueError counts too.
+        by its reason, when none is certain; a ValueError, KeyError or the like counts too.
         """
         ...
 

@@ -7,6 +7,7 @@ from typer.testing import CliRunner
 
 from opro_dspy.cache import CacheDir, DiskStore
 from opro_dspy.cli import app
+from opro_dspy.studies.cells import Measured, Record
 
 RUNNER = CliRunner()
 
@@ -91,3 +92,29 @@ def test_the_demo_of_tours_runs_without_the_solver(monkeypatch: pytest.MonkeyPat
 def test_an_endless_size_is_refused(tmp_path: Path) -> None:
     result = RUNNER.invoke(app, ["cache", "prune", "--dir", str(tmp_path), "--max-size", "inf"])
     assert result.exit_code == 2 and "number of MB" in plain(result.output)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--data", "{tmp}/none.jsonl", "--lm", "openai/x"], "does not exist"),
+        (["--data", "{tmp}/one.jsonl", "--lm", "openai/x"], "at least 3 examples"),
+        (["--max-cost", "1"], "need a real LM"),
+        (["--max-tokens", "-5"], "--max-tokens"),
+        (["--out", "{tmp}/other"], "Take another file"),
+        (["--out", "{tmp}/one.jsonl"], "one.jsonl"),
+    ],
+)
+def test_a_study_that_cannot_run_says_why_without_a_traceback(
+    tmp_path: Path, arguments: list[str], said: str
+) -> None:
+    (tmp_path / "one.jsonl").write_text('{"question": "1", "answer": "1"}\n')
+    (tmp_path / "other").mkdir()
+    cell = Record(study="scores", variant="v", seed=0, settings={}, measured=Measured(values={}))
+    (tmp_path / "other" / "order.jsonl").write_text(cell.model_dump_json() + "\n")
+    asked = [argument.replace("{tmp}", str(tmp_path)) for argument in arguments]
+    result = RUNNER.invoke(
+        app, ["study", "order", "--seeds", "1", "--steps", "1", *asked], env={"COLUMNS": "300"}
+    )
+    assert result.exit_code == 2
+    assert said in plain(result.output)

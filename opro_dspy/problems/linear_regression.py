@@ -1,6 +1,7 @@
 """Linear regression with one variable, as a black box: the LM sees pairs and losses only."""
 
 import re
+import reprlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from opro_dspy.errors import ConfigurationError, InvalidSolution
+from opro_dspy.problems.numbers import finite, is_whole
 
 MAX_NUMBER = 1e9
 """Numbers beyond are refused."""
@@ -19,13 +21,19 @@ _N = (
     r"[-+\u2212]?(?:[0-9]{1,400}(?:\.[0-9]{0,400})?|\.[0-9]{1,400})(?:e[-+]?[0-9]{1,9})?"
     r"|[-+\u2212]?(?-i:[iI][nN][fF](?:[iI][nN][iI][tT][yY])?|[nN][aA][nN])"
 )
-_END = r"(?!\w|\.\w|,[0-9])"
-_IS = r"\s{0,9}(?:=|:|\bis\b)\s{0,9}"
-_THEN = r"\s{0,9}(?:[,;]|\band\b|\s)\s{0,9}(?:\band\b\s{0,9})?"
+_END = (
+    r"(?!\w|\.\w|,[0-9]|\s{0,3}[%^/]|\s{0,3}[-+*\u2212\u00d7]{1,2}\s{0,3}[0-9(]"
+    r"|\s{1,3}(?:or|to)\s{1,3}[-+.0-9])"
+)
+"""A number ends here, and is neither part of a sum or range nor one of several."""
+_BLANK = r"[\s*`$\"']{0,9}"
+"""Blanks, and the marks of Markdown, LaTeX and JSON."""
+_IS = rf"{_BLANK}(?:=|:|\bis\b){_BLANK}"
+_THEN = rf"{_BLANK}(?:[,;]|\band\b|\s){_BLANK}(?:\band\b{_BLANK})?"
 _PAIR = re.compile(
-    rf"(?<![\w.])w{_IS}(?P<w1>{_N}){_END}{_THEN}b{_IS}(?P<b1>{_N}){_END}"
-    rf"|(?<![\w.])b{_IS}(?P<b2>{_N}){_END}{_THEN}w{_IS}(?P<w2>{_N}){_END}"
-    rf"|[\[(]\s{{0,9}}(?P<w3>{_N})\s{{0,9}}[,;]\s{{0,9}}(?P<b3>{_N})\s{{0,9}}[\])]",
+    rf"(?<![\w.\-\u2212])w{_IS}(?P<w1>{_N}){_END}{_THEN}b{_IS}(?P<b1>{_N}){_END}"
+    rf"|(?<![\w.\-\u2212])b{_IS}(?P<b2>{_N}){_END}{_THEN}w{_IS}(?P<w2>{_N}){_END}"
+    rf"|[\[(]\s{{0,9}}(?P<w3>{_N})\s{{0,9}}[,;]\s{{0,9}}(?P<b3>{_N})\s{{0,9}}[\])]{_END}",
     re.IGNORECASE,
 )
 _BARE = re.compile(rf"(?P<w4>{_N})(?:\s{{0,9}}[,;]\s{{0,9}}|\s{{1,9}})(?P<b4>{_N})", re.IGNORECASE)
@@ -68,19 +76,26 @@ class LinearRegression:
     tag = "pair"
 
     def __post_init__(self) -> None:
-        """Refuse data that no line fits best."""
-        numbers = (*self.x, *self.y)
-        fit_for_lines = len(self.x) == len(self.y) and len(set(self.x)) > 1
-        if not fit_for_lines or not all(isfinite(n) for n in numbers):
+        """Take any sequences of numbers; refuse data that no line fits best."""
+        x, y, start = finite(self.x), finite(self.y), finite(self.start)
+        if x is None or y is None or len(x) != len(y) or len(set(x)) < 2:
             raise ConfigurationError(
                 "`x` and `y` must be equally many finite numbers, with at least two different x, "
-                f"got {len(self.x)} and {len(self.y)}."
+                f"got {reprlib.repr(self.x)} and {reprlib.repr(self.y)}."
             )
-        if not 0 <= self.decimals <= 6 or self.num_initial < 1:
+        if start is None or len(start) != 2 or max(map(abs, start)) > MAX_NUMBER:
             raise ConfigurationError(
-                "`decimals` must lie in [0, 6] and `num_initial` be at least 1, got "
-                f"{self.decimals!r} and {self.num_initial!r}."
+                f"`start` must be two numbers of at most {MAX_NUMBER:g}, got {self.start!r}."
             )
+        if not (
+            is_whole(self.decimals, 0) and self.decimals <= 6 and is_whole(self.num_initial, 1)
+        ):
+            raise ConfigurationError(
+                "`decimals` must be a whole number in [0, 6] and `num_initial` one of at least 1, "
+                f"got {self.decimals!r} and {self.num_initial!r}."
+            )
+        for name, values in (("x", x), ("y", y), ("start", start)):
+            object.__setattr__(self, name, values)
 
     @classmethod
     def random(
@@ -101,8 +116,13 @@ class LinearRegression:
         Raises:
             ConfigurationError: If w or b is not whole, or the noise hides them.
         """
-        if w != round(w) or b != round(b):
+        if finite((w, b)) is None or w != round(w) or b != round(b):
             raise ConfigurationError(f"`w` and `b` must be whole numbers, got {w!r} and {b!r}.")
+        if not is_whole(num_points, 2) or finite([noise]) is None or noise < 0:
+            raise ConfigurationError(
+                "`num_points` must be a whole number of at least 2 and `noise` not negative, got "
+                f"{num_points!r} and {noise!r}."
+            )
         x = tuple(float(i) for i in range(1, num_points + 1))
         for attempt in range(100):
             rng = Random(f"{seed}:{attempt}:noise")

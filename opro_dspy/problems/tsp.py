@@ -1,12 +1,14 @@
 """The travelling salesman: the shortest closed tour through all points."""
 
 import re
-from collections.abc import Sequence
+import reprlib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from math import dist, fsum, isfinite
+from math import dist, fsum
 from random import Random
 
 from opro_dspy.errors import ConfigurationError, InvalidSolution
+from opro_dspy.problems.numbers import finite, is_whole
 from opro_dspy.problems.tours import exact
 
 Point = tuple[float, float]
@@ -43,18 +45,25 @@ class TravelingSalesman:
     tag = "trace"
 
     def __post_init__(self) -> None:
-        """Refuse what has no tour."""
-        if not self.points or not all(len(p) == 2 and all(map(isfinite, p)) for p in self.points):
+        """Take any sequence of pairs of numbers; refuse what has no tour."""
+        pairs = self.points if isinstance(self.points, Iterable) else ()
+        points = tuple(finite(pair) for pair in pairs)
+        if not points or not all(point is not None and len(point) == 2 for point in points):
             raise ConfigurationError(
                 "`points` must hold at least one (x, y) of finite numbers, got "
-                f"{self.points[:3]!r}{'…' if len(self.points) > 3 else ''}."
+                f"{reprlib.repr(self.points)}."
             )
-        if self.num_initial < 1:
-            raise ConfigurationError(f"`num_initial` must be at least 1, got {self.num_initial!r}.")
+        if not is_whole(self.num_initial, 1):
+            raise ConfigurationError(
+                f"`num_initial` must be a whole number of at least 1, got {self.num_initial!r}."
+            )
+        object.__setattr__(self, "points", points)
 
     @classmethod
     def random(cls, *, n: int, seed: int = 0) -> "TravelingSalesman":
         """Return the paper's problem: n points with whole coordinates in [-100, 100]."""
+        if not is_whole(n, 1):
+            raise ConfigurationError(f"`n` must be a whole number of at least 1, got {n!r}.")
         rng = Random(f"{seed}:points")
         points = tuple((rng.randint(-100, 100), rng.randint(-100, 100)) for _ in range(n))
         return cls(points=points)

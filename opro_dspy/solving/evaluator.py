@@ -61,7 +61,8 @@ class SolutionEvaluator(Generic[S]):
         Raises:
             LMCallError: If an LM that the problem calls failed.
             MetricError: If `score` returned something that is no number.
-            ProgramFailedError: If all initial solutions failed, or all of several of a step alike.
+            ProgramFailedError: If all initial solutions failed or hung, or several of a step all
+                failed alike.
         """
         self.unfinished = ()
         if not candidates:
@@ -85,7 +86,13 @@ class SolutionEvaluator(Generic[S]):
             self.unfinished = tuple(e for e in self._found(grid, candidates) if e.scores)
             raise
         found = self._found(grid, candidates)
-        self._check(step, [e for e in found if e.scores])
+        scored = [e for e in found if e.scores]
+        if step == 0 and not scored and not grid.refused:
+            raise ProgramFailedError(
+                f"score() of {type(self._problem).__name__} hung on all {len(found)} initial "
+                f"solutions. Set `timeout` higher than {self._conditions.timeout_s:g} s."
+            )
+        self._check(step, scored)
         return found
 
     def _found(self, grid: Grid, candidates: Sequence[Candidate]) -> list[Evaluation]:

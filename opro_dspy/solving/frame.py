@@ -14,7 +14,10 @@ COMPONENT = "solution"
 """Name of a candidate's only component."""
 
 UNREADABLE = "could not be parsed"
-"""What an answer is counted by where `parse` raised a ValueError without a reason of its own."""
+"""What an answer is counted by where `parse` raised without a reason of its own."""
+
+UNFIT = (ValueError, TypeError, LookupError, ArithmeticError)
+"""What code that reads text raises where the text is not as it thought."""
 
 _VALUE = re.compile(r"^\W*value\W{0,3}[:：]", re.IGNORECASE | re.MULTILINE)
 
@@ -71,7 +74,7 @@ class SolutionMetaPrompt(Generic[S]):
             return self._problem.format(self._problem.parse(text))
         except InvalidSolution:
             raise
-        except ValueError as error:
+        except UNFIT as error:
             raise InvalidSolution(UNREADABLE) from error
 
     def _written(self, text: str) -> str:

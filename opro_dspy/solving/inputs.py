@@ -1,10 +1,11 @@
 """What `optimize` was handed is checked before the first call of an LM."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from random import Random
 from typing import Any, TypeVar
 
 import dspy
+import numpy as np
 
 from opro_dspy.boundary.prices import Price, check_prices
 from opro_dspy.config import OproConfig
@@ -12,7 +13,7 @@ from opro_dspy.errors import ConfigurationError
 from opro_dspy.inputs import check_lm
 from opro_dspy.protocols import Problem
 from opro_dspy.records import Candidate
-from opro_dspy.solving.frame import COMPONENT
+from opro_dspy.solving.frame import COMPONENT, UNFIT
 
 S = TypeVar("S")
 
@@ -33,6 +34,16 @@ def check_problem(problem: Problem[S]) -> Problem[S]:
         )
     if not isinstance(problem.tag, str) or not problem.tag.isidentifier():
         raise ConfigurationError(f"`tag` of the problem must be a word, got {problem.tag!r}.")
+    if not isinstance(problem.higher_is_better, (bool, np.bool_)):
+        raise ConfigurationError(
+            "`higher_is_better` of the problem must be True, or False to minimise, got "
+            f"{problem.higher_is_better!r}."
+        )
+    described: object = problem.describe()
+    if not isinstance(described, str):
+        raise ConfigurationError(
+            f"describe() of the problem must return a text, got {described!r}."
+        )
     return problem
 
 
@@ -45,12 +56,21 @@ def initial_candidates(
         ConfigurationError: If there is none, or `parse` and `format` do not go together.
     """
     name = type(problem).__name__
+    own: object = problem.initial(Random(f"{seed}:initial"))
+    if not isinstance(own, Iterable):
+        raise ConfigurationError(f"initial() of {name} must return a list, got {own!r}.")
     texts = []
-    for solution in [*solutions, *problem.initial(Random(f"{seed}:initial"))]:
-        text = problem.format(solution)
+    for solution in [*solutions, *own]:
         try:
-            again: object = problem.format(problem.parse(text))
-        except ValueError as error:
+            text: object = problem.format(solution)
+        except UNFIT as error:
+            raise ConfigurationError(
+                f"format() of {name} cannot write the initial solution {solution!r}: {error!r}. "
+                "Pass solutions as the problem knows them, not their text."
+            ) from error
+        try:
+            again: object = problem.format(problem.parse(text)) if isinstance(text, str) else None
+        except UNFIT as error:
             again = error
         if again != text or not isinstance(text, str):
             raise ConfigurationError(

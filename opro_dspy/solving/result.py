@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from opro_dspy.errors import ConfigurationError
 from opro_dspy.protocols import Problem
 from opro_dspy.result import RunResult, validated
+from opro_dspy.solving.frame import UNFIT
 
 S = TypeVar("S")
 
@@ -73,7 +74,7 @@ class Result(RunResult, Generic[S]):
         """Return the result that `text` holds.
 
         Raises:
-            ConfigurationError: If `text` is no such result, or of another format version.
+            ConfigurationError: If `text` is no such result, of another problem or format version.
         """
         return validated(cls, text, prepare=lambda found: _with_solutions(found, problem))
 
@@ -85,9 +86,16 @@ class Result(RunResult, Generic[S]):
 
 def _with_solutions(found: Mapping[str, object], problem: Problem[S]) -> dict[str, object]:
     candidates = found.get("candidates")
-    if not isinstance(candidates, list) or not all("text" in c for c in candidates):
+    if not isinstance(candidates, list) or not all(
+        isinstance(c, Mapping) and "text" in c for c in candidates
+    ):
         raise ConfigurationError("this is no result of `optimize`: it has no `candidates`.")
-    return {
-        **found,
-        "candidates": [{**c, "solution": problem.parse(c["text"])} for c in candidates],
-    }
+    try:
+        solutions = [problem.parse(c["text"]) for c in candidates]
+    except UNFIT as error:
+        raise ConfigurationError(
+            f"this is a result of another problem: {type(problem).__name__} cannot read its "
+            f"solutions ({error})."
+        ) from error
+    read = [{**c, "solution": s} for c, s in zip(candidates, solutions, strict=True)]
+    return {**found, "candidates": read}

@@ -56,7 +56,7 @@ def plot(table: StudyTable, path: Path) -> None:
     except ImportError as error:
         raise ImportError('plots need matplotlib: pip install "opro_dspy[plots]"') from error
     series = figure_data(table)
-    figure = Figure(figsize=(11, max(4.0, 1.5 + 0.35 * len(series))), layout="constrained")
+    figure = Figure(figsize=(11, max(4.8, 2.4 + 0.4 * len(series))), layout="constrained")
     FigureCanvasAgg(figure)
     curves, scores = figure.subplots(1, 2)
     for place, one in enumerate(series):
@@ -73,7 +73,8 @@ def plot(table: StudyTable, path: Path) -> None:
     scores.set_ylim(len(series) - 0.5, -0.5)
     for axes in (curves, scores):
         axes.grid(alpha=0.3)
-    curves.legend(fontsize="small")
+    curves.xaxis.get_major_locator().set_params(integer=True)
+    figure.legend(*curves.get_legend_handles_labels(), loc="outside lower center", ncols=4)
     scores.legend(fontsize="small", ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1.0))
     note = " (simulated LMs)" * table.simulated
     figure.suptitle(f"{table.question}{note}", fontsize="medium")

@@ -2,6 +2,7 @@ from itertools import product
 from math import inf, nan
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -72,6 +73,10 @@ def test_any_text_is_parsed_or_refused_with_the_documented_error(text: str) -> N
         ("w=\u22123, b=4", (-3, 4)),
         ("The pair [10, 14] was too low, so I try\n[15, 14].", (15, 14)),
         ("w=3, b=4. Again: [3, 4], and that is all.", (3, 4)),
+        ("**w=3**, **b=4**", (3, 4)),
+        ("$w = 3$, $b = 4$", (3, 4)),
+        ('{"w": 3, "b": 4}', (3, 4)),
+        ("w=3, b=4 - lower than all", (3, 4)),
     ],
 )
 def test_a_pair_whose_meaning_is_certain_is_read(text: str, pair: tuple[float, float]) -> None:
@@ -100,6 +105,14 @@ def test_a_pair_whose_meaning_is_certain_is_read(text: str, pair: tuple[float, f
         ("[1, 2" * 20_000, "no pair of numbers"),
         ("w=\u0131nf, b=4", "no pair of numbers"),
         ("w=1.5.2, b=4", "no pair of numbers"),
+        ("w=3, b=4/2", "no pair of numbers"),
+        ("w=3, b=4 - 1", "no pair of numbers"),
+        ("w=3, b=4**2", "no pair of numbers"),
+        ("w=3, b=4%", "no pair of numbers"),
+        ("-w=3, b=4", "no pair of numbers"),
+        ("w=3, b=4 or 5", "no pair of numbers"),
+        ("[3, 4]/2", "no pair of numbers"),
+        ('w"' * 20_000 + "w='3" + "'" * 20_000, "no pair of numbers"),
     ],
 )
 def test_what_is_not_certain_is_refused_with_its_reason(text: str, reason: str) -> None:
@@ -164,3 +177,34 @@ def test_noise_that_hides_the_pair_is_refused() -> None:
         LinearRegression.random(w=3, b=5, noise=1e6)
     with pytest.raises(ConfigurationError, match="whole numbers"):
         LinearRegression.random(w=3.5, b=5)
+
+
+def test_any_sequences_of_numbers_make_the_same_problem() -> None:
+    made: Any = LinearRegression(x=[1, 2, 3], y=np.array([2.0, 4.0, 6.0]))  # type: ignore[arg-type]
+    assert made == LinearRegression(x=(1.0, 2.0, 3.0), y=(2.0, 4.0, 6.0))
+    assert made.optimum == (2, 0)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"x": ("a", "b")}, "`x` and `y`"),
+        ({"y": 3}, "`x` and `y`"),
+        ({"y": "12"}, "`x` and `y`"),
+        ({"start": (5,)}, "`start`"),
+        ({"start": (nan, 1)}, "`start`"),
+        ({"decimals": 1.5}, "`decimals`"),
+        ({"num_initial": 2.5}, "`num_initial`"),
+    ],
+)
+def test_a_wrong_field_is_named(wrong: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigurationError, match=said):
+        LinearRegression(**{"x": (1, 2), "y": (1, 2), **wrong})
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"w": nan}, {"b": inf}, {"num_points": 1}, {"num_points": 2.5}, {"noise": -1.0}]
+)
+def test_a_random_problem_refuses_what_it_cannot_be_made_from(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError, match=f"`{next(iter(wrong))}`"):
+        LinearRegression.random(**{"w": 3, "b": 4, **wrong})

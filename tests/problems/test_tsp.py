@@ -1,6 +1,8 @@
 from math import inf
 from random import Random
+from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -131,3 +133,20 @@ def test_the_papers_problem_has_whole_coordinates_up_to_100() -> None:
 def test_points_without_a_tour_are_refused(points: tuple[tuple[float, float], ...]) -> None:
     with pytest.raises(ConfigurationError, match="at least one"):
         TravelingSalesman(points=points)
+
+
+@pytest.mark.parametrize("points", [(1, 2), "ab", (("a", "b"),), 5, ((0, 0), None)])
+def test_what_are_no_points_is_refused_at_once(points: Any) -> None:
+    with pytest.raises(ConfigurationError, match="`points`"):
+        TravelingSalesman(points=points)
+
+
+@pytest.mark.parametrize("n", [0, -1, 2.5, True, "5"])
+def test_a_random_problem_needs_a_whole_number_of_points(n: Any) -> None:
+    with pytest.raises(ConfigurationError, match="`n` must be a whole number"):
+        TravelingSalesman.random(n=n)
+
+
+def test_any_sequences_of_points_make_the_same_problem() -> None:
+    lists: Any = [[0, 0], [0, 3], [4, 3], [4, 0]]
+    assert TravelingSalesman(points=lists) == TravelingSalesman(points=np.array(lists)) == FOUR  # type: ignore[arg-type]

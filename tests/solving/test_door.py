@@ -300,10 +300,42 @@ class Shut(Nearest):
         raise InvalidSolution("never")
 
 
+class Mute(Nearest):
+    def describe(self) -> Any:
+        return None
+
+
+class Askew(Nearest):
+    def __init__(self, way: Any) -> None:
+        super().__init__(higher_is_better=way)
+
+
+class Typed(LinearRegression):
+    """Starts from a text, not from a solution."""
+
+    def initial(self, rng: Random) -> Any:
+        return ["w=1, b=2"]
+
+
+class Picky(Nearest):
+    def parse(self, text: str) -> int:
+        return {str(n): n for n in (*self.start, 2)}[text.strip()]
+
+
 @pytest.mark.parametrize(
     ("call", "said"),
     [
         (lambda: optimize(Nearest()), "there is no optimizer LM"),
+        (lambda: optimize(Mute(), prompt_model=counting()), r"describe\(\).* must return a text"),
+        (lambda: optimize(Nearest(start=None), prompt_model=counting()), "must return a list"),  # type: ignore[arg-type]
+        (
+            lambda: optimize(Askew("min"), prompt_model=counting()),
+            "`higher_is_better` of the problem must be True, or False to minimise",
+        ),
+        (
+            lambda: optimize(Typed(x=(1, 2), y=(1, 2)), prompt_model=counting()),
+            "cannot write the initial solution 'w=1, b=2'",
+        ),
         (lambda: optimize(Nearest(), prompt_model="gpt-5"), "must be a dspy.LM"),
         (lambda: optimize(object(), prompt_model=counting()), "without describe, initial"),  # type: ignore[arg-type]
         (lambda: optimize(Nearest, prompt_model=counting()), "Pass an instance"),  # type: ignore[arg-type]
@@ -326,3 +358,33 @@ def test_what_is_wrong_is_refused_at_the_door(call: Callable[[], object], said: 
 def test_an_unknown_setting_names_the_nearest() -> None:
     with pytest.raises(UnknownArgumentError, match="did you mean `max_steps`"):
         optimize(Nearest(), prompt_model=counting(), max_step=3)
+
+
+def test_a_parser_that_stumbles_over_an_answer_counts_it_and_goes_on() -> None:
+    result = optimize(
+        Picky(), prompt_model=counting(), num_candidates=3, max_steps=1, max_attempts=1
+    )
+    assert result.best.solution == 2
+    assert result.invalid == {"could not be parsed": 2}
+
+
+def test_initial_solutions_that_all_hang_end_the_run_with_the_remedy() -> None:
+    release = threading.Event()
+
+    class Stuck(Nearest):
+        def score(self, solution: int) -> Any:
+            release.wait()
+
+    try:
+        with pytest.raises(ProgramFailedError, match=r"hung on all 2 .*`timeout` higher than 0.05"):
+            optimize(Stuck(), prompt_model=counting(), timeout=0.05, cache_dir=None)
+    finally:
+        release.set()
+
+
+def test_a_result_of_another_problem_is_not_read() -> None:
+    text = optimize(
+        Nearest(), prompt_model=counting(), num_candidates=2, max_steps=1
+    ).model_dump_json()
+    with pytest.raises(ConfigurationError, match="result of another problem: Traveling"):
+        Result.from_json(text, TravelingSalesman.random(n=5))

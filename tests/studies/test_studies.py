@@ -101,7 +101,7 @@ def test_the_command_writes_table_plot_and_paragraph(tmp_path: Path) -> None:
     [
         (["chess"], "the study is one of"),
         (["order", "--task", "chess"], "a task one of"),
-        (["order", "--data", "mine.jsonl"], "pass --lm"),
+        (["order", "--data", __file__], "pass --lm"),
     ],
 )
 def test_a_wrong_command_is_refused(arguments: list[str], said: str) -> None:
