@@ -67,15 +67,17 @@ def make_manifest(
     max_errors = dspy.settings.max_errors if config.max_errors is None else config.max_errors
     own = {name: fingerprint(describe(value))[:16] for name, value in seats.custom.items()}
     told = {**seats.settings, **config.model_dump(mode="json"), "max_errors": max_errors}
-    student = program.student
-    structure = describe_program(student, without_texts_of=list(program.predictors.values()))
+    plain = program.build(program.candidate)  # the student without results of optimizers
+    free = [p for name, p in plain.named_predictors() if name in program.predictors]
     return Manifest(
         created=now(),
         versions=dict(versions),
         settings={**told, **{f"{name} (its code)": code for name, code in own.items()}},
         lms={role: told_lm(lm) for role, lm in lms.items() if lm is not None},
         adapter=short(describe(dspy.settings.adapter)),
-        program=Named(name=type(student).__name__, hash=short(structure)),
+        program=Named(
+            name=type(plain).__name__, hash=short(describe_program(plain, without_texts_of=free))
+        ),
         instructions=short([c.texts for c in initial]),
         metric=Named(name=seats.metric.name, hash=short(describe_metric(seats.metric.function))),
         trainset=_data_set(keys["trainset"]),

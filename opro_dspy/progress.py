@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from opro_dspy.protocols import Event, ExampleScored, RunEnded, StepEnded, StepStarted
 

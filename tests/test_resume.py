@@ -203,6 +203,15 @@ def test_a_run_that_changed_is_refused_and_told_what(change: str, bench: Bench) 
     assert (bench.log_dir / "journal.jsonl").read_bytes() == before
 
 
+def test_a_student_with_results_of_an_earlier_optimizer_is_the_same_program(bench: Bench) -> None:
+    first = bench.compile()
+    student = dspy.Predict("question -> answer")
+    student.detailed_results = first.detailed_results
+    again = bench.compile(student)
+    assert bench.paid == 0
+    assert found(again) == found(first)
+
+
 def test_settings_that_do_not_shape_the_search_may_change(bench: Bench) -> None:
     bench.compile()
     free = {

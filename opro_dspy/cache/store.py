@@ -18,6 +18,9 @@ logger = logging.getLogger(__name__)
 BUSY_S = 20.0
 """How long to wait for another process that writes."""
 
+CULL_EVERY = 8
+"""Each so many entries the oldest make room; the size is looked up no more often than that."""
+
 _WRONG = (OSError, sqlite3.Error, diskcache.Timeout, ValueError, TypeError, LookupError)
 """What reading or writing a damaged, full or foreign folder may raise."""
 
@@ -77,6 +80,7 @@ class DiskStore:
         """The diskcache; its values are JSON data."""
         self._memory = MemoryStore()
         self._writing = threading.Lock()  # SQLite lets threads that want to write sleep for long
+        self._n_written = 0
         self._told = False
 
     def get(self, key: str) -> Any:
@@ -92,6 +96,9 @@ class DiskStore:
         """See `Store`."""
         try:
             with self._writing:
+                # looking at the size takes nearly half of what diskcache does for an entry
+                self.entries.cull_limit = 0 if self._n_written % CULL_EVERY else 10 * CULL_EVERY
+                self._n_written += 1
                 self.entries.set(key, value)
         except _WRONG as error:
             self._tell("written", error)
