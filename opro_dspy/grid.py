@@ -205,6 +205,8 @@ class Grid:
         task = trial.task
         if error is not None and not isinstance(error, Exception):
             raise error
+        if error is not None:
+            self._conditions.gate.redact(error)
         refused = task is not None and task.refused is not None
         outage = None if task is None else task.lm_error
         if error is not None and outage is None and not refused:

@@ -189,7 +189,11 @@ def check_log_dir(log_dir: Any) -> str | Path | None:
     if not isinstance(log_dir, (str, os.PathLike)) or not str(log_dir):
         raise ConfigurationError(f"`log_dir` must be a path, got {log_dir!r}.")
     path = Path(log_dir)
-    if path.exists() and not path.is_dir():
+    try:
+        taken = path.exists() and not path.is_dir()
+    except (OSError, ValueError) as error:  # a NUL byte, a name that is too long, …
+        raise ConfigurationError(f"`log_dir` cannot be {log_dir!r}: {error}.") from error
+    if taken:
         raise ConfigurationError(f"`log_dir` must be a folder, got the file {str(path)!r}.")
     return path
 

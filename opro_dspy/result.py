@@ -157,7 +157,7 @@ class OPROResult(RunResult):
     @classmethod
     def load(cls, path: str | Path) -> "OPROResult":
         """Read a result that `save` wrote."""
-        return cls.from_json(Path(path).read_text(encoding="utf-8"))
+        return cls.from_json(Path(path).read_text(encoding="utf-8", errors="replace"))
 
 
 def validated(
@@ -178,8 +178,8 @@ def validated(
     """
     try:
         found = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ConfigurationError(f"this is no JSON: {error}.") from error
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise ConfigurationError(f"this is no JSON that can be read: {error}.") from error
     version = found.get("format") if isinstance(found, Mapping) else None
     if version != FORMAT:
         raise ConfigurationError(

@@ -428,3 +428,19 @@ def test_a_start_of_the_users_that_fails_does_not_stop_the_run() -> None:
 def test_a_metric_below_the_failure_score_is_told(caplog: pytest.LogCaptureFixture) -> None:
     compiled(keyword_scorer(), metric=lambda e, p: float(exact(e, p)) - 2.0)
     assert caplog.text.count("Set `failure_score`") == 1
+
+
+def test_a_key_in_what_a_metric_raises_is_told_nowhere(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("JUDGE_API_KEY", "sk-planted-0123456789")
+
+    def metric(example: dspy.Example, prediction: dspy.Prediction) -> float:
+        if example.answer == "1":
+            raise ValueError("the judge refused sk-planted-0123456789")
+        return 1.0
+
+    with caplog.at_level("DEBUG"):
+        result = compiled(keyword_scorer(), metric=metric, max_errors=100).detailed_results
+    assert "the judge refused [redacted]" in result.model_dump_json()
+    assert "sk-planted" not in result.model_dump_json() + caplog.text

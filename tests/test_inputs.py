@@ -11,6 +11,7 @@ from opro_dspy.inputs import (
     check_instructions,
     check_lm,
     check_lms,
+    check_log_dir,
     check_sets,
     initial_candidates,
 )
@@ -103,3 +104,9 @@ def test_the_default_lm_and_those_of_predictors_are_checked() -> None:
         student.predict.lm = None
     with dspy.context(lm="openai/x"), pytest.raises(ConfigurationError, match=r"dspy.settings.lm"):
         check_lms(Program(student))
+
+
+@pytest.mark.parametrize("log_dir", ["a\0b", "x" * 5000, 3, ""])
+def test_a_log_dir_that_cannot_be_one_is_refused_at_the_door(log_dir: Any) -> None:
+    with pytest.raises(ConfigurationError, match="`log_dir`"):
+        check_log_dir(log_dir)

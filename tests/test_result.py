@@ -47,6 +47,7 @@ def test_usage_adds_up_by_role() -> None:
     [
         ("", "no JSON"),
         ("{", "no JSON"),
+        ("[" * 100_000, "no JSON"),
         ("[]", "format 1: its `format` is None"),
         ('{"format": 99}', "its `format` is 99"),
         ('{"format": 1}', "no OPRO result: `steps`: Field required"),

@@ -16,6 +16,7 @@ from opro_dspy.boundary.hooks import Call
 from opro_dspy.boundary.meter import TASK, Meter
 from opro_dspy.boundary.passage import Desk
 from opro_dspy.boundary.prices import Forecast, Price
+from opro_dspy.boundary.redaction import redact, secrets_of
 from opro_dspy.boundary.task import Asked, Task, sent
 from opro_dspy.boundary.throttle import AdaptiveLimit
 from opro_dspy.interrupt import Interrupt
@@ -111,6 +112,12 @@ class Gate:
         task = Task(self.admission.lock, self.admission.free_place)
         with dspy.context(**{TASK: task}):
             yield task
+
+    def redact(self, error: BaseException) -> None:
+        """Take credentials of the LMs and of the environment out of what `error` says."""
+        with self.admission.lock:
+            lms = [lm for lm, _ in self._watched.values()]
+        redact(error, set().union(*(secrets_of(lm) for lm in lms)))
 
     def _charge(self, call: Call) -> None:
         """Charge the budget for a paid call that went past the gate."""
