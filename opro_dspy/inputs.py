@@ -190,10 +190,12 @@ def check_log_dir(log_dir: Any) -> str | Path | None:
         raise ConfigurationError(f"`log_dir` must be a path, got {log_dir!r}.")
     path = Path(log_dir)
     try:
-        taken = path.exists() and not path.is_dir()
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return path
     except (OSError, ValueError) as error:  # a NUL byte, a name that is too long, …
         raise ConfigurationError(f"`log_dir` cannot be {log_dir!r}: {error}.") from error
-    if taken:
+    if not path.is_dir():
         raise ConfigurationError(f"`log_dir` must be a folder, got the file {str(path)!r}.")
     return path
 

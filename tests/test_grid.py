@@ -1,5 +1,6 @@
 """When things go wrong while examples are scored: whose fault it is decides what happens."""
 
+import os
 import random
 import signal
 import threading
@@ -437,7 +438,7 @@ def test_a_key_in_what_a_metric_raises_is_told_nowhere(
 
     def metric(example: dspy.Example, prediction: dspy.Prediction) -> float:
         if example.answer == "1":
-            raise ValueError("the judge refused sk-planted-0123456789")
+            raise ValueError(f"the judge refused {os.environ['JUDGE_API_KEY']}")
         return 1.0
 
     with caplog.at_level("DEBUG"):
