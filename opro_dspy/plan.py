@@ -62,7 +62,9 @@ def choice_calls(racing: Racing | None, sizes: Sizes, *, num_finalists: int) -> 
         return (1 + num_finalists) * n if sizes.n_val else 0
     met = (0, 0) if sizes.n_val else (min(n, racing.start), min(n, racing.rungs[-1]))
     rounds = rounds_of_choice(racing.num_contenders, n_finalists=num_finalists, n_examples=n)
-    return n - met[0] + num_finalists * (n - met[1]) + sum(k * m for k, m in rounds)
+    # What a finalist meets in a round it need not meet later.
+    racing_calls = sum((k - num_finalists) * m for k, m in rounds)
+    return n - met[0] + num_finalists * (n - met[1]) + racing_calls
 
 
 def sized(config: OproConfig, racing: Racing | None, sizes: Sizes) -> OproConfig:
