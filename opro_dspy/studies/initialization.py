@@ -19,7 +19,7 @@ WARM = (
     "Let's think step by step.",
     "Take a deep breath and work on this problem step-by-step.",
 )
-"""What a warm start has beside: by Kojima et al. 2022, and OPRO's own (arXiv:2309.03409, table 1)."""
+"""What a warm start has beside: by Kojima et al. 2022, and OPRO's own (its table 1)."""
 
 
 def _variants(max_steps: int) -> list[Variant]:
