@@ -210,8 +210,8 @@ def test_a_broken_metric_stops_the_run_at_the_first_few_examples(
     scorer = keyword_scorer()
     with pytest.raises(ProgramFailedError, match=r"5 errors in 5 .*no_such_field") as caught:
         compiled(scorer, metric=broken, racing=racing, num_threads=num_threads)
-    if num_threads == 1:  # with more, others come in while the first few are still out
-        assert scorer.engine.calls <= 5 + 3
+    # With several threads others may come in while the first few are still out.
+    assert scorer.engine.calls <= (5 + 3 if num_threads == 1 else len(TRAIN))
     assert isinstance(caught.value.__cause__, AttributeError)
     warned = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
     assert sum("no_such_field" in line for line in warned) == 1
