@@ -13,7 +13,7 @@ from opro_dspy.grid import Grid
 from opro_dspy.protocols import StepStarted
 from opro_dspy.race import Race
 from opro_dspy.racing import Racing, draw_order, estimates, hopeless_against, leaders
-from opro_dspy.rasch import fit
+from opro_dspy.rasch import Fit, fit
 from opro_dspy.records import Candidate, Evaluation
 from opro_dspy.trajectory import Trajectory
 
@@ -31,6 +31,7 @@ class ProgramEvaluator:
         examples: The training set.
         conditions: How examples are scored.
         racing: How candidates race; None scores each on the whole training set (the paper).
+        fit: Makes the model of all scores; the trajectory's, so that it need not be made twice.
         seed: Decides which examples a step's candidates meet first.
     """
 
@@ -41,12 +42,14 @@ class ProgramEvaluator:
         examples: Sequence[dspy.Example],
         conditions: Conditions,
         racing: Racing | None = None,
+        fit: Fit = fit,
         seed: int = 0,
     ) -> None:
         self._build = build
         self._examples = examples
         self._conditions = conditions
         self._racing = racing
+        self._fit = fit
         self._seed = seed
         self.unfinished: tuple[Evaluation, ...] = ()
         """What was scored of candidates whose evaluation an error or Ctrl-C cut short."""
@@ -135,7 +138,7 @@ class ProgramEvaluator:
             first = min(n, racing.start)
             return order, Race([n] * n_candidates, rungs=(first,), max_errors=max_errors)
         evaluations = trajectory.evaluations
-        model = fit(evaluations, n_examples=n)
+        model = self._fit(evaluations, n_examples=n)
         order = draw_order(model, n_examples=n, rng=rng)
         incumbent = evaluations.index(trajectory.best)
         # Where calls are capped nobody starts early: the cap then falls at the same place always.
@@ -159,7 +162,7 @@ class ProgramEvaluator:
         """Measure the leaders further; return `new` and whoever of old was measured."""
         n = len(self._examples)
         everything = [*trajectory.evaluations, *(e for e in new if e.scores)]
-        found = estimates(everything, n_examples=n)
+        found = estimates(everything, n_examples=n, fitted_by=self._fit)
         chosen = [
             everything[i] for i in leaders(found, n_examples=n, k=racing.num_leaders, z=racing.z)
         ]

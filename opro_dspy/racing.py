@@ -15,7 +15,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from opro_dspy.errors import ConfigurationError
-from opro_dspy.rasch import Model, fit, sigmoid
+from opro_dspy.rasch import Fit, Model, fit, sigmoid
 from opro_dspy.records import Estimate, Evaluation
 
 LEAST_OF_CHOICE = 2
@@ -62,7 +62,11 @@ def resolve_racing(racing: object) -> Racing | None:
 
 
 def estimates(
-    evaluations: Sequence[Evaluation], *, n_examples: int, among: range | None = None
+    evaluations: Sequence[Evaluation],
+    *,
+    n_examples: int,
+    among: range | None = None,
+    fitted_by: Fit = fit,
 ) -> list[Estimate]:
     """Return each candidate's mean score over a set of examples, as far as it is known.
 
@@ -75,6 +79,7 @@ def estimates(
         evaluations: All that is known, from which the model learns.
         n_examples: Examples that there are.
         among: Those that the mean is taken over; all by default.
+        fitted_by: Makes the model (`rasch.LastFit` where it may be asked for again).
 
     Returns:
         Estimates in the order of `evaluations`. `stderr` is that of the mean over a fresh sample
@@ -83,7 +88,7 @@ def estimates(
     if not evaluations:
         return []
     among = among or range(n_examples)
-    model = fit(evaluations, n_examples=n_examples)
+    model = fitted_by(evaluations, n_examples=n_examples)
     return [_estimate(model, i, e, among) for i, e in enumerate(evaluations)]
 
 

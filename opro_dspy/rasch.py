@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import log, sqrt
+from operator import is_
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -54,6 +56,34 @@ class Model:
     """Variance of a score beside that of a coin with the same mean; 1 for 0/1 metrics."""
     low: float
     high: float
+
+
+class Fit(Protocol):
+    """Makes the model of all scores in some evaluations."""
+
+    def __call__(self, evaluations: Sequence[Evaluation], *, n_examples: int) -> Model:
+        """Return the model; see `fit`."""
+        ...
+
+
+class LastFit:
+    """`fit` that remembers its last answer: within a step the same scores are asked about twice."""
+
+    def __init__(self) -> None:
+        self._of: tuple[Sequence[Evaluation], int] = (), 0
+        self._model: Model | None = None
+
+    def __call__(self, evaluations: Sequence[Evaluation], *, n_examples: int) -> Model:
+        """Return the model of all scores in `evaluations`."""
+        before, n = self._of
+        if self._model is None or n != n_examples or not _same(evaluations, before):
+            self._model = fit(evaluations, n_examples=n_examples)
+            self._of = tuple(evaluations), n_examples
+        return self._model
+
+
+def _same(these: Sequence[Evaluation], those: Sequence[Evaluation]) -> bool:
+    return len(these) == len(those) and all(map(is_, these, those))
 
 
 def sigmoid(x: Array) -> Array:

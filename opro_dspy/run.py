@@ -30,6 +30,7 @@ from opro_dspy.pool import DaemonExecutor
 from opro_dspy.program import Program, as_exemplar
 from opro_dspy.progress import ProgressBars
 from opro_dspy.protocols import MetaPromptContext, Observer
+from opro_dspy.rasch import LastFit
 from opro_dspy.records import Candidate, ScoreReuse, ShownEntry
 from opro_dspy.result import OPROResult
 from opro_dspy.runlog import RunLog
@@ -116,6 +117,7 @@ class Run:
             self.log.scores.memories.append(ScoreMemory(self.scores, sets))
         self.bars = ProgressBars(num_steps=config.max_steps, enabled=config.verbose)
         self.observers: tuple[Observer, ...] = (self.log, *seats.observers, self.bars)
+        fit = LastFit()
         self.evaluator = make_evaluator(
             seats,
             config,
@@ -128,6 +130,7 @@ class Run:
             interrupt=self.interrupt,
             observers=self.observers,
             memory=self.log.scores,
+            fit=fit,
         )
         proposer = make_proposer(
             config,
@@ -145,6 +148,7 @@ class Run:
             lm=self.optimizer_lm,
             initial=self.initial,
             proposer=proposer,
+            fit=fit,
         )
 
     def compile(self) -> dspy.Module:

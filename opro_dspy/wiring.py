@@ -26,6 +26,7 @@ from opro_dspy.program import Program, as_exemplar
 from opro_dspy.proposer import LMProposer, context_window, takes_temperature
 from opro_dspy.protocols import Memory, Observer
 from opro_dspy.racing import estimates
+from opro_dspy.rasch import Fit
 from opro_dspy.records import Candidate
 from opro_dspy.settings import Seats
 from opro_dspy.stopping import Stop, max_steps, nothing_new, patience, target_score
@@ -93,6 +94,7 @@ def make_evaluator(
     interrupt: Interrupt,
     observers: Sequence[Observer],
     memory: Memory[Meeting, Score],
+    fit: Fit,
 ) -> ProgramEvaluator:
     """Return the scorer's seat."""
     settings, traceback = dspy.settings, config.provide_traceback
@@ -116,6 +118,7 @@ def make_evaluator(
         examples=trainset,
         conditions=conditions,
         racing=seats.racing,
+        fit=fit,
         seed=config.seed,
     )
 
@@ -160,9 +163,10 @@ def make_optimizer(
     lm: dspy.BaseLM,
     initial: Sequence[Candidate],
     proposer: LMProposer,
+    fit: Fit,
 ) -> Optimizer:
     """Return the state machine."""
-    racing = seats.racing is not None
+    fitted = partial(estimates, n_examples=len(trainset), fitted_by=fit)
     return Optimizer(
         proposer,
         initial=initial,
@@ -175,7 +179,7 @@ def make_optimizer(
         selector=seats.selector,
         view=within_window(seats.view, lm),
         filters=seats.filters,
-        estimator=partial(estimates, n_examples=len(trainset)) if racing else plain_means,
+        estimator=plain_means if seats.racing is None else fitted,
         seed=config.seed,
     )
 
