@@ -67,6 +67,29 @@ def choice_calls(racing: Racing | None, sizes: Sizes, *, num_finalists: int) -> 
     return n - met[0] + num_finalists * (n - met[1]) + racing_calls
 
 
+def kept_for_the_choice(
+    config: OproConfig, racing: Racing | None, sizes: Sizes
+) -> tuple[int, int | None]:
+    """Return how many metric calls are held back for the final choice, and what a cap lacks.
+
+    That is what the choice needs as a rule, at most half of the cap; but always enough for the
+    student and one other to meet the whole selection set, where that leaves a first step.
+
+    Returns:
+        The calls kept, and the least cap that leaves a choice if `max_metric_calls` is below it,
+        else None.
+    """
+    cap = config.max_metric_calls or 0
+    needed = choice_calls(racing, sizes, num_finalists=config.num_finalists)
+    n, k = sizes.n_train, config.num_candidates * sizes.per_step
+    start, first = (n, n) if racing is None else (min(n, racing.start), min(n, racing.rungs[0]))
+    least = 2 * sizes.n_val if sizes.n_val else 2 * n - start - first
+    smallest = sizes.n_initial * start + k * first + least
+    if cap < smallest:
+        return min(needed, cap // 2), smallest
+    return min(needed, max(cap // 2, least)), None
+
+
 def sized(config: OproConfig, racing: Racing | None, sizes: Sizes) -> OproConfig:
     """Return `config` with the steps and the cap on metric calls that its `auto` stands for.
 

@@ -25,7 +25,7 @@ from opro_dspy.interrupt import Interrupt
 from opro_dspy.journal import Manifest
 from opro_dspy.loop import INTERRUPTED, optimize
 from opro_dspy.outcome import candidate_results, dressed, saved, signatures
-from opro_dspy.plan import Sizes, choice_calls, sized
+from opro_dspy.plan import Sizes, kept_for_the_choice, sized
 from opro_dspy.pool import DaemonExecutor
 from opro_dspy.program import Program, as_exemplar
 from opro_dspy.progress import ProgressBars
@@ -202,13 +202,20 @@ class Run:
             self.executor.shutdown(wait=False, cancel_futures=True)
 
     def _kept_for_the_choice(self) -> Kept | None:
-        """Hold back what the final choice needs, at most half of the budget."""
-        cap = self.config.max_metric_calls
-        if cap is not None:
-            needed = choice_calls(
-                self.seats.racing, self.sizes, num_finalists=self.config.num_finalists
-            )
-            return self.budget.keep(metric_calls=min(needed, cap // 2))
+        """Hold back what the final choice needs; say so if that cannot be."""
+        if self.config.max_metric_calls is not None:
+            kept, smallest = kept_for_the_choice(self.config, self.seats.racing, self.sizes)
+            if smallest is not None:
+                logger.warning(
+                    "`max_metric_calls` (%d) is too small to compare the student with another "
+                    "candidate on all %d examples of the %s: as a rule the student's own "
+                    "instructions will come back. Set it to %d at least, or pass a smaller valset.",
+                    self.config.max_metric_calls,
+                    self.sizes.n_val or self.sizes.n_train,
+                    self.choice.set_name,
+                    smallest,
+                )
+            return self.budget.keep(metric_calls=kept)
         if self.budget.has_caps:
             return self.budget.keep(metric_calls=0, share=CHOICE_SHARE)
         return None

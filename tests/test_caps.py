@@ -75,6 +75,25 @@ def test_what_is_kept_lets_the_best_meet_the_selection_set() -> None:
     assert scorer.engine.calls <= 180
 
 
+def test_a_cap_with_room_for_one_comparison_keeps_room_for_it() -> None:
+    # 12 for the start, 4 x 2 for a first rung, and 2 x 16 for the student and one other
+    program, scorer, _ = run(max_metric_calls=52)
+    assert program.detailed_results.best.selection.n_examples == len(VAL)
+    assert scorer.engine.calls <= 52
+
+
+def test_a_cap_without_room_for_a_comparison_is_told_before_the_first_call(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    program, _, _ = run(max_metric_calls=51)
+    assert program.detailed_results.best_index == 0
+    assert "16 examples of the valset" in caplog.text
+    assert "Set it to 52 at least" in caplog.text
+    caplog.clear()
+    run(max_metric_calls=52)
+    assert "too small" not in caplog.text
+
+
 def test_time_is_a_cap() -> None:
     program, _, _ = run(max_seconds=0.05, max_steps=500)
     assert program.detailed_results.stop_reason.startswith("max_seconds:")

@@ -17,7 +17,7 @@ from opro_dspy.racing import (
     resolve_racing,
     rounds_of_choice,
 )
-from opro_dspy.rasch import fit
+from opro_dspy.rasch import LastFit, fit
 from opro_dspy.records import Candidate, Estimate, Evaluation
 
 
@@ -249,3 +249,12 @@ def test_factors_have_rows_of_mean_squared_length_one(texts: list[str]) -> None:
     assert found.shape[0] == len(texts)
     if found.shape[1]:
         assert (found**2).sum() == pytest.approx(len(texts))
+
+
+def test_the_last_fit_is_made_again_only_for_other_scores() -> None:
+    last, found = LastFit(), drawn(0, n_examples=20)[0]
+    model = last(found, n_examples=20)
+    assert last(list(found), n_examples=20) is model
+    grown = [*found, evaluation("another", {0: 1.0})]
+    assert last(grown, n_examples=20) is not model
+    assert last(grown, n_examples=20).ability == pytest.approx(fit(grown, n_examples=20).ability)
