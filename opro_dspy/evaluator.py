@@ -145,7 +145,7 @@ class ProgramEvaluator:
         capped = self._conditions.gate.budget.caps_metric_calls
         race = Race(
             [n] * n_candidates,
-            rungs=sorted({min(rung, n) for rung in racing.rungs}),
+            rungs=sorted({min(rung, n) for rung in racing.rungs_of(step)}),
             bounds=(0.0, 1.0) if trajectory.in_unit_range() and not capped else None,
             hopeless=hopeless_against(model, incumbent, order, z=racing.z),
             max_errors=max_errors,

@@ -32,23 +32,26 @@ def metric_calls(config: OproConfig, racing: Racing | None, sizes: Sizes) -> tup
     """
     k, n = config.num_candidates * sizes.per_step, sizes.n_train
     if racing is None:
-        start, least, usual, most = sizes.n_initial * n, (k + 1) // 2 * n, k * n, k * n
+        start, steps = sizes.n_initial * n, [((k + 1) // 2 * n, k * n, k * n)] * config.max_steps
     else:
-        rungs = [rung for rung in racing.rungs if rung < n] or [n]
-        further = racing.num_leaders * min(racing.batch, n)
         start = sizes.n_initial * min(racing.start, n)
-        least = Race([n] * ((k + 1) // 2), rungs=rungs).n_cells
-        usual = Race([n] * k, rungs=rungs).n_cells + further
-        most = k * rungs[-1] + further
+        steps = [_calls_of(racing, step, k, n) for step in range(1, config.max_steps + 1)]
     final = choice_calls(racing, sizes, num_finalists=config.num_finalists)
     met = 0 if sizes.n_val else (n if racing is None else min(racing.start, n))
     if racing is not None and sizes.n_val:  # the chosen one meets the rest of the training set
         final += n - min(racing.start, n)
-    steps = config.max_steps
-    low, mid, high = start + steps * least, start + steps * usual, start + steps * most
+    low, mid, high = (start + sum(calls) for calls in zip(*steps, strict=True))
     calls = (low + (sizes.n_val or n) - met, mid + final, high + final)
     cap = config.max_metric_calls
     return calls if cap is None else (min(calls[0], cap), min(calls[1], cap), min(calls[2], cap))
+
+
+def _calls_of(racing: Racing, step: int, k: int, n: int) -> tuple[int, int, int]:
+    """Return how many examples a step scores: at least, as a rule, and at most."""
+    rungs = [rung for rung in racing.rungs_of(step) if rung < n] or [n]
+    further = racing.num_leaders * min(racing.batch, n)
+    least = Race([n] * ((k + 1) // 2), rungs=rungs).n_cells
+    return least, Race([n] * k, rungs=rungs).n_cells + further, k * rungs[-1] + further
 
 
 def choice_calls(racing: Racing | None, sizes: Sizes, *, num_finalists: int) -> int:

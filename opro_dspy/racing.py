@@ -27,12 +27,11 @@ class Racing(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    rungs: tuple[int, ...] = (2,)
-    """Examples met after each rung, rising; after each but the last, the better half goes on.
-
-    One short rung is the default: as scores tell of all texts that are alike, many candidates on
-    few examples say more than few on many, and those that look best meet more as leaders.
-    """
+    rungs: tuple[int, ...] = (2, 4)
+    """Examples met after each rung, rising; after each, the better half goes on."""
+    scouting_steps: int = Field(default=6, ge=0)
+    """First steps that end after the first rung: while little is known, further candidates tell
+    more than further examples of the same ones."""
     start: int = Field(default=12, ge=1)
     """Examples on which the initial instructions are measured before the first step."""
     batch: int = Field(default=2, ge=1)
@@ -43,6 +42,10 @@ class Racing(BaseModel):
     """Best candidates of all steps that race for a place among the finalists at the end."""
     z: float = Field(default=1.645, gt=0)
     """Standard errors of a difference that is taken for real (1.645: one-sided 5 %)."""
+
+    def rungs_of(self, step: int) -> tuple[int, ...]:
+        """Return the rungs of a step, counted from 1."""
+        return self.rungs[:1] if step <= self.scouting_steps else self.rungs
 
     @field_validator("rungs")
     @classmethod
