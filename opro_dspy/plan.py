@@ -40,7 +40,7 @@ def metric_calls(config: OproConfig, racing: Racing | None, sizes: Sizes) -> tup
     met = 0 if sizes.n_val else (n if racing is None else min(racing.start, n))
     if racing is not None and sizes.n_val:  # the chosen one meets the rest of the training set
         final += n - min(racing.start, n)
-    low, mid, high = (start + sum(calls) for calls in zip(*steps, strict=True))
+    low, mid, high = (start + sum(calls) for calls in zip((0, 0, 0), *steps, strict=True))
     calls = (low + (sizes.n_val or n) - met, mid + final, high + final)
     cap = config.max_metric_calls
     return calls if cap is None else (min(calls[0], cap), min(calls[1], cap), min(calls[2], cap))
