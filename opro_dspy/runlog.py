@@ -20,7 +20,7 @@ from opro_dspy.journal import manifest as manifests
 from opro_dspy.journal.file import NAME as JOURNAL
 from opro_dspy.journal.folder import now
 from opro_dspy.journal.lines import ChoiceLine, EndLine, Line, SessionLine, StepLine
-from opro_dspy.journal.recall import short_hash
+from opro_dspy.journal.past import short_hash
 from opro_dspy.memory import Answer, InOrder, Meeting, Sample, Score
 from opro_dspy.protocols import Event, StepEnded
 from opro_dspy.records import Candidate, Evaluation, Usage

@@ -227,6 +227,16 @@ def test_a_compiled_program_is_the_same_student_as_the_plain_one_with_its_instru
     assert "of its own" not in caplog.text
 
 
+def test_a_line_that_stands_twice_in_the_journal_counts_once(bench: Bench) -> None:
+    whole = found(bench.compile())
+    path = bench.log_dir / "journal.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    score = next(line for line in lines if b'"type":"score"' in line)
+    path.write_bytes(b"".join([*lines[:5], score, *lines[5:]]))
+    assert found(bench.compile()) == whole
+    assert bench.paid == 0
+
+
 def test_settings_that_do_not_shape_the_search_may_change(bench: Bench) -> None:
     bench.compile()
     free = {

@@ -155,6 +155,8 @@ def test_planted_settings_are_refused(tmp_path: Path, key: str, value: str) -> N
         connection.commit()
     with pytest.raises(ConfigurationError, match=r"cannot be used .*foreign setting"):
         DiskStore(CacheDir(path=tmp_path))
+    with pytest.raises(ConfigurationError, match=r"damaged .*foreign setting"):
+        cache_info(CacheDir(path=tmp_path))
     clear_cache(CacheDir(path=tmp_path))
     assert DiskStore(CacheDir(path=tmp_path)).get("key") is None
 
