@@ -234,6 +234,22 @@ def test_a_default_folder_that_cannot_be_written_to_is_done_without(
     assert "No cache" in caplog.text
 
 
+def test_a_full_disk_costs_the_default_folder_but_no_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.delenv("OPRO_DSPY_CACHE_DIR", raising=False)
+    monkeypatch.setattr("platformdirs.user_cache_dir", lambda name: str(tmp_path))
+
+    def full(*args: Any, **kwargs: Any) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr("diskcache.Cache", full)
+    assert isinstance(open_store(CacheDir()), MemoryStore)
+    assert "disk is full" in caplog.text
+    with pytest.raises(ConfigurationError, match="disk is full"):
+        open_store(CacheDir(path=tmp_path))
+
+
 def test_the_bound_holds_by_dropping_what_was_stored_first(tmp_path: Path) -> None:
     where = CacheDir(path=tmp_path, max_bytes=1_000_000)
     store = DiskStore(where)

@@ -181,28 +181,24 @@ class DiskStore:
 def open_store(where: CacheDir | None) -> Store:
     """Return the store of a folder, or one in memory if there is no folder.
 
-    A default folder that cannot be written to is done without, with a warning.
+    A default folder that cannot be written to (rights, full disk) is done without, with a warning.
 
     Raises:
         ConfigurationError: If a folder that was asked for cannot be used, or one is damaged.
     """
     if where is None:
         return MemoryStore()
-    if where.is_default and not _writable(where.folder):
+    try:
+        return DiskStore(where)
+    except ConfigurationError as error:
+        cannot = isinstance(error.__cause__, (OSError, sqlite3.OperationalError))
+        if not (where.is_default and cannot):
+            raise
         logger.warning(
-            "No cache: %s cannot be written to. Set `cache_dir` to another folder, or to None.",
-            where.folder,
+            "No cache: %s cannot be written to (%s). Set `cache_dir` to another folder, or to None.",
+            *(where.folder, error.__cause__),
         )
         return MemoryStore()
-    return DiskStore(where)
-
-
-def _writable(folder: Path) -> bool:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return False
-    return os.access(folder, os.W_OK | os.X_OK)
 
 
 def _opened(where: CacheDir) -> diskcache.Cache:
