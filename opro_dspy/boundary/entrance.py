@@ -61,10 +61,8 @@ class Entrance:
         return self._desk.answers is not None and bool(wanted) and calls_as_dspy(call.kind)
 
     def _recall(self, sending: Sending | None) -> Recall | None:
-        if sending is None or self._desk.answers is None:
+        call, desk = self._passage, self._desk
+        if sending is None or desk.answers is None:
             return None
-        visit = self._passage.visit
-        check = partial(self._desk.admission.check_waiting, visit)
-        return Recall(
-            self._desk.answers, sending, self._passage.kind, owner=visit.task, check=check
-        )
+        check = partial(desk.admission.check_waiting, call.visit)
+        return Recall(desk.answers, sending, call.kind, owner=call.visit.task, check=check)

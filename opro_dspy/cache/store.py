@@ -195,7 +195,7 @@ def open_store(where: CacheDir | None) -> Store:
         if not (where.is_default and cannot):
             raise
         logger.warning(
-            "No cache: %s cannot be written to (%s). Set `cache_dir` to another folder, or to None.",
+            "No cache: %s cannot be written to (%s). Set `cache_dir` to another folder or None.",
             *(where.folder, error.__cause__),
         )
         return MemoryStore()
