@@ -7,11 +7,12 @@ from dataclasses import replace
 from functools import partial
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from opro_dspy.exemplars import chosen
 from opro_dspy.fitting import Fitted, fit
 from opro_dspy.meta_prompt import shown_score
+from opro_dspy.options import Options
 from opro_dspy.protocols import ExemplarChoice, MetaPrompt, MetaPromptContext, ProposalRequest
 from opro_dspy.records import Candidate, Exemplar, Query, ShownEntry
 from opro_dspy.seats import called, name_of, wrong
@@ -20,10 +21,8 @@ from opro_dspy.trajectory import Entry, Trajectory
 logger = logging.getLogger(__name__)
 
 
-class View(BaseModel):
+class View(Options):
     """What the meta-prompt shows of the trajectory and of the training examples."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     num_entries: int = Field(default=20, ge=1)
     """Best instructions shown, worst first (paper: 20)."""

@@ -4,9 +4,10 @@ import difflib
 from collections.abc import Iterable
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field
 
-from opro_dspy.errors import ConfigurationError, UnknownArgumentError
+from opro_dspy.errors import UnknownArgumentError
+from opro_dspy.options import Options
 
 OTHER_NAMES = {
     "breadth": "num_candidates",
@@ -27,10 +28,10 @@ OTHER_NAMES = {
 """What other optimizers call a parameter, and what it is called here."""
 
 
-class OproConfig(BaseModel):
+class OproConfig(Options):
     """The plain settings of `OPRO`; each is documented there."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(strict=True)
 
     num_candidates: int = Field(default=8, ge=1)
     auto: Literal["light", "medium", "heavy"] | None = None
@@ -67,14 +68,7 @@ def checked(**settings: Any) -> OproConfig:
         name: value.item() if type(value).__module__ == "numpy" else value
         for name, value in settings.items()
     }
-    try:
-        return OproConfig(**plain)
-    except ValidationError as error:
-        problems = [
-            f"`{'.'.join(map(str, e['loc']))}`: {e['msg']}, got {e['input']!r}"
-            for e in error.errors()
-        ]
-        raise ConfigurationError("; ".join(problems) + ".") from None
+    return OproConfig(**plain)
 
 
 def refuse_unknown(where: str, unknown: Iterable[str], known: Iterable[str]) -> None:

@@ -4,9 +4,10 @@ import inspect
 import re
 from collections.abc import Callable, Iterable, Sequence
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from opro_dspy.copying import Copies
+from opro_dspy.options import Options
 
 ALREADY_SCORED = "already scored"
 
@@ -14,15 +15,13 @@ _FIELD_MARKER = re.compile(r"\[\[\s*##.{0,200}?##\s*\]\]", re.DOTALL)
 _PLACEHOLDER = re.compile(r"<\s*/?\s*(?:INS|Start|TEXT)\s*>", re.IGNORECASE)
 
 
-class Filters(BaseModel):
+class Filters(Options):
     """Which proposals are refused without scoring them.
 
     Source:
         OPRO's reference code: over 500 characters, contains the placeholder, contains digits
         (for GSM8K). The field marker is DSPy's successor of the placeholder.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     max_chars: int = Field(default=500, ge=1)
     """Longest candidate text, in characters."""

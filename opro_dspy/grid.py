@@ -107,10 +107,7 @@ class Grid:
                 )
                 for cell, future in results:
                     self._flying -= 1
-                    if future.done():
-                        self._take(cell, future)
-                    else:
-                        self._give_up(cell, future)
+                    self._came(cell, future)
         finally:
             self._ledger.close()
         if self._fatal:
@@ -120,6 +117,19 @@ class Grid:
         for lane in range(len(self._candidates)):
             n_scored, dropped = len(self._race.lanes[lane].scores), self._dropped(lane)
             self.failures.tell(lane, n_scored=n_scored, dropped=dropped)
+
+    def _came(self, cell: Cell, future: "Future[Score]") -> None:
+        """Take what came, or let go of it; KeyboardInterrupt out of there is as Ctrl-C."""
+        interrupt = self._conditions.interrupt
+        try:
+            if future.done():
+                self._take(cell, future)
+            else:
+                self._give_up(cell, future)
+        except KeyboardInterrupt:
+            if interrupt is None or interrupt.pressed:  # a second one does not wait
+                raise
+            interrupt.pressed = True
 
     def _draw(self) -> tuple[Cell, Callable[[], Score]] | None:
         while not self._fatal:

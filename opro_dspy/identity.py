@@ -19,7 +19,7 @@ from opro_dspy.fingerprints import (
 from opro_dspy.journal import Manifest
 from opro_dspy.journal.folder import now
 from opro_dspy.journal.manifest import DataSet, Named
-from opro_dspy.journal.recall import short_hash
+from opro_dspy.journal.past import short_hash
 from opro_dspy.program import Program
 from opro_dspy.records import Candidate
 from opro_dspy.settings import Seats

@@ -10,7 +10,7 @@ from dspy.utils.saving import get_dependency_versions
 from opro_dspy.diagnostics import Diagnostic, diagnose, told
 from opro_dspy.fields import as_key
 from opro_dspy.fingerprints import is_secret
-from opro_dspy.program import Program, as_exemplar
+from opro_dspy.program import OURS, Program, as_exemplar
 from opro_dspy.records import Candidate, Evaluation
 from opro_dspy.result import CandidateResult, OPROResult
 from opro_dspy.trajectory import Trajectory
@@ -110,9 +110,9 @@ def dressed(
             }
             for c in _ranked(result)
         ]
-    before = isinstance(getattr(program.student, "detailed_results", None), OPROResult)
+    setattr(compiled, OURS, True)
     for name, value in found.items():
-        if hasattr(compiled, name) and not before:
+        if hasattr(compiled, name):
             logger.warning(
                 "The program has a `%s` of its own, which stays; the run's is in "
                 "`detailed_results`.",

@@ -15,17 +15,25 @@ from opro_dspy.records import Candidate, Exemplar
 
 logger = logging.getLogger(__name__)
 
+OURS = "_compiled_by_opro_dspy"
+"""An attribute of the programs that this package returns."""
+
+COUNTS = frozenset({"score", "total_calls"})
+"""Attached together, or else a program's own."""
+
 RESULT_ATTRIBUTES = (
+    *sorted(COUNTS),
     "candidate_programs",
     "detailed_results",
     "mb_candidate_programs",
     "results_best",
     "results_latest",
     "trial_logs",
+    OURS,
 )
 """What optimizers attach to the program they return; working copies go without."""
 
-RESULT_MARKS = frozenset({"candidate_programs", "detailed_results"})
+RESULT_MARKS = frozenset({"candidate_programs", "detailed_results", OURS})
 """Of these, each optimizer of DSPy attaches at least one."""
 
 
@@ -148,6 +156,8 @@ def _old_results(program: dspy.Module) -> dict[str, Any]:
     """Return what an optimizer attached; without its marks, such names are the program's own."""
     found = {name: vars(program)[name] for name in RESULT_ATTRIBUTES if name in vars(program)}
     found = {name: value for name, value in found.items() if not isinstance(value, dspy.Module)}
+    if not found.keys() >= COUNTS:
+        found = {name: value for name, value in found.items() if name not in COUNTS}
     return found if found.keys() & RESULT_MARKS else {}
 
 

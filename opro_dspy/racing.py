@@ -12,9 +12,10 @@ from functools import cache
 from math import log, sqrt
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
 from opro_dspy.errors import ConfigurationError
+from opro_dspy.options import Options
 from opro_dspy.rasch import Fit, Model, fit, sigmoid
 from opro_dspy.records import Estimate, Evaluation
 
@@ -22,10 +23,8 @@ LEAST_OF_CHOICE = 2
 """Examples that a contender meets in a round of the choice at least."""
 
 
-class Racing(BaseModel):
+class Racing(Options):
     """How a step's candidates race: `OPRO(racing=Racing(...))`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     rungs: tuple[int, ...] = (2, 4)
     """Examples met after each rung, rising; after each, the better half goes on."""

@@ -199,6 +199,7 @@ class Run:
             raise
         finally:
             self.bars.close()
+            self.store.flush()
             self.executor.shutdown(wait=False, cancel_futures=True)
 
     def _kept_for_the_choice(self) -> Kept | None:

@@ -1,6 +1,5 @@
 """Writes a run to its folder as it goes, and takes it up again."""
 
-import json
 import logging
 import os
 import socket
@@ -13,14 +12,14 @@ from typing import Any
 
 from opro_dspy.boundary.budget import Budget
 from opro_dspy.boundary.meter import Meter
-from opro_dspy.errors import JournalError, ResumeError
+from opro_dspy.errors import JournalError
 from opro_dspy.fingerprints import fingerprint
-from opro_dspy.journal import Answers, JournalFile, Manifest, Past, RunFolder, Scores, changes
+from opro_dspy.journal import Answers, JournalFile, Manifest, Past, RunFolder, Scores
 from opro_dspy.journal import manifest as manifests
 from opro_dspy.journal.file import NAME as JOURNAL
 from opro_dspy.journal.folder import now
 from opro_dspy.journal.lines import ChoiceLine, EndLine, Line, SessionLine, StepLine
-from opro_dspy.journal.recall import short_hash
+from opro_dspy.journal.past import short_hash
 from opro_dspy.memory import Answer, InOrder, Meeting, Sample, Score
 from opro_dspy.protocols import Event, StepEnded
 from opro_dspy.records import Candidate, Evaluation, Usage
@@ -97,7 +96,8 @@ class RunLog:
     ) -> None:
         if self._resume == "never":
             folder.move_aside((manifests.NAME, JOURNAL, BEST, RESULT))
-        manifest, changed = self._compared(folder, manifest)
+        force = self._resume == "force"
+        manifest, changed = manifests.taken_up(folder, manifest, journal=JOURNAL, force=force)
         self._file = JournalFile(folder.path / JOURNAL)
         lines = self._file.read()
         caps = self._budget.caps
@@ -134,28 +134,6 @@ class RunLog:
             )
         if lines:
             logger.info("%s: going on from %d lines.", folder.path, len(lines))
-
-    def _compared(self, folder: RunFolder, new: Manifest) -> tuple[Manifest, list[str]]:
-        """Return the manifest that holds from now on, and what it changes."""
-        path = folder.path / manifests.NAME
-        changed: list[str] = []
-        if not path.is_file():
-            if (folder.path / JOURNAL).exists():
-                raise ResumeError(
-                    f"{folder.path} has a {JOURNAL} but no {manifests.NAME}. Pass another "
-                    '`log_dir`, or resume="never" to move it aside and start anew.'
-                )
-        else:
-            old = Manifest.from_json(path.read_bytes())
-            changed = changes(old, new)
-            versions = manifests.version_changes(old, new)
-            if changed and self._resume != "force":
-                raise ResumeError(_refusal(folder.path, changed, versions))
-            if versions:
-                logger.warning("The run in %s began with %s.", folder.path, "; ".join(versions))
-            new = new.model_copy(update={"created": old.created})
-        folder.write(manifests.NAME, _json(new.model_dump()))
-        return new, changed
 
     def _charge(self, usage: Sequence[Usage], elapsed: float) -> None:
         self._budget.charge(
@@ -228,7 +206,7 @@ class RunLog:
             )
             self._file.sync()
             self._save(best)
-            self._folder.write(RESULT, _json(result.model_dump(mode="python")))
+            self._folder.write(RESULT, manifests.as_file(result.model_dump(mode="python")))
         except JournalError as error:
             if not failed:
                 raise
@@ -254,17 +232,3 @@ class RunLog:
 
 def _hash(value: Any) -> str:
     return fingerprint(value)[:16]
-
-
-def _json(value: Any) -> bytes:
-    return json.dumps(value, indent=2).encode("ascii") + b"\n"
-
-
-def _refusal(path: Path, changed: Sequence[str], versions: Sequence[str]) -> str:
-    shown = "; ".join(changed[:8]) + (f"; and {len(changed) - 8} more" if len(changed) > 8 else "")
-    also = f" (Versions: {'; '.join(versions)}.)" if versions else ""
-    return (
-        f"the run in {path} cannot go on with what has changed since: {shown}.{also} Undo that, "
-        'pass another `log_dir`, resume="force" to go on all the same (what still matches is '
-        'recalled), or resume="never" to move it aside and start anew.'
-    )

@@ -112,6 +112,8 @@ class Case:
     two_steps: bool
     racing: bool
     max_steps: int = 3
+    cached: bool = False
+    """Whether LM answers are kept, in a folder beside the run's."""
     max_file_bytes: int | None = None
     """No file may grow beyond, as on a disk that is full."""
 
@@ -130,8 +132,10 @@ def compile_in(log_dir: str, case: Case, port: int, **options: Any) -> Any:
     optimizer = optimizer_lm(seed=0)
 
     def counted(lm: SimulatedLM, role: str) -> SimulatedLM:
-        return SimulatedLM(f"counted/{role}", engine=Counted(lm.engine, role, port), cache=False)
+        engine = Counted(lm.engine, role, port)
+        return SimulatedLM(f"counted/{role}", engine=engine, cache=case.cached)
 
+    dspy.configure_cache(enable_disk_cache=False, enable_memory_cache=False)
     with dspy.context(lm=counted(scorer, "scorer")):
         return OPRO(
             **{
@@ -143,6 +147,9 @@ def compile_in(log_dir: str, case: Case, port: int, **options: Any) -> Any:
                 "num_threads": NUM_THREADS,
                 "verbose": False,
                 "log_dir": log_dir,
+                "cache_dir": Path(log_dir).parent / f"{Path(log_dir).name}-cache"
+                if case.cached
+                else None,
                 **options,
             }
         ).compile(case.student, trainset=examples[:12], valset=examples[12:])
@@ -177,9 +184,16 @@ def kill_at(process: BaseProcess, log_dir: Path, *, lines: int, then_s: float = 
     return lived
 
 
-def outcome(log_dir: Path) -> Any:
-    """Return what a run found, without what depends on the clock."""
+def outcome(log_dir: Path, *, cached: bool = False) -> Any:
+    """Return what a run found, without what depends on the clock.
+
+    Args:
+        log_dir: The run's folder.
+        cached: Leave out, too, which of the answers came from the cache.
+    """
     result = json.loads((log_dir / "result.json").read_text())
     for row in result["usage"]:
         del row["seconds"]
+    if cached:
+        del result["usage"], result["score_reuse"]
     return result, json.loads((log_dir / "best.json").read_text())

@@ -20,9 +20,12 @@ class Owner:
     abandoned = False
 
 
-@pytest.fixture(params=["alone", "shared"])
-def ours(request: pytest.FixtureRequest, tmp_path: Path) -> Flights:
-    return Flights(tmp_path if request.param == "shared" else None)
+@pytest.fixture(params=["alone", "bytes", "files"])
+def ours(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Flights:
+    monkeypatch.setattr(flights, "BYTES", flights.BYTES and request.param == "bytes")
+    return Flights(None if request.param == "alone" else tmp_path)
 
 
 def test_a_key_is_one_askers_until_it_lands(ours: Flights) -> None:
@@ -61,7 +64,11 @@ def test_landing_wakes_whoever_waits(ours: Flights) -> None:
     waiting.join()
 
 
-def test_many_threads_never_hold_one_key_together(tmp_path: Path) -> None:
+@pytest.mark.parametrize("as_files", [False, True])
+def test_many_threads_never_hold_one_key_together(
+    as_files: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(flights, "BYTES", flights.BYTES and not as_files)
     two = [Flights(tmp_path), Flights(tmp_path)]
     held, most = [0], [0]
     lock = threading.Lock()
@@ -79,11 +86,12 @@ def test_many_threads_never_hold_one_key_together(tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(ask, range(200)))
     assert most == [1]
-    assert list(tmp_path.iterdir()) == []
+    assert len(list(tmp_path.iterdir())) == flights.BYTES
 
 
 def _hold(folder: Path, holding: Any) -> None:
-    assert Flights(folder).claim("answer:a") is not None
+    ours = Flights(folder)
+    assert ours.claim("answer:a") is not None
     holding.set()
     signal.pause()
 

@@ -251,6 +251,15 @@ def test_one_writer_at_a_time_and_the_second_is_told_of_the_first(tmp_path: Path
     second.release()
 
 
+def test_a_folder_that_cannot_be_written_is_free_again_once_it_can(tmp_path: Path) -> None:
+    (tmp_path / "holder.json.tmp").mkdir()
+    first = RunFolder(tmp_path)
+    with pytest.raises(JournalError, match=r"cannot write .*holder\.json"):
+        first.acquire()
+    (tmp_path / "holder.json.tmp").rmdir()
+    RunFolder(tmp_path).acquire()
+
+
 def test_files_are_replaced_as_a_whole_and_made_with_the_users_umask(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "a" / "run")
     before = os.umask(0o027)

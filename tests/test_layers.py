@@ -36,6 +36,7 @@ ROWS = (
         *("records", "seats", "config", "filters", "frame", "answers", "interrupt", "likeness"),
         *("direction", "problems"),
     },
+    {"options"},
     {"errors", "copying"},
 )
 """From the top down."""

@@ -27,6 +27,7 @@ from opro_dspy import (
 )
 from opro_dspy.journal import FREE, JournalFile, RunFolder
 from opro_dspy.journal.lines import Line, ScoreLine, StepLine
+from opro_dspy.protocols import Event, ExampleScored
 from opro_dspy.simulation import landscape, make_examples, optimizer_lm, scorer_lm
 from tests.fakes import (
     ScriptedEngine,
@@ -212,6 +213,30 @@ def test_a_student_with_results_of_an_earlier_optimizer_is_the_same_program(benc
     assert found(again) == found(first)
 
 
+@pytest.mark.parametrize("track_stats", [True, False])
+def test_a_compiled_program_is_the_same_student_as_the_plain_one_with_its_instructions(
+    track_stats: bool, bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = bench.compile(track_stats=track_stats)
+    plain = dspy.Predict(first.signature)
+    second = Bench(bench.log_dir.parent / "second")
+    whole = second.compile(plain, track_stats=track_stats)
+    again = second.compile(first, track_stats=track_stats)
+    assert second.paid == 0
+    assert (again.score, again.total_calls) == (whole.score, whole.total_calls)
+    assert "of its own" not in caplog.text
+
+
+def test_a_line_that_stands_twice_in_the_journal_counts_once(bench: Bench) -> None:
+    whole = found(bench.compile())
+    path = bench.log_dir / "journal.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    score = next(line for line in lines if b'"type":"score"' in line)
+    path.write_bytes(b"".join([*lines[:5], score, *lines[5:]]))
+    assert found(bench.compile()) == whole
+    assert bench.paid == 0
+
+
 def test_settings_that_do_not_shape_the_search_may_change(bench: Bench) -> None:
     bench.compile()
     free = {
@@ -342,6 +367,35 @@ def test_ctrl_c_keeps_what_the_cut_short_step_scored(
     assert scored == bench.calls
     bench.reply = SCORE
     assert found(bench.compile()) == whole
+
+
+@pytest.mark.parametrize("where", ["observer", "metric"])
+def test_a_keyboard_interrupt_of_an_observer_or_the_metric_is_as_ctrl_c(
+    where: str, bench: Bench
+) -> None:
+    whole = found(Bench(bench.log_dir.parent / "whole").compile())
+    seen: list[Any] = []
+
+    def interrupt() -> None:
+        seen.append(None)
+        if len(seen) == 20:
+            raise KeyboardInterrupt
+
+    def observe(event: Event) -> None:
+        if isinstance(event, ExampleScored) and where == "observer":
+            interrupt()
+
+    def metric(example: dspy.Example, prediction: Any, trace: Any = None) -> bool:
+        if where == "metric":
+            interrupt()
+        return exact(example, prediction)
+
+    judge = exact if where == "observer" else metric
+    program = bench.compile(metric=judge, observers=[observe])
+    assert program.detailed_results.stop_reason.startswith("interrupted")
+    assert program.total_calls == bench.paid
+    if where == "observer":
+        assert found(bench.compile()) == whole
 
 
 def test_a_cap_falls_at_the_same_place_when_the_run_is_resumed(bench: Bench) -> None:

@@ -6,6 +6,7 @@ import os
 import pickle
 import sqlite3
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 
 from opro_dspy import ConfigurationError
 from opro_dspy.cache import CacheDir, DiskStore, MemoryStore, Store, open_store, resolve_cache_dir
+from opro_dspy.cache.store import MAX_WAITING
 from opro_dspy.cache.upkeep import cache_info, clear_cache, prune_cache
 
 
@@ -49,7 +51,7 @@ def _hammer(folder: Path, mine: int, failed: Any) -> None:
         store.put(f"own:{mine}:{number}", number)
         if store.get(f"own:{mine}:{number}") != number:
             failed.set()
-    if store._memory._values:
+    if store._kept:
         failed.set()
 
 
@@ -153,6 +155,8 @@ def test_planted_settings_are_refused(tmp_path: Path, key: str, value: str) -> N
         connection.commit()
     with pytest.raises(ConfigurationError, match=r"cannot be used .*foreign setting"):
         DiskStore(CacheDir(path=tmp_path))
+    with pytest.raises(ConfigurationError, match=r"damaged .*foreign setting"):
+        cache_info(CacheDir(path=tmp_path))
     clear_cache(CacheDir(path=tmp_path))
     assert DiskStore(CacheDir(path=tmp_path)).get("key") is None
 
@@ -228,6 +232,22 @@ def test_a_default_folder_that_cannot_be_written_to_is_done_without(
     monkeypatch.setattr("platformdirs.user_cache_dir", lambda name: str(tmp_path / "file"))
     assert isinstance(open_store(CacheDir()), MemoryStore)
     assert "No cache" in caplog.text
+
+
+def test_a_full_disk_costs_the_default_folder_but_no_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.delenv("OPRO_DSPY_CACHE_DIR", raising=False)
+    monkeypatch.setattr("platformdirs.user_cache_dir", lambda name: str(tmp_path))
+
+    def full(*args: Any, **kwargs: Any) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr("diskcache.Cache", full)
+    assert isinstance(open_store(CacheDir()), MemoryStore)
+    assert "disk is full" in caplog.text
+    with pytest.raises(ConfigurationError, match="disk is full"):
+        open_store(CacheDir(path=tmp_path))
 
 
 def test_the_bound_holds_by_dropping_what_was_stored_first(tmp_path: Path) -> None:
@@ -310,3 +330,43 @@ def test_clearing_a_damaged_cache_leaves_what_else_lies_beside_it(tmp_path: Path
 def test_off_is_not_taken_for_a_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPRO_DSPY_CACHE_DIR", "off")
     assert CacheDir().folder.name != "off"
+
+
+def test_what_is_kept_soon_is_seen_at_once_and_by_others_with_the_next_or_a_flush(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("opro_dspy.cache.store.MAX_WAIT_S", float("inf"))
+    ours, others = DiskStore(CacheDir(path=tmp_path)), DiskStore(CacheDir(path=tmp_path))
+    ours.put("a", 1, soon=True)
+    assert (ours.get("a"), others.get("a")) == (1, None)
+    ours.put("b", 2)
+    assert (others.get("a"), others.get("b")) == (1, 2)
+    ours.put("a", 3, soon=True)
+    assert (ours.get("a"), others.get("a")) == (3, 1)
+    ours.flush()
+    assert others.get("a") == 3
+    for number in range(MAX_WAITING):
+        ours.put(f"c:{number}", number, soon=True)
+    assert all(others.get(f"c:{number}") == number for number in range(MAX_WAITING))
+
+
+def test_what_waited_for_long_is_written_with_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, others = DiskStore(CacheDir(path=tmp_path)), DiskStore(CacheDir(path=tmp_path))
+    monkeypatch.setattr("opro_dspy.cache.store.MAX_WAIT_S", -1.0)
+    ours.put("a", 1, soon=True)
+    assert others.get("a") == 1
+
+
+def test_threads_that_write_at_once_find_all_written_when_they_are_through(tmp_path: Path) -> None:
+    ours, others = DiskStore(CacheDir(path=tmp_path)), DiskStore(CacheDir(path=tmp_path))
+
+    def write(number: int) -> bool:
+        ours.put(f"score:{number}", number, soon=True)
+        ours.put(f"answer:{number}", number)
+        return bool(others.get(f"answer:{number}") == number)
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(write, range(80)))
+    assert all(others.get(f"score:{number}") == number for number in range(80))

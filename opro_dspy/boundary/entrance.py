@@ -5,10 +5,8 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
-import dspy
-
 from opro_dspy.boundary.meter import OPTIMIZER, current_role
-from opro_dspy.boundary.passage import Desk, Passage
+from opro_dspy.boundary.passage import Passage
 from opro_dspy.boundary.recall import Recall
 from opro_dspy.boundary.steps import Sending, calls_as_dspy, prepared
 
@@ -19,23 +17,18 @@ class Entrance:
     An answer that is kept is given at once, and one that another call is asking for is waited
     for: neither needs a place, a request or a budget. An LM whose user switched DSPy's cache off
     wants fresh answers; proposals, each with a `rollout_id` of its own, are kept all the same.
+
+    Args:
+        passage: The way of the call to the LM.
     """
 
-    def __init__(
-        self,
-        desk: Desk,
-        lm: dspy.BaseLM,
-        kind: type,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-    ) -> None:
-        self._desk, self._lm, self._kind = desk, lm, kind
-        self._args, self._kwargs = args, kwargs
-        self._passage = Passage(desk, lm, kind, args, kwargs)
+    def __init__(self, passage: Passage) -> None:
+        self._passage, self._desk = passage, passage.desk
 
     def go(self, forward: Callable[..., Any]) -> Any:
         """Return a kept answer, or call the LM."""
-        sending = prepared(self._lm, self._args, self._kwargs) if self._is_kept() else None
+        call = self._passage
+        sending = prepared(call.lm, call.args, call.kwargs) if self._is_kept() else None
         recall = self._recall(sending)
         if recall is None:
             return self._passage.go(forward)
@@ -47,10 +40,10 @@ class Entrance:
 
     async def ago(self, forward: Callable[..., Awaitable[Any]]) -> Any:
         """As `go`, without blocking the event loop."""
-        sending = None
+        call, sending = self._passage, None
         if self._is_kept():
             sending = await asyncio.to_thread(
-                prepared, self._lm, self._args, self._kwargs, asynchronous=True
+                prepared, call.lm, call.args, call.kwargs, asynchronous=True
             )
         recall = self._recall(sending)
         if recall is None:
@@ -63,12 +56,13 @@ class Entrance:
 
     def _is_kept(self) -> bool:
         """Tell whether answers to this call are kept."""
-        wanted = current_role() == OPTIMIZER or self._kwargs.get("cache", self._lm.cache)
-        return self._desk.answers is not None and bool(wanted) and calls_as_dspy(self._kind)
+        call = self._passage
+        wanted = current_role() == OPTIMIZER or call.kwargs.get("cache", call.lm.cache)
+        return self._desk.answers is not None and bool(wanted) and calls_as_dspy(call.kind)
 
     def _recall(self, sending: Sending | None) -> Recall | None:
-        if sending is None or self._desk.answers is None:
+        call, desk = self._passage, self._desk
+        if sending is None or desk.answers is None:
             return None
-        visit = self._passage.visit
-        check = partial(self._desk.admission.check_waiting, visit)
-        return Recall(self._desk.answers, sending, self._kind, owner=visit.task, check=check)
+        check = partial(desk.admission.check_waiting, call.visit)
+        return Recall(desk.answers, sending, call.kind, owner=call.visit.task, check=check)

@@ -1,9 +1,12 @@
 """Who is asking what right now: one asks, others who want the same wait for the answer."""
 
+import hashlib
 import os
+import struct
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,6 +18,9 @@ if sys.platform != "win32":
 
 MAX_WAIT_S = 300.0
 """How long to wait for another process at most: asking twice is better than hanging with it."""
+
+BYTES = sys.platform == "linux" and sys.maxsize > 2**32
+"""Whether the system has locks on a byte that belong to an open file."""
 
 
 class Owner(Protocol):
@@ -43,7 +49,7 @@ class Flights:
     """
 
     def __init__(self, locks: Path | None) -> None:
-        self._locks = locks
+        self._locks = None if locks is None else _Locks(locks)
         self._changed = threading.Condition()
         self._flying: dict[str, Flight] = {}
         self._waited: dict[str, float] = {}
@@ -86,7 +92,7 @@ class Flights:
     def _lock(self, key: str) -> Callable[[], object] | None:
         if self._locks is None:
             return lambda: None
-        unlock = _locked(self._locks / f"{key.rpartition(':')[2]}.lock")
+        unlock = self._locks.lock(key)
         now = time.monotonic()
         if unlock is None and now - self._waited.setdefault(key, now) > MAX_WAIT_S:
             unlock = lambda: None  # noqa: E731
@@ -98,15 +104,51 @@ class Flights:
         return self
 
 
-def _locked(path: Path) -> Callable[[], object] | None:
-    """Lock `path` and return what unlocks it, or None if another holds it.
+class _Locks:
+    """Locks by key in a folder, which all processes share; whoever ends loses theirs.
 
-    A folder that cannot be written to locks nothing: at worst a request is sent twice.
+    Where it can be (`BYTES`), a key is one byte of one file,
+    which nobody has to make or delete for it. Elsewhere each key has a file of its own.
+
+    Args:
+        folder: Where. One that cannot be written to locks nothing: at worst a request is sent
+            twice.
     """
-    try:
-        return _posix(path) if sys.platform != "win32" else _portable(path)
-    except OSError:
-        return lambda: None
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._file, self._owner = -1, -1
+
+    def lock(self, key: str) -> Callable[[], object] | None:
+        """Lock `key` and return what unlocks it, or None if another holds it."""
+        name = hashlib.sha256(key.encode()).hexdigest()
+        try:
+            if BYTES:
+                return self._byte(int(name[:15], 16))
+            path = self._folder / f"{name}.lock"
+            return _posix(path) if sys.platform != "win32" else _portable(path)
+        except OSError:
+            return lambda: None
+
+    def _byte(self, at: int) -> Callable[[], object] | None:
+        if sys.platform == "linux":
+            if self._owner != os.getpid():  # a child that was forked off opens its own
+                flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+                self._file = os.open(self._folder / "bytes", flags, 0o666)
+                self._owner = os.getpid()
+                weakref.finalize(self, os.close, self._file)
+            file = self._file
+            try:
+                fcntl.fcntl(file, fcntl.F_OFD_SETLK, _range(fcntl.F_WRLCK, at))
+            except (BlockingIOError, PermissionError):
+                return None
+            return lambda: fcntl.fcntl(file, fcntl.F_OFD_SETLK, _range(fcntl.F_UNLCK, at))
+        raise OSError("this system has no locks of open files")
+
+
+def _range(kind: int, at: int) -> bytes:
+    """Return the system's `struct flock` for one byte."""
+    return struct.pack("hhqqi0q", kind, os.SEEK_SET, at, 1, 0)
 
 
 def _posix(path: Path) -> Callable[[], object] | None:

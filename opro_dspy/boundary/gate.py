@@ -14,7 +14,7 @@ from opro_dspy.boundary.budget import Budget
 from opro_dspy.boundary.entrance import Entrance
 from opro_dspy.boundary.hooks import Call
 from opro_dspy.boundary.meter import TASK, Meter
-from opro_dspy.boundary.passage import Desk
+from opro_dspy.boundary.passage import Desk, Passage
 from opro_dspy.boundary.prices import Forecast, Price
 from opro_dspy.boundary.redaction import redact, secrets_of
 from opro_dspy.boundary.task import Asked, Task, sent
@@ -135,6 +135,9 @@ class Gate:
 def _watched_class(kind: Any, gate: Gate) -> type:
     """Return a subclass of `kind` whose calls go through `gate`, and that passes for `kind`."""
 
+    def passage(lm: dspy.BaseLM, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Passage:
+        return Passage(gate.desk, lm, kind, args, kwargs)
+
     class Watched(kind):  # type: ignore[misc]
         __slots__ = ()
 
@@ -148,10 +151,10 @@ def _watched_class(kind: Any, gate: Gate) -> type:
             self.__dict__["num_retries"] = value
 
         def __call__(self, *args: Any, **kwargs: Any) -> Any:
-            return Entrance(gate.desk, self, kind, args, kwargs).go(super().__call__)
+            return Entrance(passage(self, args, kwargs)).go(super().__call__)
 
         async def acall(self, *args: Any, **kwargs: Any) -> Any:
-            return await Entrance(gate.desk, self, kind, args, kwargs).ago(super().acall)
+            return await Entrance(passage(self, args, kwargs)).ago(super().acall)
 
         def dump_state(self) -> dict[str, Any]:
             state: dict[str, Any] = super().dump_state()

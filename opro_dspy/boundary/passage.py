@@ -54,7 +54,7 @@ class Passage:
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> None:
-        self.desk, self.lm, self.args, self.kwargs = desk, lm, args, kwargs
+        self.desk, self.lm, self.kind, self.args, self.kwargs = desk, lm, kind, args, kwargs
         self.need = Need()
         if desk.admission.budget.counts_lm_calls:
             self.need = desk.forecast.need(lm, args, kwargs)

@@ -1,6 +1,5 @@
-"""diskcache with JSON text for values and nothing else: no pickle is written, none is read."""
+"""diskcache with text for keys and values and nothing else: no pickle is written, none is read."""
 
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,8 @@ class NotOurs(OSError):
     """An entry that this module never writes; diskcache counts it as missing."""
 
 
-class JSONDisk(diskcache.Disk):  # type: ignore[misc]
-    """Keys are text; values are JSON data, stored as JSON text.
+class TextDisk(diskcache.Disk):  # type: ignore[misc]
+    """Keys and values are text.
 
     `diskcache.Disk`, and `diskcache.JSONDisk` too, unpickle an entry whose row says so: whoever
     can write to the folder could run code (CVE-2025-69872). Here such a row is as good as
@@ -38,22 +37,17 @@ class JSONDisk(diskcache.Disk):  # type: ignore[misc]
 
     def store(self, value: Any, read: bool, key: Any = None) -> Any:
         """Return a value as it stands in the database; long ones get a file."""
-        if read:
-            raise TypeError("values are JSON data, got a file")
-        return super().store(json.dumps(value, allow_nan=False), False, key)
+        if read or not isinstance(value, str):
+            raise TypeError(f"values are text, got {type(value).__name__}")
+        return super().store(value, False, key)
 
     def fetch(self, mode: int, filename: str | None, value: Any, read: bool) -> Any:
         """Return a stored value."""
         if mode == MODE_RAW and filename is None and isinstance(value, str):
-            text = value
-        elif mode == MODE_TEXT and _is_ours(filename):
-            text = super().fetch(mode, filename, None, False)
-        else:
-            raise NotOurs("this entry was not written by opro_dspy")
-        try:
-            return json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise NotOurs("this entry holds no JSON") from error
+            return value
+        if mode == MODE_TEXT and _is_ours(filename):
+            return super().fetch(mode, filename, None, False)
+        raise NotOurs("this entry was not written by opro_dspy")
 
     def remove(self, file_path: Any) -> None:
         """Delete the file of a value; nothing that lies elsewhere."""

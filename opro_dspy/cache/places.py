@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import platformdirs
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
 from opro_dspy.errors import ConfigurationError
+from opro_dspy.options import Options
 
 LAYOUT = "v1"
 """The folder in a cache folder that entries of this format lie in."""
@@ -18,13 +19,11 @@ ENVIRONMENT = "OPRO_DSPY_CACHE_DIR"
 OFF = "off"
 
 
-class CacheDir(BaseModel):
+class CacheDir(Options):
     """A folder for example scores and LM answers; several processes may use it at once.
 
     Example: `OPRO(metric=…, cache_dir=CacheDir(path="/data/cache", max_bytes=20 * 10**9))`.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     path: Path | None = None
     """The folder; `$OPRO_DSPY_CACHE_DIR` if not given ("off" is no cache by default), else the
@@ -64,7 +63,7 @@ def resolve_cache_dir(cache_dir: Any) -> CacheDir | None:
     if isinstance(cache_dir, (str, os.PathLike)) and os.fspath(cache_dir):
         try:
             return CacheDir(path=Path(cache_dir))
-        except (TypeError, ValidationError):
+        except (TypeError, ConfigurationError):
             pass
     raise ConfigurationError(
         f"`cache_dir` must be a folder, a CacheDir or None (no cache), got {cache_dir!r}."

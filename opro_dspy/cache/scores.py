@@ -113,9 +113,9 @@ class ScoreCache:
         return found
 
     def put(self, key: str, found: CachedScore) -> None:
-        """Keep what was found."""
+        """Keep what was found, soon: it can be worked out again from the LM answers."""
         short = replace(found, output=found.output[:MAX_OUTPUT_CHARS])
-        self._store.put(key, {"format": FORMAT, **asdict(short)})
+        self._store.put(key, {"format": FORMAT, **asdict(short)}, soon=True)
 
 
 class ScoreMemory:

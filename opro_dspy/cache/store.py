@@ -1,15 +1,17 @@
 """Entries by key on disk: for several threads and processes, bounded, and never in a run's way."""
 
+import json
 import logging
 import os
 import sqlite3
 import threading
+import time
 from pathlib import Path
 from typing import Any, Protocol
 
 import diskcache
 
-from opro_dspy.cache.disk import JSONDisk
+from opro_dspy.cache.disk import TextDisk
 from opro_dspy.cache.places import LAYOUT, CacheDir
 from opro_dspy.errors import ConfigurationError
 
@@ -17,6 +19,9 @@ logger = logging.getLogger(__name__)
 
 BUSY_S = 20.0
 """How long to wait for another process that writes."""
+
+MAX_WAITING, MAX_WAIT_S = 32, 0.1
+"""So many entries, and for so long, may wait to be written with others."""
 
 CULL_EVERY = 8
 """Each so many entries the oldest make room; the size is looked up no more often than that."""
@@ -37,8 +42,19 @@ class Store(Protocol):
         """Return the value of `key`, or None; what cannot be read counts as missing."""
         ...
 
-    def put(self, key: str, value: Any) -> None:
-        """Keep JSON data under `key`; the caller sees it from now on, whatever happens."""
+    def put(self, key: str, value: Any, *, soon: bool = False) -> None:
+        """Keep JSON data under `key`; the caller sees it from now on, whatever happens.
+
+        Args:
+            key: Where.
+            value: What.
+            soon: It need not be there for others when this returns, but shortly after, and after
+                `flush` at the latest: entries that are written together cost less.
+        """
+        ...
+
+    def flush(self) -> None:
+        """Write what is to be written soon."""
         ...
 
 
@@ -54,13 +70,19 @@ class MemoryStore:
         """See `Store`."""
         return self._values.get(key)
 
-    def put(self, key: str, value: Any) -> None:
+    def put(self, key: str, value: Any, *, soon: bool = False) -> None:
         """See `Store`."""
         self._values[key] = value
+
+    def flush(self) -> None:
+        """See `Store`."""
 
 
 class DiskStore:
     """A store in a folder; see `Store`.
+
+    Threads that wait for each other to write are served by the one that comes first: it writes
+    for all of them, in one transaction.
 
     When something cannot be written (a full disk, a folder that went away), that is logged once
     and the value stays in memory: a run never ends because of its cache.
@@ -78,31 +100,64 @@ class DiskStore:
         self.locks: Path | None = self.folder / "locks"
         self.entries = _opened(where)
         """The diskcache; its values are JSON data."""
-        self._memory = MemoryStore()
-        self._writing = threading.Lock()  # SQLite lets threads that want to write sleep for long
-        self._n_written = 0
+        self._waiting: dict[str, str] = {}
+        """Entries that are not written yet."""
+        self._kept: dict[str, str] = {}
+        """Entries that cannot be written."""
+        self._lock, self._writing = threading.Lock(), threading.Lock()
+        self._n_written, self._written_at = 0, time.monotonic()
         self._told = False
 
     def get(self, key: str) -> Any:
         """See `Store`."""
+        text = self._waiting.get(key)
         try:
-            found = self.entries.get(key)
+            text = self.entries.get(key) if text is None else text
         except _WRONG as error:
             self._tell("read", error)
-            found = None
-        return self._memory.get(key) if found is None else found
-
-    def put(self, key: str, value: Any) -> None:
-        """See `Store`."""
+        text = self._kept.get(key) if text is None else text
         try:
-            with self._writing:
-                # looking at the size takes nearly half of what diskcache does for an entry
-                self.entries.cull_limit = 0 if self._n_written % CULL_EVERY else 10 * CULL_EVERY
-                self._n_written += 1
-                self.entries.set(key, value)
-        except _WRONG as error:
-            self._tell("written", error)
-            self._memory.put(key, value)
+            return None if text is None else json.loads(text)
+        except (ValueError, RecursionError):
+            return None
+
+    def put(self, key: str, value: Any, *, soon: bool = False) -> None:
+        """See `Store`."""
+        text = json.dumps(value)
+        with self._lock:
+            self._waiting[key] = text
+            soon = soon and len(self._waiting) < MAX_WAITING
+        if not soon or time.monotonic() - self._written_at > MAX_WAIT_S:
+            self._write(key)
+
+    def flush(self) -> None:
+        """See `Store`."""
+        self._write()
+
+    def _write(self, key: str | None = None) -> None:
+        """Write all that waits, unless another has written `key` meanwhile."""
+        with self._writing:
+            with self._lock:
+                batch = dict(self._waiting)
+            if not batch or (key is not None and key not in batch):
+                return
+            try:
+                with self.entries.transact():
+                    for each, text in batch.items():
+                        # looking at the size takes nearly half of what diskcache does for one
+                        full = self._n_written % CULL_EVERY == 0
+                        self.entries.cull_limit = 10 * CULL_EVERY if full else 0
+                        self._n_written += 1
+                        self.entries.set(each, text)
+            except _WRONG as error:
+                self._tell("written", error)
+                self._kept.update(batch)
+                self.entries.close()  # a transaction that is left open would block others
+            self._written_at = time.monotonic()
+            with self._lock:
+                for each, text in batch.items():
+                    if self._waiting.get(each) is text:
+                        del self._waiting[each]
 
     def close(self) -> None:
         """Close this thread's connection."""
@@ -126,28 +181,24 @@ class DiskStore:
 def open_store(where: CacheDir | None) -> Store:
     """Return the store of a folder, or one in memory if there is no folder.
 
-    A default folder that cannot be written to is done without, with a warning.
+    A default folder that cannot be written to (rights, full disk) is done without, with a warning.
 
     Raises:
         ConfigurationError: If a folder that was asked for cannot be used, or one is damaged.
     """
     if where is None:
         return MemoryStore()
-    if where.is_default and not _writable(where.folder):
+    try:
+        return DiskStore(where)
+    except ConfigurationError as error:
+        cannot = isinstance(error.__cause__, (OSError, sqlite3.OperationalError))
+        if not (where.is_default and cannot):
+            raise
         logger.warning(
-            "No cache: %s cannot be written to. Set `cache_dir` to another folder, or to None.",
-            where.folder,
+            "No cache: %s cannot be written to (%s). Set `cache_dir` to another folder or None.",
+            *(where.folder, error.__cause__),
         )
         return MemoryStore()
-    return DiskStore(where)
-
-
-def _writable(folder: Path) -> bool:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return False
-    return os.access(folder, os.W_OK | os.X_OK)
 
 
 def _opened(where: CacheDir) -> diskcache.Cache:
@@ -161,7 +212,7 @@ def _opened(where: CacheDir) -> diskcache.Cache:
         return diskcache.Cache(
             str(entries),
             timeout=BUSY_S,
-            disk=JSONDisk,
+            disk=TextDisk,
             size_limit=where.max_bytes,
             eviction_policy="least-recently-stored",
             statistics=0,

@@ -10,7 +10,7 @@ from pathlib import Path
 from diskcache.core import DBNAME, MODE_RAW, MODE_TEXT
 
 from opro_dspy.cache.places import LAYOUT, CacheDir
-from opro_dspy.cache.store import BUSY_S, DiskStore
+from opro_dspy.cache.store import BUSY_S, DiskStore, check_settings
 from opro_dspy.errors import ConfigurationError
 
 
@@ -41,9 +41,10 @@ def cache_info(where: CacheDir) -> CacheInfo:
     parts = "substr(key, 1, instr(key, ':')), count(*), min(CAST(store_time AS REAL))"
     query = f"SELECT {parts} FROM Cache GROUP BY 1"
     try:
+        check_settings(folder / "entries")
         with closing(sqlite3.connect(database, timeout=BUSY_S)) as connection:
             rows = connection.execute(query).fetchall()
-    except sqlite3.Error as error:
+    except (sqlite3.Error, ValueError) as error:
         raise ConfigurationError(
             f"the cache in {where.folder} is damaged ({error}). "
             "`python -m opro_dspy cache clear` empties it."

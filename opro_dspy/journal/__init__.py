@@ -36,7 +36,8 @@ place of being paid for, so the same decisions follow. No line depends on anothe
 from opro_dspy.journal.file import JournalFile, repair
 from opro_dspy.journal.folder import RunFolder
 from opro_dspy.journal.manifest import FREE, Manifest, changes
-from opro_dspy.journal.recall import Answers, Past, Scores
+from opro_dspy.journal.past import Past
+from opro_dspy.journal.recall import Answers, Scores
 
 __all__ = [
     "FREE",

@@ -104,10 +104,12 @@ class JournalFile:
         self._syncing.start()
 
     def close(self) -> None:
-        """Close the file; what was synced is on the disk then."""
+        """Close the file; what was synced is on the disk then. Nothing more is taken."""
         if self._syncing is not None:
             self._syncing.join()
-        os.close(self._file)
+        with self._lock:
+            self._broken = f"{self.path} is closed."
+            os.close(self._file)
 
     def _sync(self) -> None:
         try:

@@ -59,7 +59,11 @@ class RunFolder:
                 "be written."
             ) from error
         told = {"pid": os.getpid(), "host": socket.gethostname(), "since": now()}
-        self.write(HOLDER, json.dumps(told).encode() + b"\n", sync=False)
+        try:
+            self.write(HOLDER, json.dumps(told).encode() + b"\n", sync=False)
+        except JournalError:
+            self._lock.release()
+            raise
 
     def release(self) -> None:
         """Let others write here."""

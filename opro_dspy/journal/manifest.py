@@ -1,13 +1,19 @@
 """Who takes part in a run, and what of that may change between its sessions."""
 
-from collections.abc import Iterator, Mapping
+import json
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError
 from pydantic_core import PydanticSerializationError
 
 from opro_dspy.errors import ResumeError
+from opro_dspy.journal.folder import RunFolder
 from opro_dspy.journal.lines import DamagedLine, parsed
+
+logger = logging.getLogger(__name__)
 
 NAME = "manifest.json"
 
@@ -136,3 +142,55 @@ def _flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 def _shown(value: Any) -> str:
     text = ascii(value)
     return text if len(text) <= 80 else text[:79] + "…"
+
+
+def taken_up(
+    folder: RunFolder, new: Manifest, *, journal: str, force: bool
+) -> tuple[Manifest, list[str]]:
+    """Write the manifest of a folder's run as it goes on from now.
+
+    Args:
+        folder: The run's.
+        new: Who takes part now.
+        journal: Name of the journal's file.
+        force: Go on though something has changed that shapes the search.
+
+    Returns:
+        The manifest that holds from now on, and what it changes.
+
+    Raises:
+        ResumeError: If it is another run, and not by `force`, or cannot be read.
+        JournalError: If it cannot be written.
+    """
+    path = folder.path / NAME
+    changed: list[str] = []
+    if path.is_file():
+        old = Manifest.from_json(path.read_bytes())
+        changed, versions = changes(old, new), version_changes(old, new)
+        if changed and not force:
+            raise ResumeError(_refusal(folder.path, changed, versions))
+        if versions:
+            logger.warning("The run in %s began with %s.", folder.path, "; ".join(versions))
+        new = new.model_copy(update={"created": old.created})
+    elif (folder.path / journal).exists():
+        raise ResumeError(
+            f"{folder.path} has a {journal} but no {NAME}. Pass another `log_dir`, or "
+            'resume="never" to move it aside and start anew.'
+        )
+    folder.write(NAME, as_file(new.model_dump()))
+    return new, changed
+
+
+def as_file(value: Any) -> bytes:
+    """Return JSON data as it stands in a file of its own."""
+    return json.dumps(value, indent=2).encode("ascii") + b"\n"
+
+
+def _refusal(path: Path, changed: Sequence[str], versions: Sequence[str]) -> str:
+    shown = "; ".join(changed[:8]) + (f"; and {len(changed) - 8} more" if len(changed) > 8 else "")
+    also = f" (Versions: {'; '.join(versions)}.)" if versions else ""
+    return (
+        f"the run in {path} cannot go on with what has changed since: {shown}.{also} Undo that, "
+        'pass another `log_dir`, resume="force" to go on all the same (what still matches is '
+        'recalled), or resume="never" to move it aside and start anew.'
+    )

@@ -75,7 +75,7 @@ class SolvingRun(Generic[S]):
             call="optimize",
         )
         self.observers = (self.log, *given.observers, self.bars)
-        store = open_store(given.cache_dir)
+        self.store = open_store(given.cache_dir)
         gate = Gate(
             self.meter,
             budget=self.budget,
@@ -83,12 +83,12 @@ class SolvingRun(Generic[S]):
             requests_per_minute=config.requests_per_minute,
             prices=given.prices,
             interrupt=self.interrupt,
-            answers=Answers(store),
+            answers=Answers(self.store),
         )
         example = dspy.Example(problem=self.key).with_inputs()
         self.scores = None
         if given.cache_dir is not None:
-            self.scores = make_scores(store, self.problem, given.scorer_lm)
+            self.scores = make_scores(self.store, self.problem, given.scorer_lm)
         if self.scores is not None:
             self.log.scores.memories.append(ScoreMemory(self.scores, {"trainset": [example]}))
         self.evaluator = SolutionEvaluator(
@@ -160,6 +160,7 @@ class SolvingRun(Generic[S]):
                 return self._search()
         finally:
             self.bars.close()
+            self.store.flush()
             self.executor.shutdown(wait=False, cancel_futures=True)
 
     def _search(self) -> Result[S]:

@@ -1,0 +1,144 @@
+"""All that earlier sessions of a run wrote, and what of it is spent by now."""
+
+import hashlib
+import threading
+from collections.abc import Callable, Mapping, Sequence
+
+from opro_dspy.journal.lines import (
+    CandidateLine,
+    Line,
+    ProposalLine,
+    QueryLine,
+    ScoreLine,
+    SessionLine,
+    StepLine,
+    to_json,
+    usage_of,
+)
+from opro_dspy.records import Usage, summed
+
+Charge = Callable[[Sequence[Usage], float], None]
+"""Told of what was spent on a line, and of the run's seconds when it was written."""
+
+Refuse = Callable[[str], None]
+"""Told why the budget refused something: the last word stands."""
+
+CellKey = tuple[str, str, str]
+"""Candidate id, name of the set, key of the example."""
+
+
+def answer_key(line: ProposalLine) -> tuple[object, ...]:
+    """Return what an answer is recalled by: the attempt, what was asked, and how."""
+    sampling = (line.sample, line.attempt, line.query, line.temperature)
+    return line.step, line.component, *sampling
+
+
+def short_hash(text: str) -> str:
+    """Return the first 16 hex digits of the text's sha256; any text has one."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+class Past:
+    """All lines of earlier sessions.
+
+    Args:
+        lines: In the order in which they were written.
+        scoring: Hash of what scores depend on now; scores of sessions with another are not
+            recalled.
+        proposing: The same for answers of the optimizer LM.
+        caps: The budget's caps now; what other caps refused is asked for again.
+        charge: Called once for each line: when it is recalled, or when the run leaves what it
+            holds.
+        refuse: Called when a refusal is recalled, and when one is noted.
+    """
+
+    def __init__(
+        self,
+        lines: Sequence[Line],
+        *,
+        scoring: str,
+        proposing: str,
+        caps: Mapping[str, float | None],
+        charge: Charge,
+        refuse: Refuse,
+    ) -> None:
+        sessions = {line.session: line for line in lines if isinstance(line, SessionLine)}
+        self.num_sessions = max((line.session for line in lines), default=0)
+        self.elapsed = max((line.t for line in lines), default=0.0)
+        self.known = {line.id for line in lines if isinstance(line, (CandidateLine, QueryLine))}
+        self.steps = {line.step: line for line in lines if isinstance(line, StepLine)}
+        self.scores: dict[CellKey, ScoreLine] = {}
+        self.hung: dict[tuple[int, CellKey], ScoreLine] = {}
+        self.ended: dict[int, str] = {}
+        """Races that a cap of the budget ended, with the reason."""
+        self.refused: dict[int, str] = {}
+        """Steps in which a cap refused samples, with the reason."""
+        self.refuse = refuse
+        self.answers: dict[tuple[object, ...], ProposalLine] = {}
+        paid = (line for line in lines if isinstance(line, (ScoreLine, ProposalLine)))
+        self._paid = list({to_json(line): line for line in paid}.values())  # none counts twice
+        self.num_orphans = sum(line.session not in sessions for line in self._paid)
+        """Lines whose `session` line is lost: what they depend on is not known."""
+        self._charge, self._charged, self._lock = charge, set[int](), threading.Lock()
+        self._missed = not lines
+        self.race = 0
+        """The race that the run is in."""
+        self._by_race: dict[int, list[ScoreLine]] = {}
+        for line in self._paid:
+            session = sessions.get(line.session)
+            same_caps = session is not None and session.caps == dict(caps)
+            if isinstance(line, ScoreLine):
+                self._by_race.setdefault(line.race, []).append(line)
+                if session is not None and session.scoring == scoring:
+                    self._add_score(line, same_caps)
+            elif session is not None and session.proposing == proposing:
+                self._add_answer(line, same_caps)
+
+    @property
+    def usage(self) -> tuple[Usage, ...]:
+        """What all sessions took, by role and model."""
+        return summed(row for line in self._paid for row in usage_of(line.usage))
+
+    def _add_score(self, line: ScoreLine, same_caps: bool) -> None:
+        cell = (line.candidate, line.set, line.key)
+        if line.score is not None:
+            self.scores.setdefault(cell, line)
+        elif line.hung:
+            self.hung[line.race, cell] = line
+        elif line.refused is not None and same_caps:
+            self.ended.setdefault(line.race, line.refused)
+
+    def _add_answer(self, line: ProposalLine, same_caps: bool) -> None:
+        if line.refused is not None:
+            if not same_caps:
+                return
+            self.refused[line.step] = line.refused
+        self.answers[answer_key(line)] = line
+
+    def enter(self, race: int) -> None:
+        """Note that the run is in `race` now: what earlier ones took is spent."""
+        if race > self.race:
+            self.settle()
+            self.race = race
+
+    def settle(self) -> None:
+        """Note that the running race is over."""
+        for line in self._by_race.pop(self.race, ()):
+            self.charge(line)
+
+    def charge(self, line: ScoreLine | ProposalLine) -> None:
+        """Count what was spent on `line`, once."""
+        with self._lock:
+            if id(line) in self._charged:
+                return
+            self._charged.add(id(line))
+        self._charge(usage_of(line.usage), line.t)
+
+    def missed(self) -> None:
+        """Note that something has to be paid for: all the past is spent by now."""
+        with self._lock:
+            before, self._missed = self._missed, True
+        if not before:
+            for line in self._paid:
+                self.charge(line)
+            self._charge((), self.elapsed)
