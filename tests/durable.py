@@ -135,7 +135,6 @@ def compile_in(log_dir: str, case: Case, port: int, **options: Any) -> Any:
         engine = Counted(lm.engine, role, port)
         return SimulatedLM(f"counted/{role}", engine=engine, cache=case.cached)
 
-    dspy.configure_cache(enable_disk_cache=False, enable_memory_cache=False)
     with dspy.context(lm=counted(scorer, "scorer")):
         return OPRO(
             **{
@@ -155,13 +154,19 @@ def compile_in(log_dir: str, case: Case, port: int, **options: Any) -> Any:
         ).compile(case.student, trainset=examples[:12], valset=examples[12:])
 
 
+def _compile_alone(log_dir: str, case: Case, port: int, **options: Any) -> None:
+    """Compile in a process of its own, without DSPy's cache."""
+    dspy.configure_cache(enable_disk_cache=False, enable_memory_cache=False)
+    compile_in(log_dir, case, port, **options)
+
+
 def start(log_dir: Path, case: Case, port: int, **options: Any) -> BaseProcess:
     """Start a process that compiles; it is forked off one that has imported everything."""
     os.environ["PYTHONPATH"] = str(Path(__file__).parent.parent)
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["tests.durable"])
     process = context.Process(
-        target=compile_in, args=(str(log_dir), case, port), kwargs=options, daemon=True
+        target=_compile_alone, args=(str(log_dir), case, port), kwargs=options, daemon=True
     )
     process.start()
     return process
