@@ -12,7 +12,15 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from opro_dspy.diagnostics import Diagnostic
 from opro_dspy.errors import ConfigurationError
-from opro_dspy.records import Estimate, Evaluation, ScoreReuse, Step, Usage
+from opro_dspy.records import (
+    Estimate,
+    Evaluation,
+    Exemplar,
+    ScoreReuse,
+    Spent,
+    Step,
+    Usage,
+)
 
 FORMAT = 1
 
@@ -66,6 +74,8 @@ class RunResult(BaseModel):
     """Failure signatures that the run shows, each with its number and what to try."""
     usage: tuple[Usage, ...]
     """Calls, cache hits and tokens, by role and LM."""
+    spent: tuple[Spent, ...] = ()
+    """What was spent by the end of each of `steps`; empty in results of older versions."""
     score_reuse: ScoreReuse = ScoreReuse()
     """Scores that an earlier run had paid for."""
     settings: dict[str, Any]
@@ -117,6 +127,9 @@ class OPROResult(RunResult):
     """The set that `unfinished` was scored on: "trainset" or "valset"."""
     num_train: int
     num_val: int
+    examples: dict[int, Exemplar] = {}
+    """Index to the text of examples on which the best and the student differ, of the set that
+    `compared` is about; the first ones, and none in results of older versions."""
 
     @property
     def best(self) -> CandidateResult:
@@ -135,6 +148,24 @@ class OPROResult(RunResult):
     def baseline(self) -> CandidateResult | None:
         """The student as it came; None when the run ended before it was scored."""
         return self.candidates[0] if self.candidates else None
+
+    @property
+    def compared(self) -> dict[int, tuple[float, float]]:
+        """Example index to the scores of the student and of the best, where both were scored.
+
+        On the selection set, or on the training set where they did not meet that.
+        """
+        if self.best_index is None:
+            return {}
+        return compared(self.candidates[0], self.best)
+
+    @property
+    def gain(self) -> Estimate | None:
+        """How much higher the best scored than the student, paired by example; None if unknown."""
+        pairs = self.compared
+        if not pairs:
+            return None
+        return Estimate.of({i: after - before for i, (before, after) in pairs.items()})
 
     @property
     def optimism(self) -> float | None:
@@ -158,6 +189,13 @@ class OPROResult(RunResult):
     def load(cls, path: str | Path) -> "OPROResult":
         """Read a result that `save` wrote."""
         return cls.from_json(Path(path).read_text(encoding="utf-8", errors="replace"))
+
+
+def compared(student: CandidateResult, best: CandidateResult) -> dict[int, tuple[float, float]]:
+    """Return example index to the scores of both, on the best set that both have met."""
+    met = student.selection is not None and best.selection is not None
+    before, after = (c.selection_scores if met else c.scores for c in (student, best))
+    return {i: (before[i], after[i]) for i in sorted(before.keys() & after.keys())}
 
 
 def validated(

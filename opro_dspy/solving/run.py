@@ -34,6 +34,7 @@ from opro_dspy.solving.result import Result
 from opro_dspy.solving.settings import Given
 from opro_dspy.stopping import Stop
 from opro_dspy.trajectory import Trajectory
+from opro_dspy.watching import SpentBySteps
 from opro_dspy.wiring import make_budget, make_proposer, make_stop
 
 S = TypeVar("S")
@@ -74,7 +75,8 @@ class SolvingRun(Generic[S]):
             saved=_saved,
             call="optimize",
         )
-        self.observers = (self.log, *given.observers, self.bars)
+        self.spent = SpentBySteps(self.budget)
+        self.observers = (self.log, self.spent, *given.observers, self.bars)
         self.store = open_store(given.cache_dir)
         gate = Gate(
             self.meter,
@@ -208,6 +210,7 @@ class SolvingRun(Generic[S]):
             unfinished_step=self.optimizer.pending,
             unfinished=self.evaluator.unfinished,
             usage=self.meter.usage(),
+            spent=tuple(self.spent.steps),
             score_reuse=ScoreReuse() if self.scores is None else self.scores.reuse,
             settings={**self.given.settings, "optimizer_lm": self.given.optimizer_lm.model},
             versions=self.versions,
