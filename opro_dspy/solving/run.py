@@ -23,7 +23,7 @@ from opro_dspy.loop import INTERRUPTED, optimize
 from opro_dspy.optimizer import Optimizer
 from opro_dspy.pool import DaemonExecutor
 from opro_dspy.progress import ProgressBars
-from opro_dspy.protocols import KnowsOptimum
+from opro_dspy.protocols import KnowsOptimum, Observer
 from opro_dspy.records import Candidate, ScoreReuse
 from opro_dspy.runlog import RunLog
 from opro_dspy.solving.evaluator import SolutionEvaluator, metric_of
@@ -76,7 +76,7 @@ class SolvingRun(Generic[S]):
             call="optimize",
         )
         self.spent = SpentBySteps(self.budget)
-        self.observers = (self.log, self.spent, *given.observers, self.bars)
+        self.observers: tuple[Observer, ...] = (self.log, self.spent, *given.observers, self.bars)
         self.store = open_store(given.cache_dir)
         gate = Gate(
             self.meter,
