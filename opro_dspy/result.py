@@ -6,12 +6,14 @@ from collections.abc import Callable, Mapping
 from functools import reduce
 from operator import add
 from pathlib import Path
+from statistics import fmean
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from opro_dspy.diagnostics import Diagnostic
 from opro_dspy.errors import ConfigurationError
+from opro_dspy.filters import printable
 from opro_dspy.records import (
     Estimate,
     Evaluation,
@@ -175,6 +177,33 @@ class OPROResult(RunResult):
         """
         best = self.best
         return None if best.selection is None else best.train.score - best.selection.score
+
+    def __repr__(self) -> str:
+        pairs, said = self.compared.values(), "nothing to compare"
+        if pairs:
+            before, after = (fmean(scores) for scores in zip(*pairs, strict=True))
+            said = f"score {before:.4g} → {after:.4g} on {len(pairs)} examples"
+        return (
+            f"OPROResult({said}; {len(self.candidates)} candidates in {self.num_steps} steps; "
+            f"{self.total_calls} LM calls; stopped: {printable(self.stop_reason):.80})"
+        )
+
+    __str__ = __repr__
+
+    def _repr_html_(self) -> str:
+        from opro_dspy.report import snippet
+
+        return snippet(self)
+
+    def report(self, path: str | Path) -> Path:
+        """Write the run as one HTML page, which needs no network, and return its path.
+
+        Raises:
+            ImportError: If the extra is not there: `pip install "opro_dspy[report]"`.
+        """
+        from opro_dspy.report import write
+
+        return write(self, path)
 
     @classmethod
     def from_json(cls, text: str) -> "OPROResult":

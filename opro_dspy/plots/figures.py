@@ -74,7 +74,8 @@ def plot_curve(result: OPROResult, *, against: Against = "steps") -> Any:
         )
     label = data.unit.label("training estimate")
     dress(axes, xlabel=AXES[against], ylabel=label, whole_x=against == "steps")
-    figure.legend(loc="outside lower center", ncols=3, fontsize="small", frameon=False)
+    if axes.get_legend_handles_labels()[0]:
+        figure.legend(loc="outside lower center", ncols=3, fontsize="small", frameon=False)
     return figure
 
 

@@ -27,7 +27,7 @@ def series_style(place: int) -> dict[str, Any]:
     colours = list(COLOURS.values())
     return {
         "color": colours[place % len(colours)],
-        "linestyle": LINES[(place + place // len(colours)) % len(LINES)],
+        "linestyle": LINES[place % len(LINES)],
         "marker": MARKERS[place % len(MARKERS)],
     }
 

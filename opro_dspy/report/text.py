@@ -13,6 +13,8 @@ Z95 = 1.96
 """Standard errors on each side of a 95 % interval."""
 MAX_WORDS = 2000
 """Longest text, in words and gaps, whose differences are looked for."""
+MIN_COMMON = 5
+"""Words and gaps that two texts must share at a stretch; less is by chance, as a single "the"."""
 
 _TOKEN = re.compile(r"\s+|\w+|[^\w\s]")
 _UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
@@ -69,13 +71,15 @@ def word_diff(old: str, new: str) -> list[tuple[str, str]]:
         return [(kind, text) for kind, text in (("gone", old), ("new", new)) if text]
     matcher = difflib.SequenceMatcher(a=before, b=after, autojunk=False)
     pieces: list[tuple[str, str]] = []
-    for kind, a0, a1, b0, b1 in matcher.get_opcodes():
-        if kind == "equal":
-            pieces.append(("same", "".join(after[b0:b1])))
+    done = (0, 0)
+    for i, j, size in matcher.get_matching_blocks():
+        inside = i > 0 and size and i + size < len(before)
+        if inside and size < MIN_COMMON:
             continue
-        for name, tokens in (("gone", before[a0:a1]), ("new", after[b0:b1])):
-            if tokens:
-                pieces.append((name, "".join(tokens)))
+        changed = ("gone", before[done[0] : i]), ("new", after[done[1] : j])
+        found = (*changed, ("same", before[i : i + size]))
+        pieces += [(kind, "".join(tokens)) for kind, tokens in found if tokens]
+        done = (i + size, j + size)
     return pieces
 
 

@@ -57,6 +57,10 @@ class Summary:
     set_name: str
     n: int
     """Examples that both met."""
+    kept: bool
+    """Whether the student itself was chosen."""
+    on_selection: bool
+    """Whether the two are compared on the set that the choice was made on."""
     before: str
     after: str
     gain: str
@@ -75,6 +79,8 @@ def summary(result: OPROResult, unit: Unit) -> Summary | None:
     return Summary(
         set_name=result.selection_set if chosen else "trainset",
         n=len(pairs),
+        kept=result.best_index == 0,
+        on_selection=chosen,
         before=number(sum(a for a, _ in pairs.values()) / len(pairs), unit),
         after=number(sum(b for _, b in pairs.values()) / len(pairs), unit),
         gain=signed(gain.score, unit),
@@ -159,10 +165,12 @@ def curve_in_words(result: OPROResult, unit: Unit) -> str:
     if not curve.best:
         return "No candidate was scored."
     first, last = curve.best[0][1], curve.best[-1][1]
+    low, high = (number(best / unit.factor, unit) for best in (first, last))
+    several = "" if len(curve.dots) == 1 else "s"
     reached = next(x for x, best in curve.best if best == last)
     return (
-        f"Training estimates of {len(curve.dots)} candidates by step. The best so far goes from "
-        f"{first:.4g}{unit.name} to {last:.4g}{unit.name}, reached at step {reached:g} of "
+        f"Training estimates of {len(curve.dots)} candidate{several} by step. The best so far "
+        f"goes from {low} to {high}{unit.name and ' ' + unit.name}, reached at step {reached:g} of "
         f"{result.num_steps}."
     )
 
