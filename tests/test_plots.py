@@ -26,8 +26,7 @@ from opro_dspy.plots.style import series_style
 from opro_dspy.problems import LinearRegression, TravelingSalesman
 from opro_dspy.records import Spent
 from opro_dspy.simulation import numeric_optimizer_lm
-
-from .runs import START, a_run, candidate
+from tests.runs import START, a_run, candidate
 
 
 def solved(problem: Any, steps: int) -> Any:

@@ -11,8 +11,7 @@ from opro_dspy.records import Estimate
 from opro_dspy.report import render
 from opro_dspy.report.drawing import nice_ticks
 from opro_dspy.report.text import MAX_WORDS, interval, shown, signed, word_diff
-
-from .runs import START, a_run, a_step, candidate
+from tests.runs import START, a_run, a_step, candidate
 
 PERCENT = Unit(factor=100.0, name="%")
 HOSTILE = "</script><img src=x onerror=alert(1)><!-- {{ 7 * 7 }} \x1b[31m\ud800\u202e ]]>"

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from .runs import a_run
-from .test_report import HOSTILE, hostile_run
+from tests.runs import a_run
+from tests.test_report import HOSTILE, hostile_run
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 ARGS = [
@@ -17,13 +17,10 @@ ARGS = [
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
 ]
 
-pytestmark = [
-    pytest.mark.skipif(
-        CHROMIUM is None or importlib.util.find_spec("playwright") is None,
-        reason="needs Debian's chromium (apt-get install chromium) and playwright (pip)",
-    ),
-    pytest.mark.xdist_group("chromium"),
-]
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None or importlib.util.find_spec("playwright") is None,
+    reason="needs Debian's chromium (apt-get install chromium) and playwright (pip)",
+)
 
 
 @pytest.fixture(scope="module")
@@ -62,9 +59,7 @@ class Tab:
 
     def numbers(self) -> list[str]:
         """The candidates that are seen, in their order."""
-        return [
-            str(n) for n in self.page.locator("tr.candidate:visible td.index").all_inner_texts()
-        ]
+        return list(self.page.locator("tr.candidate:visible td.index").all_inner_texts())
 
 
 @pytest.fixture
@@ -122,7 +117,7 @@ def test_a_candidate_opens_with_its_meta_prompt_by_keyboard_alone(tab: Tab) -> N
 
 
 def test_a_dot_of_the_curve_leads_to_its_candidate(tab: Tab) -> None:
-    tab.page.locator("svg.wide circle[data-index='1']").click(force=True)
+    tab.page.locator("svg.wide [data-index='1']").dispatch_event("click")
     assert "Guess." in tab.page.locator("tr.detail").inner_text()
 
 
