@@ -32,7 +32,9 @@ def chosen_on(scores: dict[int, float]) -> dict[str, Any]:
     return {"selection": Estimate.of(scores), "selection_scores": scores}
 
 
-def a_step(index: int, texts: Sequence[str | dict[str, str]], *, prompt: str = "Improve it.") -> Step:
+def a_step(
+    index: int, texts: Sequence[str | dict[str, str]], *, prompt: str = "Improve it."
+) -> Step:
     """A step whose candidates the optimizer LM proposed for each predictor."""
     candidates = [Candidate({"predict": t} if isinstance(t, str) else t) for t in texts]
     names = list(candidates[0].texts) if candidates else ["predict"]
