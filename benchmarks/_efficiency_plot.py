@@ -6,13 +6,15 @@ from typing import Any
 
 from _efficiency_report import MEAN, RACING, REFERENCE, Cells
 
-STYLES = {  # colours of Okabe and Ito, safe for the colour-blind
-    "OPRO": ("#D55E00", "o"),
-    "OPRO full": ("#E69F00", "s"),
-    "COPRO": ("#0072B2", "^"),
-    "MIPROv2": ("#009E73", "D"),
-    "GEPA": ("#CC79A7", "v"),
-    "SIMBA": ("#56B4E9", "<"),
+from opro_dspy.plots.style import COLOURS
+
+STYLES = {
+    "OPRO": (COLOURS["vermillion"], "o"),
+    "OPRO full": (COLOURS["orange"], "s"),
+    "COPRO": (COLOURS["blue"], "^"),
+    "MIPROv2": (COLOURS["green"], "D"),
+    "GEPA": (COLOURS["purple"], "v"),
+    "SIMBA": (COLOURS["sky"], "<"),
 }
 
 

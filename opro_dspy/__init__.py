@@ -24,6 +24,7 @@ from opro_dspy.protocols import Problem
 from opro_dspy.racing import Racing
 from opro_dspy.records import Candidate, Estimate, Evaluation
 from opro_dspy.result import CandidateResult, OPROResult
+from opro_dspy.runs import read_run
 from opro_dspy.solving import Result, Solution, optimize
 from opro_dspy.teleprompter import OPRO
 from opro_dspy.trajectory import Trajectory
@@ -60,4 +61,5 @@ __all__ = [
     "View",
     "cached",
     "optimize",
+    "read_run",
 ]

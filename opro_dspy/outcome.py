@@ -11,14 +11,17 @@ from opro_dspy.diagnostics import Diagnostic, diagnose, told
 from opro_dspy.fields import as_key
 from opro_dspy.fingerprints import is_secret
 from opro_dspy.program import OURS, Program, as_exemplar
-from opro_dspy.records import Candidate, Evaluation
-from opro_dspy.result import CandidateResult, OPROResult
+from opro_dspy.records import Candidate, Evaluation, Exemplar
+from opro_dspy.result import CandidateResult, OPROResult, compared
 from opro_dspy.trajectory import Trajectory
 
 logger = logging.getLogger(__name__)
 
 NUM_READ = 20
 """Training examples whose words count as the task's in the diagnostics."""
+
+MAX_SHOWN = 100
+"""Examples at most whose text the result holds."""
 
 _URLS = ("api_base", "base_url")
 """May hold credentials, and DSPy does not load them from a file."""
@@ -67,6 +70,27 @@ def signatures(
     examples = [" ".join((*e.inputs.values(), *e.outputs.values())) for e in shown]
     task = "\n".join([*program.describe().values(), *examples])
     return told(diagnose(trajectory, task=task))
+
+
+def shown_examples(
+    candidates: Sequence[CandidateResult],
+    best_index: int | None,
+    program: Program,
+    examples: Sequence[dspy.Example],
+) -> dict[int, Exemplar]:
+    """Return the text of the examples on which the best and the student differ, by index.
+
+    Args:
+        candidates: The run's, the student first.
+        best_index: Index of the best; None if there is none.
+        program: Tells which fields of an example are the program's.
+        examples: The set that the two were compared on.
+    """
+    if best_index is None:
+        return {}
+    pairs = compared(candidates[0], candidates[best_index])
+    differ = [i for i, (before, after) in pairs.items() if before != after]
+    return {i: as_exemplar(examples[i], program.output_names) for i in differ[:MAX_SHOWN]}
 
 
 def trial_logs(result: OPROResult) -> dict[int, dict[str, Any]]:

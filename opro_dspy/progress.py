@@ -4,13 +4,13 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from opro_dspy.protocols import Event, ExampleScored, RunEnded, StepEnded, StepStarted
 
 
 class ProgressBars:
-    """Draws on stderr while it is a terminal; leaves other bars alone.
+    """Draws on stderr while it is a terminal, or in a notebook; leaves other bars alone.
 
     Args:
         num_steps: Steps the run may take, step 0 not counted.
@@ -22,7 +22,7 @@ class ProgressBars:
         self, *, num_steps: int, enabled: bool = True, shown: Callable[[float], float] = float
     ) -> None:
         self._shown = shown
-        self._disable = not (enabled and sys.stderr.isatty())
+        self._disable = not (enabled and (sys.stderr.isatty() or _has_widgets()))
         self._steps = self._bar(total=num_steps, desc="OPRO", unit="step")
         self._scores: tqdm[Any] | None = None
 
@@ -57,3 +57,8 @@ class ProgressBars:
         """Take the bars off the screen."""
         self._close_scores()
         self._steps.close()
+
+
+def _has_widgets() -> bool:
+    """Tell whether `tqdm.auto` found a notebook with ipywidgets."""
+    return any(base.__module__ == "tqdm.notebook" for base in tqdm.__mro__)

@@ -5,7 +5,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar, runtime_checkable
 
-from opro_dspy.records import Candidate, Evaluation, Exemplar, Proposal, ShownEntry
+from opro_dspy.records import (
+    Candidate,
+    Estimate,
+    Evaluation,
+    Exemplar,
+    Proposal,
+    ShownEntry,
+    Step,
+)
 from opro_dspy.trajectory import Trajectory
 
 S = TypeVar("S")
@@ -229,6 +237,16 @@ class StepEnded:
     """A step was told."""
 
     trajectory: Trajectory
+
+    @property
+    def step(self) -> Step:
+        """The step: its meta-prompts, the optimizer LM's answers, its candidates."""
+        return self.trajectory.steps[-1]
+
+    @property
+    def best(self) -> Estimate | None:
+        """The best training estimate by now; None if no candidate has one."""
+        return self.trajectory.best_after(self.step.index)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -193,6 +193,21 @@ class ScoreReuse:
     cost_usd_saved: float | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spent:
+    """What a run had spent by the end of a step, over all its sessions.
+
+    A resumed run may count earlier what calls beyond the step had taken, as it does for its caps.
+    """
+
+    metric_calls: int = 0
+    """Scored examples, those among them whose score a cache knew."""
+    tokens: int = 0
+    """Input and output tokens together."""
+    cost_usd: float = 0.0
+    """Of the calls whose cost is known."""
+
+
 def total_cost(*costs: float | None) -> float | None:
     """Return the sum of the costs that are known, or None if none is."""
     known = [cost for cost in costs if cost is not None]

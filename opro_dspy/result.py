@@ -6,13 +6,23 @@ from collections.abc import Callable, Mapping
 from functools import reduce
 from operator import add
 from pathlib import Path
+from statistics import fmean
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from opro_dspy.diagnostics import Diagnostic
 from opro_dspy.errors import ConfigurationError
-from opro_dspy.records import Estimate, Evaluation, ScoreReuse, Step, Usage
+from opro_dspy.filters import printable
+from opro_dspy.records import (
+    Estimate,
+    Evaluation,
+    Exemplar,
+    ScoreReuse,
+    Spent,
+    Step,
+    Usage,
+)
 
 FORMAT = 1
 
@@ -66,6 +76,8 @@ class RunResult(BaseModel):
     """Failure signatures that the run shows, each with its number and what to try."""
     usage: tuple[Usage, ...]
     """Calls, cache hits and tokens, by role and LM."""
+    spent: tuple[Spent, ...] = ()
+    """What was spent by the end of each of `steps`; empty in results of older versions."""
     score_reuse: ScoreReuse = ScoreReuse()
     """Scores that an earlier run had paid for."""
     settings: dict[str, Any]
@@ -117,6 +129,9 @@ class OPROResult(RunResult):
     """The set that `unfinished` was scored on: "trainset" or "valset"."""
     num_train: int
     num_val: int
+    examples: dict[int, Exemplar] = {}
+    """Index to the text of examples on which the best and the student differ, of the set that
+    `compared` is about; the first ones, and none in results of older versions."""
 
     @property
     def best(self) -> CandidateResult:
@@ -137,6 +152,24 @@ class OPROResult(RunResult):
         return self.candidates[0] if self.candidates else None
 
     @property
+    def compared(self) -> dict[int, tuple[float, float]]:
+        """Example index to the scores of the student and of the best, where both were scored.
+
+        On the selection set, or on the training set where they did not meet that.
+        """
+        if self.best_index is None:
+            return {}
+        return compared(self.candidates[0], self.best)
+
+    @property
+    def gain(self) -> Estimate | None:
+        """How much higher the best scored than the student, paired by example; None if unknown."""
+        pairs = self.compared
+        if not pairs:
+            return None
+        return Estimate.of({i: after - before for i, (before, after) in pairs.items()})
+
+    @property
     def optimism(self) -> float | None:
         """How far the best's training estimate lies above its score on the selection set.
 
@@ -144,6 +177,33 @@ class OPROResult(RunResult):
         """
         best = self.best
         return None if best.selection is None else best.train.score - best.selection.score
+
+    def __repr__(self) -> str:
+        pairs, said = self.compared.values(), "nothing to compare"
+        if pairs:
+            before, after = (fmean(scores) for scores in zip(*pairs, strict=True))
+            said = f"score {before:.4g} → {after:.4g} on {len(pairs)} examples"
+        return (
+            f"OPROResult({said}; {len(self.candidates)} candidates in {self.num_steps} steps; "
+            f"{self.total_calls} LM calls; stopped: {printable(self.stop_reason):.80})"
+        )
+
+    __str__ = __repr__
+
+    def _repr_html_(self) -> str:
+        from opro_dspy.report import snippet
+
+        return snippet(self)
+
+    def report(self, path: str | Path) -> Path:
+        """Write the run as one HTML page, which needs no network, and return its path.
+
+        Raises:
+            ImportError: If the extra is not there: `pip install "opro_dspy[report]"`.
+        """
+        from opro_dspy.report import write
+
+        return write(self, path)
 
     @classmethod
     def from_json(cls, text: str) -> "OPROResult":
@@ -158,6 +218,13 @@ class OPROResult(RunResult):
     def load(cls, path: str | Path) -> "OPROResult":
         """Read a result that `save` wrote."""
         return cls.from_json(Path(path).read_text(encoding="utf-8", errors="replace"))
+
+
+def compared(student: CandidateResult, best: CandidateResult) -> dict[int, tuple[float, float]]:
+    """Return example index to the scores of both, on the best set that both have met."""
+    met = student.selection is not None and best.selection is not None
+    before, after = (c.selection_scores if met else c.scores for c in (student, best))
+    return {i: (before[i], after[i]) for i in sorted(before.keys() & after.keys())}
 
 
 def validated(

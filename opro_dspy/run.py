@@ -24,7 +24,7 @@ from opro_dspy.inputs import initial_candidates
 from opro_dspy.interrupt import Interrupt
 from opro_dspy.journal import Manifest
 from opro_dspy.loop import INTERRUPTED, optimize
-from opro_dspy.outcome import candidate_results, dressed, saved, signatures
+from opro_dspy.outcome import candidate_results, dressed, saved, shown_examples, signatures
 from opro_dspy.plan import Sizes, kept_for_the_choice, sized
 from opro_dspy.pool import DaemonExecutor
 from opro_dspy.program import Program, as_exemplar
@@ -37,6 +37,7 @@ from opro_dspy.runlog import RunLog
 from opro_dspy.selectors import every
 from opro_dspy.settings import Seats
 from opro_dspy.trajectory import Trajectory
+from opro_dspy.watching import SpentBySteps
 from opro_dspy.wiring import (
     find_lms,
     make_budget,
@@ -116,7 +117,8 @@ class Run:
             sets = {"trainset": self.trainset, "valset": self.valset}
             self.log.scores.memories.append(ScoreMemory(self.scores, sets))
         self.bars = ProgressBars(num_steps=config.max_steps, enabled=config.verbose)
-        self.observers: tuple[Observer, ...] = (self.log, *seats.observers, self.bars)
+        self.spent = SpentBySteps(self.budget)
+        self.observers: tuple[Observer, ...] = (self.log, self.spent, *seats.observers, self.bars)
         fit = LastFit()
         self.evaluator = make_evaluator(
             seats,
@@ -275,11 +277,15 @@ class Run:
         trajectory = self.optimizer.trajectory
         keys = [evaluation.candidate.key for evaluation in trajectory]
         choosing = self.optimizer.pending is None
+        candidates = candidate_results(
+            trajectory, completed=self.choice.completed, selection=self.choice.selection
+        )
+        best_index = keys.index(best.key) if best is not None and best.key in keys else None
+        compared_on = (self.choice.selection and self.valset) or self.trainset
         return OPROResult(
-            candidates=candidate_results(
-                trajectory, completed=self.choice.completed, selection=self.choice.selection
-            ),
-            best_index=keys.index(best.key) if best is not None and best.key in keys else None,
+            candidates=candidates,
+            best_index=best_index,
+            examples=shown_examples(candidates, best_index, self.program, compared_on),
             selection_set=self.choice.set_name if self.choice.selection else "training estimates",
             steps=tuple(trajectory.steps),
             unfinished_step=self.optimizer.pending,
@@ -292,6 +298,7 @@ class Run:
             stop_reason=reason,
             diagnostics=signatures(trajectory, self.program, self.trainset),
             usage=self.meter.usage(),
+            spent=tuple(self.spent.steps),
             score_reuse=ScoreReuse() if self.scores is None else self.scores.reuse,
             num_train=len(self.trainset),
             num_val=len(self.valset),

@@ -3,6 +3,7 @@
 import inspect
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -44,6 +45,7 @@ from opro_dspy.protocols import (
     ExemplarChoice,
     MetaPrompt,
     Observer,
+    StepEnded,
     StopRule,
 )
 from opro_dspy.racing import Racing, resolve_racing
@@ -52,6 +54,7 @@ from opro_dspy.schedules import resolve_schedule
 from opro_dspy.selectors import resolve_selector
 from opro_dspy.settings import Seats
 from opro_dspy.stopping import Stop
+from opro_dspy.watching import of_steps
 
 DEFAULT_STEPS = 10
 
@@ -270,6 +273,7 @@ class OPRO(Teleprompter):  # type: ignore[misc]
         trainset: Sequence[dspy.Example],
         teacher: Any = None,
         valset: Sequence[dspy.Example] | None = None,
+        on_step: Callable[[StepEnded], Any] | None = None,
         **unknown: Any,
     ) -> dspy.Module:
         """Return a copy of `student` with the best instructions found.
@@ -280,6 +284,8 @@ class OPRO(Teleprompter):  # type: ignore[misc]
             teacher: Accepted as other optimizers do; not used.
             valset: Examples on which the best few and the student are compared at the end; the
                 training set if not given.
+            on_step: Called after each step, step 0 too, with its record: `step`, `best` and the
+                `trajectory`. An exception in it stops the run; what was found stays.
             **unknown: None are taken; the error names the nearest argument.
 
         Returns:
@@ -299,8 +305,10 @@ class OPRO(Teleprompter):  # type: ignore[misc]
         """
         refuse_unknown("compile", unknown, inspect.signature(OPRO.compile).parameters)
         program = self._checked(student, trainset, valset)
+        if on_step is not None:
+            check_callable("on_step", on_step)
         store = open_store(self._seats.cache_dir)
-        return self._run(program, trainset, valset, store).compile()
+        return self._run(program, trainset, valset, store, on_step).compile()
 
     def estimate(
         self,
@@ -324,8 +332,18 @@ class OPRO(Teleprompter):  # type: ignore[misc]
         check_sets(trainset, valset)
         return program
 
-    def _run(self, program: Program, trainset: Any, valset: Any, store: Store) -> Run:
-        return Run(self._seats, program, list(trainset), list(valset or ()), store)
+    def _run(
+        self,
+        program: Program,
+        trainset: Any,
+        valset: Any,
+        store: Store,
+        on_step: Callable[[StepEnded], Any] | None = None,
+    ) -> Run:
+        seats = self._seats
+        if on_step is not None:
+            seats = replace(seats, observers=(*seats.observers, of_steps(on_step)))
+        return Run(seats, program, list(trainset), list(valset or ()), store)
 
 
 def _name(value: Any) -> str:

@@ -13,11 +13,13 @@ ROWS = (
     {"cli_cache", "cli_problems", "cli_study"},
     {"__init__"},
     {"studies"},
+    {"report"},
+    {"plots"},
     {"simulation"},
     {"teleprompter", "solving"},
     {"run"},
     {"wiring", "choice"},
-    {"inputs", "loop", "outcome", "estimate", "identity", "runlog"},
+    {"inputs", "loop", "outcome", "estimate", "identity", "runlog", "watching", "runs"},
     {"optimizer", "evaluator", "settings"},
     {"asking", "proposer", "grid", "progress", "plan"},
     {"failures", "outages", "ledger"},
@@ -49,6 +51,11 @@ WITH_DSPY = {
 }
 
 
+DOORS = {("result", "report")}
+"""A method of the first room opens the second one, above it, when it is called: what users expect
+on the object that they hold."""
+
+
 def room_of(path: Path) -> str:
     relative = path.relative_to(PACKAGE)
     return relative.parts[0] if len(relative.parts) > 1 else relative.stem
@@ -77,7 +84,8 @@ def test_every_module_imports_only_from_rows_below_its_own() -> None:
             if parts[0] != "opro_dspy":
                 continue
             other = parts[1] if len(parts) > 1 else "__init__"
-            if other != room and row_of(other) <= row_of(room):
+            door = (room, other) in DOORS
+            if other != room and not door and row_of(other) <= row_of(room):
                 wrong.append(f"{path.name} imports {module}")
     assert wrong == []
 

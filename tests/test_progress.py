@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 from tqdm import tqdm
 
+from opro_dspy import progress
 from opro_dspy.progress import ProgressBars
 from opro_dspy.protocols import ExampleScored, RunEnded, StepEnded, StepStarted
 from opro_dspy.records import Candidate, Evaluation, Step
@@ -60,3 +61,15 @@ def test_other_peoples_bars_survive(monkeypatch: pytest.MonkeyPatch) -> None:
     play(ProgressBars(num_steps=3))
     assert mine in tqdm._instances  # type: ignore[attr-defined]
     mine.close()
+
+
+def test_a_notebook_with_widgets_gets_bars_without_a_terminal(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    widgets = type("Widgets", (tqdm,), {"__module__": "tqdm.notebook"})
+    stream = io.StringIO()
+    monkeypatch.setattr("sys.stderr", stream)
+    monkeypatch.setattr(progress, "tqdm", widgets)
+    monkeypatch.setattr(tqdm, "monitor_interval", 0)
+    play(ProgressBars(num_steps=3))
+    assert "step 1" in stream.getvalue()

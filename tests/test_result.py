@@ -62,3 +62,26 @@ def test_unknown_keys_are_refused() -> None:
     text = result().model_dump_json().replace('"seed"', '"more": 1, "seed"')
     with pytest.raises(ConfigurationError, match="`more`"):
         OPROResult.from_json(text)
+
+
+def test_a_result_is_printed_in_one_line() -> None:
+    said = repr(result())
+    assert said == str(result())
+    assert said == (
+        "OPROResult(score 0.5 → 0.5 on 2 examples; 1 candidates in 0 steps; 2 LM calls; "
+        "stopped: max_steps)"
+    )
+    assert "nothing to compare" in repr(result(candidates=(), best_index=None))
+
+
+def test_student_and_best_are_compared_where_both_were_scored() -> None:
+    best = result().candidates[0].model_copy(update={"scores": {1: 0.0, 2: 1.0}})
+    found = result(candidates=(*result().candidates, best), best_index=1)
+    assert found.compared == {1: (1.0, 0.0)}
+    assert found.gain == Estimate(score=-1.0, stderr=0.0, n_examples=1)
+    assert result(candidates=(), best_index=None).gain is None
+
+
+def test_results_of_older_versions_are_read() -> None:
+    told = result().model_dump_json(exclude={"spent", "examples"})
+    assert OPROResult.from_json(told) == result()

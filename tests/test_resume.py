@@ -134,10 +134,12 @@ def test_more_steps_and_a_larger_budget_continue_a_run(bench: Bench, tmp_path: P
     whole = Bench(tmp_path / "whole")
     longer = found(whole.compile(max_steps=4, max_metric_calls=200))
     del longer["usage"]  # the shorter run made a choice of its own
+    calls_by_step = [spent["metric_calls"] for spent in longer.pop("spent")]
     bench.compile(max_steps=2, max_metric_calls=60)
     paid = bench.paid
     again = found(bench.compile(max_steps=4, max_metric_calls=200))
     del again["usage"]
+    assert [spent["metric_calls"] for spent in again.pop("spent")] == calls_by_step
     assert again == longer
     assert paid + bench.paid <= whole.paid + len(VAL) * 4  # what the first choice looked at
 
@@ -404,7 +406,10 @@ def test_a_cap_falls_at_the_same_place_when_the_run_is_resumed(bench: Bench) -> 
         run = Bench(bench.log_dir / str(i))
         first = run.compile(**cap, max_steps=9)
         assert next(iter(cap)) in first.detailed_results.stop_reason
-        assert found(run.compile(**cap, max_steps=9)) == found(first)
+        before, again = found(first), found(run.compile(**cap, max_steps=9))
+        calls = [[s["metric_calls"] for s in result.pop("spent")] for result in (before, again)]
+        assert calls[0] == calls[1]  # tokens in flight at the cap are counted earlier
+        assert again == before
         assert run.paid == 0
         run.compile(max_steps=2)  # without the cap it goes on
         assert run.paid > 0

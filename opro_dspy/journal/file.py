@@ -175,6 +175,18 @@ def _told(damaged: list[Damage]) -> str:
     return told + (f" and {more} more" if more > 0 else "")
 
 
+def read_lines(path: Path) -> list[Line]:
+    """Return the lines of a journal that can be read, while somebody may write there.
+
+    Raises:
+        ConfigurationError: If the file cannot be read.
+    """
+    try:
+        return _lines(path.read_bytes())[0]
+    except OSError as error:
+        raise ConfigurationError(f"cannot read {path}: {error.strerror}.") from error
+
+
 def repair(log_dir: str | Path) -> list[Damage]:
     """Drop the damaged lines of a run's journal; the file as it was stays as `….damaged`.
 

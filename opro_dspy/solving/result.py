@@ -57,6 +57,15 @@ class Result(RunResult, Generic[S]):
             )
         return self.candidates[self.best_index]
 
+    def __repr__(self) -> str:
+        best = "nothing scored" if self.best_index is None else f"best {self.best.score:.6g}"
+        return (
+            f"Result({best}; {self.num_distinct} solutions in {self.num_steps} steps; "
+            f"{self.total_calls} LM calls; stopped: {self.stop_reason:.80})"
+        )
+
+    __str__ = __repr__
+
     @property
     def num_distinct(self) -> int:
         """Distinct solutions scored, the initial ones among them."""

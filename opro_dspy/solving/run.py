@@ -23,7 +23,7 @@ from opro_dspy.loop import INTERRUPTED, optimize
 from opro_dspy.optimizer import Optimizer
 from opro_dspy.pool import DaemonExecutor
 from opro_dspy.progress import ProgressBars
-from opro_dspy.protocols import KnowsOptimum
+from opro_dspy.protocols import KnowsOptimum, Observer
 from opro_dspy.records import Candidate, ScoreReuse
 from opro_dspy.runlog import RunLog
 from opro_dspy.solving.evaluator import SolutionEvaluator, metric_of
@@ -34,6 +34,7 @@ from opro_dspy.solving.result import Result
 from opro_dspy.solving.settings import Given
 from opro_dspy.stopping import Stop
 from opro_dspy.trajectory import Trajectory
+from opro_dspy.watching import SpentBySteps
 from opro_dspy.wiring import make_budget, make_proposer, make_stop
 
 S = TypeVar("S")
@@ -74,7 +75,8 @@ class SolvingRun(Generic[S]):
             saved=_saved,
             call="optimize",
         )
-        self.observers = (self.log, *given.observers, self.bars)
+        self.spent = SpentBySteps(self.budget)
+        self.observers: tuple[Observer, ...] = (self.log, self.spent, *given.observers, self.bars)
         self.store = open_store(given.cache_dir)
         gate = Gate(
             self.meter,
@@ -208,6 +210,7 @@ class SolvingRun(Generic[S]):
             unfinished_step=self.optimizer.pending,
             unfinished=self.evaluator.unfinished,
             usage=self.meter.usage(),
+            spent=tuple(self.spent.steps),
             score_reuse=ScoreReuse() if self.scores is None else self.scores.reuse,
             settings={**self.given.settings, "optimizer_lm": self.given.optimizer_lm.model},
             versions=self.versions,

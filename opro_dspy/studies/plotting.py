@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from opro_dspy.plots.style import dress, new_figure, series_style
 from opro_dspy.studies.table import StudyTable
 
 SCORES = ("start", "own before", "transferred", "score from scratch", "score")
@@ -50,30 +51,22 @@ def plot(table: StudyTable, path: Path) -> None:
     Raises:
         ImportError: If matplotlib is not there.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError('plots need matplotlib: pip install "opro_dspy[plots]"') from error
     series = figure_data(table)
-    figure = Figure(figsize=(11, max(4.8, 2.4 + 0.4 * len(series))), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(11, max(4.8, 2.4 + 0.4 * len(series)))
     curves, scores = figure.subplots(1, 2)
     for place, one in enumerate(series):
-        colour, line = f"C{place % 10}", "-" if place < 10 else "--"
-        curves.plot(one.steps, one.best, line, color=colour, label=one.label)
+        style = series_style(place)
+        colour, every = style["color"], max(1, len(one.steps) // 12)
+        curves.plot(one.steps, one.best, **style, markersize=4, markevery=every, label=one.label)
         for above, (name, (mean, stderr)) in enumerate(reversed(one.scores.items())):
             shown, y = colour if name == "score" else "0.6", place - 0.1 * above
             scores.errorbar(mean, y, xerr=stderr, fmt=MARKERS[name], color=shown, capsize=3)
     for name in (name for name in SCORES if any(name in one.scores for one in series)):
         scores.plot([], [], MARKERS[name], color="0.2" if name == "score" else "0.6", label=name)
-    curves.set(xlabel="step", ylabel="best training estimate (mean over seeds)")
-    scores.set(xlabel="score on the validation set (mean ± standard error)")
+    dress(curves, xlabel="step", ylabel="best training estimate (mean over seeds)", whole_x=True)
+    dress(scores, xlabel="score on the validation set (mean ± standard error)")
     scores.set_yticks(range(len(series)), [one.label for one in series])
     scores.set_ylim(len(series) - 0.5, -0.5)
-    for axes in (curves, scores):
-        axes.grid(alpha=0.3)
-    curves.xaxis.get_major_locator().set_params(integer=True)
     figure.legend(*curves.get_legend_handles_labels(), loc="outside lower center", ncols=4)
     scores.legend(fontsize="small", ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1.0))
     note = " (simulated LMs)" * table.simulated

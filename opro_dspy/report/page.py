@@ -1,0 +1,89 @@
+"""The page: one self-contained HTML file that asks no other host for anything."""
+
+import base64
+import hashlib
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from opro_dspy.plots.axes import Unit
+from opro_dspy.report import view
+from opro_dspy.report.text import shown
+from opro_dspy.result import OPROResult
+
+
+def write(result: OPROResult, path: str | Path) -> Path:
+    """Write the page of `result` to `path`, and return that.
+
+    Raises:
+        ImportError: If jinja2 is not there.
+    """
+    path = Path(path)
+    path.write_text(render(result), encoding="utf-8")
+    return path
+
+
+def render(result: OPROResult) -> str:
+    """Return the page of `result`.
+
+    Whatever an LM or a data set wrote stays text in it: the template escapes, the JSON in it
+    holds no `<`, and a content security policy lets only the page's own script run.
+
+    Raises:
+        ImportError: If jinja2 is not there.
+    """
+    try:
+        from jinja2 import Environment, PackageLoader, StrictUndefined
+    except ImportError as error:
+        raise ImportError('the report needs jinja2: pip install "opro_dspy[report]"') from error
+    environment = Environment(
+        loader=PackageLoader("opro_dspy.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    style, script = _part("page.css"), _part("page.js")
+    return environment.get_template("page.html").render(
+        style=style,
+        style_hash=_hash(style),
+        script=script,
+        script_hash=_hash(script),
+        **_context(result),
+    )
+
+
+def _context(result: OPROResult) -> dict[str, Any]:
+    unit = Unit.of(result)
+    return {
+        "unit": unit,
+        "result": result,
+        "summary": view.summary(result, unit),
+        "stop_reason": shown(result.stop_reason),
+        "best": view.best_texts(result),
+        "drawings": view.drawings(result),
+        "curve_in_words": view.curve_in_words(result, unit),
+        "rows": view.rows(result, unit),
+        "changed": view.changed(result, unit),
+        "details": view.details(result),
+        "diagnostics": [(d.name, shown(d.seen), shown(d.advice)) for d in result.diagnostics],
+        "usage": [result.used("optimizer"), result.used("scorer")],
+        "cost": _cost(result),
+        "optimizer_lm": shown(str(result.settings.get("optimizer_lm", "an unknown LM"))),
+        "settings": view.settings(result.settings),
+        "versions": view.settings(dict(result.versions)),
+    }
+
+
+def _cost(result: OPROResult) -> str:
+    known = [row.cost_usd for row in result.usage if row.cost_usd is not None]
+    return f"{sum(known):,.4f} USD" if known else "price unknown"
+
+
+def _part(name: str) -> str:
+    return (files("opro_dspy.report") / "templates" / name).read_text(encoding="utf-8")
+
+
+def _hash(text: str) -> str:
+    """Return the source expression that a content security policy knows `text` by."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest()).decode()

@@ -1,0 +1,172 @@
+"""The report page in headless Chromium."""
+
+import importlib.util
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.runs import a_run
+from tests.test_report import HOSTILE, hostile_run
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+ARGS = [
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+]
+
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None or importlib.util.find_spec("playwright") is None,
+    reason="needs Debian's chromium (apt-get install chromium) and playwright (pip)",
+)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pages")
+    a_run().report(folder / "run.html")
+    hostile_run().report(folder / "hostile.html")
+    a_run(candidates=(), best_index=None, steps=(), spent=()).report(folder / "empty.html")
+    return folder
+
+
+class Tab:
+    """A page, and whatever it complained about or asked for."""
+
+    def __init__(self, browser: Any, url: str, **options: Any) -> None:
+        self.context = browser.new_context(**options)
+        self.page = self.context.new_page()
+        self.said: list[str] = []
+        self.asked: list[str] = []
+        self.page.on("console", lambda message: self.said.append(message.text))
+        self.page.on("pageerror", lambda error: self.said.append(str(error)))
+        self.page.on("dialog", lambda dialog: self.said.append(dialog.message))
+        self.page.on("request", lambda request: self.asked.append(request.url))
+        self.page.goto(url)
+        self.url = url
+
+    def numbers(self) -> list[str]:
+        """The candidates that are seen, in their order."""
+        return list(self.page.locator("tr.candidate:visible td.index").all_inner_texts())
+
+
+@pytest.fixture
+def tab(browser: Any, pages: Path) -> Iterator[Tab]:
+    tab = Tab(browser, (pages / "run.html").as_uri())
+    yield tab
+    assert tab.said == []
+    assert tab.asked == [tab.url]
+    tab.context.close()
+
+
+def test_the_table_sorts_both_ways_and_says_so(tab: Tab) -> None:
+    assert tab.numbers() == ["2", "0", "1", "3"]
+    head = tab.page.locator("th[data-key=score]")
+    head.get_by_role("button").click()
+    assert head.get_attribute("aria-sort") == "descending"
+    assert tab.numbers() == ["2", "0", "1", "3"]
+    head.get_by_role("button").click()
+    assert head.get_attribute("aria-sort") == "ascending"
+    assert tab.numbers() == ["1", "3", "0", "2"]
+    tab.page.locator("th[data-key=selection] button").click()
+    assert head.get_attribute("aria-sort") is None
+    assert tab.numbers() == ["2", "0", "1", "3"]
+
+
+def test_the_table_is_searched_by_words(tab: Tab) -> None:
+    tab.page.get_by_label("Search").fill("STEP think")
+    assert tab.numbers() == ["2"]
+    assert tab.page.locator("#count").inner_text() == "1 of 4"
+    tab.page.get_by_label("Search").fill("nowhere")
+    assert tab.numbers() == []
+
+
+def test_a_candidate_opens_with_its_meta_prompt_by_keyboard_alone(tab: Tab) -> None:
+    button = tab.page.get_by_role("button", name="Open candidate 2")
+    for _ in range(40):
+        tab.page.keyboard.press("Tab")
+        if button.evaluate("element => element === document.activeElement"):
+            break
+    outline = button.evaluate("element => getComputedStyle(element).outlineStyle")
+    assert outline == "solid"
+    tab.page.keyboard.press("Enter")
+    detail = tab.page.locator("tr.detail")
+    assert "Improve it." in detail.inner_text()
+    assert "Meta-prompt, temperature 0.5" in detail.inner_text()
+    assert detail.locator("ins").first.inner_text() == "Think step by step"
+    close = tab.page.get_by_role("button", name="Close candidate 2")
+    assert close.get_attribute("aria-expanded") == "true"
+    tab.page.locator("th[data-key=index] button").click()
+    order = tab.page.locator("#table tbody tr").evaluate_all("all => all.map(r => r.className)")
+    assert order[2:4] == ["candidate chosen", "detail"]
+    close.focus()
+    tab.page.keyboard.press("Enter")
+    assert detail.count() == 0
+
+
+def test_a_dot_of_the_curve_leads_to_its_candidate(tab: Tab) -> None:
+    tab.page.locator("svg.wide [data-index='1']").dispatch_event("click")
+    assert "Guess." in tab.page.locator("tr.detail").inner_text()
+
+
+def test_the_best_instruction_is_copied(tab: Tab) -> None:
+    tab.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    tab.page.get_by_role("button", name="Copy the instruction").click()
+    tab.page.wait_for_function("document.getElementById('copied').textContent === 'Copied.'")
+    assert tab.page.evaluate("navigator.clipboard.readText()") == "Think step by step."
+
+
+def test_images_have_words_and_controls_have_names(tab: Tab) -> None:
+    image = tab.page.get_by_role("img", name="Optimization curve")
+    assert image.count() == 1
+    names = tab.page.locator("button").evaluate_all("all => all.map(b => b.textContent.trim())")
+    assert all(names)
+    assert tab.page.locator("h1").count() == 1
+    assert tab.page.evaluate("document.documentElement.lang") == "en"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_fits_a_phone_and_follows_the_scheme(
+    browser: Any, pages: Path, scheme: str
+) -> None:
+    size = {"width": 390, "height": 800}
+    tab = Tab(browser, (pages / "run.html").as_uri(), viewport=size, color_scheme=scheme)
+    tab.page.get_by_role("button", name="Open candidate 2").click()
+    assert tab.page.evaluate("document.documentElement.scrollWidth") == 390
+    ground = tab.page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert ground == {"light": "rgb(251, 251, 250)", "dark": "rgb(20, 23, 28)"}[scheme]
+    assert tab.page.locator("svg.narrow").is_visible()
+    assert tab.said == []
+    tab.context.close()
+
+
+def test_hostile_text_stays_text(browser: Any, pages: Path) -> None:
+    tab = Tab(browser, (pages / "hostile.html").as_uri())
+    tab.page.get_by_role("button", name="Open candidate 1").click()
+    detail = tab.page.locator("tr.detail").inner_text()
+    visible = HOSTILE.replace("\x1b", "\\x1b").replace("\ud800", "\ufffd")
+    assert detail.count(visible.replace("\u202e", "\\x202e")) >= 3
+    assert tab.page.locator("img").count() == 0
+    assert tab.page.locator("script").count() == 2
+    assert tab.said == []
+    assert tab.asked == [tab.url]
+    tab.context.close()
+
+
+def test_an_empty_run_has_a_page_without_errors(browser: Any, pages: Path) -> None:
+    tab = Tab(browser, (pages / "empty.html").as_uri())
+    assert "No candidate was scored" in tab.page.locator("main").inner_text()
+    assert tab.said == []
+    tab.context.close()
