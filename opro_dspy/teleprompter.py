@@ -19,7 +19,7 @@ from opro_dspy.cache import (
     open_store,
     resolve_cache_dir,
 )
-from opro_dspy.config import checked, refuse_unknown
+from opro_dspy.config import checked
 from opro_dspy.estimate import RunEstimate
 from opro_dspy.exemplars import resolve_exemplar_choice
 from opro_dspy.filters import Filters
@@ -36,6 +36,7 @@ from opro_dspy.inputs import (
 )
 from opro_dspy.meta_prompt import resolve_meta_prompt
 from opro_dspy.metric import Metric
+from opro_dspy.names import refuse_unknown
 from opro_dspy.optimizer import View
 from opro_dspy.plan import check_auto
 from opro_dspy.program import Program
@@ -186,7 +187,7 @@ class OPRO(Teleprompter):  # type: ignore[misc]
         **unknown: Any,
     ) -> None:
         super().__init__()
-        refuse_unknown("OPRO", unknown, inspect.signature(OPRO.__init__).parameters)
+        refuse_unknown("OPRO", unknown, _parameters(OPRO.__init__))
         check_auto(auto, max_steps=max_steps)
         config = checked(
             auto=auto,
@@ -297,7 +298,8 @@ class OPRO(Teleprompter):  # type: ignore[misc]
             ProgramFailedError: If the student fails on `max_errors` examples, or on most, or all
                 candidates of a step fail alike.
         """
-        refuse_unknown("compile", unknown, inspect.signature(OPRO.compile).parameters)
+        known, settings = _parameters(OPRO.compile), _parameters(OPRO.__init__)
+        refuse_unknown("compile", unknown, known, settings=settings)
         program = self._checked(student, trainset, valset)
         store = open_store(self._seats.cache_dir)
         return self._run(program, trainset, valset, store).compile()
@@ -326,6 +328,10 @@ class OPRO(Teleprompter):  # type: ignore[misc]
 
     def _run(self, program: Program, trainset: Any, valset: Any, store: Store) -> Run:
         return Run(self._seats, program, list(trainset), list(valset or ()), store)
+
+
+def _parameters(function: Callable[..., Any]) -> list[str]:
+    return list(inspect.signature(function).parameters)
 
 
 def _name(value: Any) -> str:

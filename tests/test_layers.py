@@ -34,7 +34,7 @@ ROWS = (
     {"rasch"},
     {
         *("records", "seats", "config", "filters", "frame", "answers", "interrupt", "likeness"),
-        *("direction", "problems"),
+        *("direction", "problems", "names"),
     },
     {"options"},
     {"errors", "copying"},
