@@ -9,6 +9,7 @@ from typing import Any
 
 import dspy
 
+from opro_dspy.announcing import Announcer
 from opro_dspy.boundary.answers import Answers
 from opro_dspy.boundary.budget import Kept
 from opro_dspy.boundary.gate import Gate
@@ -63,8 +64,10 @@ class Run:
         trainset: Sequence[dspy.Example],
         valset: Sequence[dspy.Example],
         store: Store,
+        *,
+        callbacks: Sequence[Any] = (),
     ) -> None:
-        self.store = store
+        self.store, self.callbacks = store, callbacks
         self.seats, self.program = seats, program
         self.trainset, self.valset = trainset, valset
         self.initial = initial_candidates(program, seats.initial_instructions)
@@ -116,7 +119,16 @@ class Run:
             sets = {"trainset": self.trainset, "valset": self.valset}
             self.log.scores.memories.append(ScoreMemory(self.scores, sets))
         self.bars = ProgressBars(num_steps=config.max_steps, enabled=config.verbose)
-        self.observers: tuple[Observer, ...] = (self.log, *seats.observers, self.bars)
+        self.announcer = Announcer(
+            program,
+            seats.metric,
+            sets={"trainset": self.trainset, "valset": self.valset},
+            selection_set=self.choice.set_name,
+            callbacks=self.callbacks,
+            output=lambda *place: self.evaluator.output(*place),
+        )
+        watching = self.log, self.announcer
+        self.observers: tuple[Observer, ...] = (*watching, *seats.observers, self.bars)
         fit = LastFit()
         self.evaluator = make_evaluator(
             seats,
@@ -189,6 +201,7 @@ class Run:
                 kept.release()
             best = self.choice.choose(trajectory, self.evaluator)
             self.log.chosen(self.choice.set_name, self.choice.selection, best)
+            self.announcer.chosen(self.choice.selection)
             if self.seats.cache_dir is not None:
                 self.choice.meet_the_rest(best, trajectory, self.evaluator)
             return best, reason
@@ -235,6 +248,7 @@ class Run:
         for name, value in found.items():
             setattr(error, name, value)
         self.log.ended(result, best, failed=True)
+        self.announcer.cut_short(self._scored_set, self.evaluator.unfinished, error)
         if isinstance(error, RunError):
             error.args = (f"{error} {_kept(trajectory)} {self.log.how_to_go_on}".rstrip(),)
 
@@ -271,10 +285,14 @@ class Run:
     def _price(self, lm: dspy.BaseLM) -> Price | None:
         return self.seats.prices.get(lm.model) or known_price(lm)
 
+    @property
+    def _scored_set(self) -> str:
+        """The set that is being scored: that of the choice once no step is underway."""
+        return "trainset" if self.optimizer.pending is not None else self.choice.set_name
+
     def _result(self, best: Candidate | None, reason: str) -> OPROResult:
         trajectory = self.optimizer.trajectory
         keys = [evaluation.candidate.key for evaluation in trajectory]
-        choosing = self.optimizer.pending is None
         return OPROResult(
             candidates=candidate_results(
                 trajectory, completed=self.choice.completed, selection=self.choice.selection
@@ -284,11 +302,7 @@ class Run:
             steps=tuple(trajectory.steps),
             unfinished_step=self.optimizer.pending,
             unfinished=self.evaluator.unfinished,
-            unfinished_set=(
-                (self.choice.set_name if choosing else "trainset")
-                if self.evaluator.unfinished
-                else None
-            ),
+            unfinished_set=self._scored_set if self.evaluator.unfinished else None,
             stop_reason=reason,
             diagnostics=signatures(trajectory, self.program, self.trainset),
             usage=self.meter.usage(),

@@ -129,7 +129,8 @@ class OPRO(Teleprompter):  # type: ignore[misc]
         track_stats: Attach `candidate_programs`, `trial_logs` and `detailed_results`.
         verbose: Draw progress bars when on a terminal.
         observers: Called with every event of the run (see `protocols.Observer`).
-        callbacks: DSPy callbacks of this optimizer alone.
+        callbacks: DSPy callbacks of this optimizer alone: told of compile, and of each candidate's
+            evaluation.
         **unknown: None are taken; the error names the nearest setting.
 
     Raises:
@@ -327,7 +328,8 @@ class OPRO(Teleprompter):  # type: ignore[misc]
         return program
 
     def _run(self, program: Program, trainset: Any, valset: Any, store: Store) -> Run:
-        return Run(self._seats, program, list(trainset), list(valset or ()), store)
+        sets = list(trainset), list(valset or ())
+        return Run(self._seats, program, *sets, store, callbacks=self.callbacks)
 
 
 def _parameters(function: Callable[..., Any]) -> list[str]:

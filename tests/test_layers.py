@@ -17,7 +17,7 @@ ROWS = (
     {"teleprompter", "solving"},
     {"run"},
     {"wiring", "choice"},
-    {"inputs", "loop", "outcome", "estimate", "identity", "runlog"},
+    {"inputs", "loop", "outcome", "estimate", "identity", "runlog", "announcing"},
     {"optimizer", "evaluator", "settings"},
     {"asking", "proposer", "grid", "progress", "plan"},
     {"failures", "outages", "ledger"},
@@ -45,7 +45,16 @@ WITH_DSPY = {
     *("simulation", "cli", "teleprompter", "run", "inputs", "outcome", "estimate"),
     *("settings", "wiring", "choice", "identity", "samples", "cache", "fingerprints"),
     *("solving", "studies", "cli_study"),
-    *("proposer", "evaluator", "grid", "program", "boundary", "metric", "temperatures"),
+    *(
+        "announcing",
+        "proposer",
+        "evaluator",
+        "grid",
+        "program",
+        "boundary",
+        "metric",
+        "temperatures",
+    ),
 }
 
 
