@@ -1,10 +1,11 @@
 """The method: ask, evaluate, tell, until a rule says stop."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from opro_dspy.optimizer import Optimizer
 from opro_dspy.protocols import Evaluator, Observer, RunEnded, StepEnded, StopRule
+from opro_dspy.records import Usage
 
 logger = logging.getLogger(__name__)
 
@@ -17,6 +18,7 @@ def optimize(
     *,
     stop: StopRule,
     observers: Sequence[Observer] = (),
+    usage: Callable[[], tuple[Usage, ...]] = tuple,
 ) -> str:
     """Run OPRO until `stop` gives a reason; return the reason.
 
@@ -28,6 +30,7 @@ def optimize(
         evaluator: Scores them.
         stop: Asked before each step but step 0.
         observers: Told after each step.
+        usage: Tells what the run took so far.
 
     Source:
         OPRO (arXiv:2309.03409), section 2 and figure 2.
@@ -40,7 +43,7 @@ def optimize(
             evaluations = evaluator.evaluate(candidates, trajectory)
             optimizer.tell(evaluations)
             for observe in observers:
-                observe(StepEnded(trajectory=trajectory))
+                observe(StepEnded(trajectory=trajectory, usage=usage()))
             reason = stop(trajectory)
     except KeyboardInterrupt:
         reason = INTERRUPTED

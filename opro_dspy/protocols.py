@@ -5,7 +5,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar, runtime_checkable
 
-from opro_dspy.records import Candidate, Evaluation, Exemplar, Proposal, ShownEntry
+from opro_dspy.records import Candidate, Evaluation, Exemplar, Proposal, ShownEntry, Usage
+from opro_dspy.result import RunResult
 from opro_dspy.trajectory import Trajectory
 
 S = TypeVar("S")
@@ -229,6 +230,8 @@ class StepEnded:
     """A step was told."""
 
     trajectory: Trajectory
+    usage: tuple[Usage, ...] = ()
+    """What the run took so far, by role and LM."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -239,7 +242,14 @@ class RunEnded:
     stop_reason: str
 
 
-Event = StepStarted | ExampleScored | StepEnded | RunEnded
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResultKnown:
+    """All is done, also where an error or Ctrl-C ended the run; the last event."""
+
+    result: RunResult
+
+
+Event = StepStarted | ExampleScored | StepEnded | RunEnded | ResultKnown
 
 
 class Observer(Protocol):

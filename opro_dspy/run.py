@@ -30,7 +30,7 @@ from opro_dspy.plan import Sizes, kept_for_the_choice, sized
 from opro_dspy.pool import DaemonExecutor
 from opro_dspy.program import Program, as_exemplar
 from opro_dspy.progress import ProgressBars
-from opro_dspy.protocols import MetaPromptContext, Observer
+from opro_dspy.protocols import MetaPromptContext, Observer, ResultKnown
 from opro_dspy.rasch import LastFit
 from opro_dspy.records import Candidate, ScoreReuse, ShownEntry
 from opro_dspy.result import OPROResult
@@ -170,6 +170,7 @@ class Run:
             best, reason = self._search_and_choose()
             result = self._result(best, reason)
             self.log.ended(result, best)
+            self._tell(result)
             if reason == INTERRUPTED and self.log.how_to_go_on:
                 logger.warning("%s", self.log.how_to_go_on)
             track_stats = self.config.track_stats
@@ -194,7 +195,13 @@ class Run:
         kept = self._kept_for_the_choice()
         try:
             stop = make_stop(self.config, self.budget, first=self.seats.stop)
-            reason = optimize(self.optimizer, self.evaluator, stop=stop, observers=self.observers)
+            reason = optimize(
+                self.optimizer,
+                self.evaluator,
+                stop=stop,
+                observers=self.observers,
+                usage=self.meter.usage,
+            )
             if reason == INTERRUPTED:
                 return self.choice.best_so_far(trajectory), reason
             if kept is not None:
@@ -251,6 +258,11 @@ class Run:
         self.announcer.cut_short(self._scored_set, self.evaluator.unfinished, error)
         if isinstance(error, RunError):
             error.args = (f"{error} {_kept(trajectory)} {self.log.how_to_go_on}".rstrip(),)
+        self._tell(result)
+
+    def _tell(self, result: OPROResult) -> None:
+        for observe in self.observers:
+            observe(ResultKnown(result=result))
 
     def estimate(self) -> RunEstimate:
         """Return what the run will cost, as a range; calls no LM."""

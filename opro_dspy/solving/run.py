@@ -23,7 +23,7 @@ from opro_dspy.loop import INTERRUPTED, optimize
 from opro_dspy.optimizer import Optimizer
 from opro_dspy.pool import DaemonExecutor
 from opro_dspy.progress import ProgressBars
-from opro_dspy.protocols import KnowsOptimum
+from opro_dspy.protocols import KnowsOptimum, ResultKnown
 from opro_dspy.records import Candidate, ScoreReuse
 from opro_dspy.runlog import RunLog
 from opro_dspy.solving.evaluator import SolutionEvaluator, metric_of
@@ -167,7 +167,11 @@ class SolvingRun(Generic[S]):
         try:
             with self.interrupt.listening():
                 reason = optimize(
-                    self.optimizer, self.evaluator, stop=self.stop, observers=self.observers
+                    self.optimizer,
+                    self.evaluator,
+                    stop=self.stop,
+                    observers=self.observers,
+                    usage=self.meter.usage,
                 )
         except Exception as error:
             found = self._result(printable(f"error: {type(error).__name__}: {error}"))
@@ -175,12 +179,18 @@ class SolvingRun(Generic[S]):
             self.log.ended(found, self._best, failed=True)
             if isinstance(error, RunError) and self.log.how_to_go_on:
                 error.args = (f"{error} {self.log.how_to_go_on}",)
+            self._tell(found)
             raise
         result = self._result(reason)
         self.log.ended(result, self._best)
+        self._tell(result)
         if reason == INTERRUPTED and self.log.how_to_go_on:
             logger.warning("%s", self.log.how_to_go_on)
         return result
+
+    def _tell(self, result: Result[S]) -> None:
+        for observe in self.observers:
+            observe(ResultKnown(result=result))
 
     @property
     def _best(self) -> Candidate | None:
