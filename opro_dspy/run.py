@@ -94,7 +94,8 @@ class Run:
     def _fill_seats(self) -> None:
         seats, config, program = self.seats, self.config, self.program
         num_threads = config.num_threads or dspy.settings.num_threads or 1
-        self.executor, self.interrupt = DaemonExecutor(num_threads, name="opro_dspy"), Interrupt()
+        self.executor = DaemonExecutor(num_threads, name="opro_dspy")
+        self.interrupt = Interrupt.prevailing()
         self.meter, self.budget = Meter(), make_budget(config)
         self.log = RunLog(
             seats.log_dir,

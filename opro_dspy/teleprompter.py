@@ -10,6 +10,7 @@ from typing import Any, Literal
 import dspy
 from dspy.teleprompt import Teleprompter
 
+from opro_dspy.awaiting import in_thread
 from opro_dspy.boundary.prices import Price
 from opro_dspy.cache import (
     DEFAULT_CACHE,
@@ -304,6 +305,24 @@ class OPRO(Teleprompter):  # type: ignore[misc]
         program = self._checked(student, trainset, valset)
         store = open_store(self._seats.cache_dir)
         return self._run(program, trainset, valset, store).compile()
+
+    async def acompile(
+        self,
+        student: dspy.Module,
+        *,
+        trainset: Sequence[dspy.Example],
+        teacher: Any = None,
+        valset: Sequence[dspy.Example] | None = None,
+        **unknown: Any,
+    ) -> dspy.Module:
+        """Do what `compile` does, and leave the event loop free meanwhile.
+
+        A cancelled task ends the run as Ctrl-C does: nothing more is started, the calls in flight
+        are waited for, and what was paid for is in `log_dir`, from where the next compile goes on.
+        The CancelledError has the best `program` and the `result` by then.
+        """
+        sets = {"trainset": trainset, "teacher": teacher, "valset": valset}
+        return await in_thread(partial(self.compile, student, **sets, **unknown))
 
     def estimate(
         self,

@@ -17,7 +17,7 @@ ROWS = (
     {"teleprompter", "solving", "integrations"},
     {"run"},
     {"wiring", "choice"},
-    {"inputs", "loop", "outcome", "estimate", "identity", "runlog", "announcing"},
+    {"inputs", "loop", "outcome", "estimate", "identity", "runlog", "announcing", "awaiting"},
     {"optimizer", "evaluator", "settings"},
     {"asking", "proposer", "grid", "progress", "plan"},
     {"failures", "outages", "ledger"},
