@@ -2,7 +2,7 @@
 
 import inspect
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -49,6 +49,7 @@ from opro_dspy.protocols import (
     StopRule,
 )
 from opro_dspy.racing import Racing, resolve_racing
+from opro_dspy.rows import as_examples
 from opro_dspy.run import Run
 from opro_dspy.schedules import resolve_schedule
 from opro_dspy.selectors import resolve_selector
@@ -56,6 +57,9 @@ from opro_dspy.settings import Seats
 from opro_dspy.stopping import Stop
 
 DEFAULT_STEPS = 10
+
+Rows = Collection[Any]
+"""Examples, or rows of a table such as a Hugging Face `Dataset`."""
 
 
 class OPRO(Teleprompter):  # type: ignore[misc]
@@ -270,19 +274,22 @@ class OPRO(Teleprompter):  # type: ignore[misc]
         self,
         student: dspy.Module,
         *,
-        trainset: Sequence[dspy.Example],
+        trainset: Rows,
         teacher: Any = None,
-        valset: Sequence[dspy.Example] | None = None,
+        valset: Rows | None = None,
+        inputs: Sequence[str] | None = None,
         **unknown: Any,
     ) -> dspy.Module:
         """Return a copy of `student` with the best instructions found.
 
         Args:
             student: The program; never changed. Frozen sub-modules are left alone.
-            trainset: Examples that candidates are scored on, with inputs set.
+            trainset: Examples that candidates are scored on: a list of `dspy.Example` with inputs
+                set or, with `inputs`, of mappings, or a Hugging Face `Dataset`.
             teacher: Accepted as other optimizers do; not used.
             valset: Examples on which the best few and the student are compared at the end; the
                 training set if not given.
+            inputs: Names of the input fields, set on every example of both sets.
             **unknown: None are taken; the error names the nearest argument.
 
         Returns:
@@ -302,17 +309,16 @@ class OPRO(Teleprompter):  # type: ignore[misc]
         """
         known, settings = _parameters(OPRO.compile), _parameters(OPRO.__init__)
         refuse_unknown("compile", unknown, known, settings=settings)
-        program = self._checked(student, trainset, valset)
-        store = open_store(self._seats.cache_dir)
-        return self._run(program, trainset, valset, store).compile()
+        return self._run(student, trainset, valset, inputs).compile()
 
     async def acompile(
         self,
         student: dspy.Module,
         *,
-        trainset: Sequence[dspy.Example],
+        trainset: Rows,
         teacher: Any = None,
-        valset: Sequence[dspy.Example] | None = None,
+        valset: Rows | None = None,
+        inputs: Sequence[str] | None = None,
         **unknown: Any,
     ) -> dspy.Module:
         """Do what `compile` does, and leave the event loop free meanwhile.
@@ -321,15 +327,16 @@ class OPRO(Teleprompter):  # type: ignore[misc]
         are waited for, and what was paid for is in `log_dir`, from where the next compile goes on.
         The CancelledError has the best `program` and the `result` by then.
         """
-        sets = {"trainset": trainset, "teacher": teacher, "valset": valset}
+        sets = {"trainset": trainset, "teacher": teacher, "valset": valset, "inputs": inputs}
         return await in_thread(partial(self.compile, student, **sets, **unknown))
 
     def estimate(
         self,
         student: dspy.Module,
         *,
-        trainset: Sequence[dspy.Example],
-        valset: Sequence[dspy.Example] | None = None,
+        trainset: Rows,
+        valset: Rows | None = None,
+        inputs: Sequence[str] | None = None,
     ) -> RunEstimate:
         """Return what `compile` will cost as a range, by role, without calling any LM.
 
@@ -338,17 +345,17 @@ class OPRO(Teleprompter):  # type: ignore[misc]
         Raises:
             ConfigurationError: If an input is wrong, as in `compile`.
         """
-        program = self._checked(student, trainset, valset)
-        return self._run(program, trainset, valset, MemoryStore()).estimate()
+        return self._run(student, trainset, valset, inputs, store=MemoryStore()).estimate()
 
-    def _checked(self, student: Any, trainset: Any, valset: Any) -> Program:
+    def _run(
+        self, student: Any, trainset: Any, valset: Any, inputs: Any, store: Store | None = None
+    ) -> Run:
         program = Program(student)
-        check_sets(trainset, valset)
-        return program
-
-    def _run(self, program: Program, trainset: Any, valset: Any, store: Store) -> Run:
-        sets = list(trainset), list(valset or ())
-        return Run(self._seats, program, *sets, store, callbacks=self.callbacks)
+        train = as_examples(trainset, inputs, name="trainset")
+        val = None if valset is None else as_examples(valset, inputs, name="valset")
+        check_sets(train, val)
+        store = open_store(self._seats.cache_dir) if store is None else store
+        return Run(self._seats, program, train, val or (), store, callbacks=self.callbacks)
 
 
 def _parameters(function: Callable[..., Any]) -> list[str]:

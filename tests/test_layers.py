@@ -14,7 +14,7 @@ ROWS = (
     {"__init__"},
     {"studies"},
     {"simulation"},
-    {"teleprompter", "solving", "integrations"},
+    {"teleprompter", "solving", "integrations", "datasets"},
     {"run"},
     {"wiring", "choice"},
     {"inputs", "loop", "outcome", "estimate", "identity", "runlog", "announcing", "awaiting"},
@@ -35,7 +35,7 @@ ROWS = (
     {"rasch"},
     {
         *("records", "seats", "config", "filters", "frame", "answers", "interrupt", "likeness"),
-        *("direction", "problems", "names"),
+        *("direction", "problems", "names", "rows", "metrics"),
     },
     {"options"},
     {"errors", "copying"},
@@ -46,16 +46,8 @@ WITH_DSPY = {
     *("simulation", "cli", "teleprompter", "run", "inputs", "outcome", "estimate"),
     *("settings", "wiring", "choice", "identity", "samples", "cache", "fingerprints"),
     *("solving", "studies", "cli_study"),
-    *(
-        "announcing",
-        "proposer",
-        "evaluator",
-        "grid",
-        "program",
-        "boundary",
-        "metric",
-        "temperatures",
-    ),
+    *("proposer", "evaluator", "grid", "program", "boundary", "metric", "temperatures"),
+    *("announcing", "rows", "metrics", "datasets"),
 }
 
 
