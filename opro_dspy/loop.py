@@ -4,8 +4,16 @@ import logging
 from collections.abc import Callable, Sequence
 
 from opro_dspy.optimizer import Optimizer
-from opro_dspy.protocols import Evaluator, Observer, RunEnded, StepEnded, StopRule
+from opro_dspy.protocols import (
+    Evaluator,
+    Observer,
+    ResultKnown,
+    RunEnded,
+    StepEnded,
+    StopRule,
+)
 from opro_dspy.records import Usage
+from opro_dspy.result import RunResult
 
 logger = logging.getLogger(__name__)
 
@@ -51,3 +59,21 @@ def optimize(
     for observe in observers:
         observe(RunEnded(trajectory=trajectory, stop_reason=reason))
     return reason
+
+
+def conclude(observers: Sequence[Observer], result: RunResult, *, failed: bool = False) -> None:
+    """Tell all observers of the result.
+
+    Args:
+        observers: Those of the run.
+        result: What it found.
+        failed: Whether an error ends the run: one of an observer is then logged only, so that it
+            does not stand in the place of the first.
+    """
+    for observe in observers:
+        try:
+            observe(ResultKnown(result=result))
+        except Exception:
+            if not failed:
+                raise
+            logger.warning("An observer failed at the end of a failed run.", exc_info=True)

@@ -24,13 +24,13 @@ from opro_dspy.identity import example_keys, make_manifest
 from opro_dspy.inputs import initial_candidates
 from opro_dspy.interrupt import Interrupt
 from opro_dspy.journal import Manifest
-from opro_dspy.loop import INTERRUPTED, optimize
+from opro_dspy.loop import INTERRUPTED, conclude, optimize
 from opro_dspy.outcome import candidate_results, dressed, saved, signatures
 from opro_dspy.plan import Sizes, kept_for_the_choice, sized
 from opro_dspy.pool import DaemonExecutor
 from opro_dspy.program import Program, as_exemplar
 from opro_dspy.progress import ProgressBars
-from opro_dspy.protocols import MetaPromptContext, Observer, ResultKnown
+from opro_dspy.protocols import MetaPromptContext, Observer
 from opro_dspy.rasch import LastFit
 from opro_dspy.records import Candidate, ScoreReuse, ShownEntry
 from opro_dspy.result import OPROResult
@@ -171,7 +171,7 @@ class Run:
             best, reason = self._search_and_choose()
             result = self._result(best, reason)
             self.log.ended(result, best)
-            self._tell(result)
+            conclude(self.observers, result)
             if reason == INTERRUPTED and self.log.how_to_go_on:
                 logger.warning("%s", self.log.how_to_go_on)
             track_stats = self.config.track_stats
@@ -259,11 +259,7 @@ class Run:
         self.announcer.cut_short(self._scored_set, self.evaluator.unfinished, error)
         if isinstance(error, RunError):
             error.args = (f"{error} {_kept(trajectory)} {self.log.how_to_go_on}".rstrip(),)
-        self._tell(result)
-
-    def _tell(self, result: OPROResult) -> None:
-        for observe in self.observers:
-            observe(ResultKnown(result=result))
+        conclude(self.observers, result, failed=True)
 
     def estimate(self) -> RunEstimate:
         """Return what the run will cost, as a range; calls no LM."""

@@ -5,6 +5,7 @@ from pathlib import Path
 from statistics import fmean, pstdev
 from typing import Any
 
+import dspy
 import pytest
 
 from opro_dspy import LMCallError, OPROResult, optimize
@@ -67,6 +68,24 @@ def test_the_result_is_told_when_an_error_ends_the_run() -> None:
     assert isinstance(last, ResultKnown)
     assert last.result is raised.value.result
     assert last.result.stop_reason.startswith("error: ")
+
+
+@pytest.mark.parametrize("student_fails", [True, False])
+def test_an_observer_that_fails_is_told_but_hides_no_error_of_the_run(
+    student_fails: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(event: Event) -> None:
+        if isinstance(event, ResultKnown):
+            raise OSError("disk full")
+
+    notes = Notes()
+    lm = scripted_lm(lambda text: dspy.LMAuthError("no key", model="m"))
+    options = {"scorer": lm} if student_fails else {}
+    expected = LMCallError if student_fails else OSError
+    with pytest.raises(expected):
+        compiled(observers=[full, notes], max_steps=0, **options)
+    assert ("An observer failed at the end of a failed run." in caplog.text) == student_fails
+    assert isinstance(notes.events[-1], ResultKnown) == student_fails
 
 
 def test_a_problem_of_any_kind_is_tracked() -> None:
