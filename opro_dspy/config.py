@@ -1,31 +1,10 @@
 """The settings of an OPRO run, checked at the door."""
 
-import difflib
-from collections.abc import Iterable
 from typing import Any, Literal
 
 from pydantic import ConfigDict, Field
 
-from opro_dspy.errors import UnknownArgumentError
 from opro_dspy.options import Options
-
-OTHER_NAMES = {
-    "breadth": "num_candidates",
-    "depth": "max_steps",
-    "num_trials": "max_steps",
-    "num_iterations": "max_steps",
-    "bsize": "num_candidates",
-    "reflection_lm": "prompt_model",
-    "optimizer_lm": "prompt_model",
-    "scorer_lm": "task_model",
-    "teacher_settings": "prompt_model",
-    "temperature": "init_temperature",
-    "temperature_for_sampling": "init_temperature",
-    "temperature_for_candidates": "init_temperature",
-    "perfect_score": "stop_at_score",
-    "devset": "valset",
-}
-"""What other optimizers call a parameter, and what it is called here."""
 
 
 class OproConfig(Options):
@@ -69,18 +48,3 @@ def checked(**settings: Any) -> OproConfig:
         for name, value in settings.items()
     }
     return OproConfig(**plain)
-
-
-def refuse_unknown(where: str, unknown: Iterable[str], known: Iterable[str]) -> None:
-    """Raise UnknownArgumentError if there is any unknown name, with the nearest one of ours."""
-    known = [name for name in known if name not in ("self", "unknown")]
-    told = []
-    for name in unknown:
-        close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
-        ours = OTHER_NAMES.get(name)
-        nearest = ours if ours in known else (close[0] if close else None)
-        told.append(f"`{name}`" + (f" (did you mean `{nearest}`?)" if nearest else ""))
-    if told:
-        raise UnknownArgumentError(
-            f"{where} has no argument {', '.join(told)}. It takes: {', '.join(known)}."
-        )

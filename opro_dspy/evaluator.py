@@ -126,6 +126,11 @@ class ProgramEvaluator:
         """Examples that the budget will pay for, as far as can be told; None without a cap."""
         return self._conditions.gate.budget.metric_calls_left
 
+    def output(self, candidate: Candidate, set_name: str, example: int) -> str:
+        """Return what the program answered there, in short; empty where that is not known."""
+        score = self._conditions.met.get((candidate.key, set_name, example))
+        return "" if score is None else score.output
+
     def _plan(self, trajectory: Trajectory, *, n_candidates: int) -> tuple[Sequence[int], Race]:
         """Return the step's examples in the order in which candidates meet them, and its race."""
         n, step, racing = len(self._examples), len(trajectory.steps), self._racing

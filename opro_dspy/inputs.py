@@ -20,11 +20,11 @@ T = TypeVar("T")
 RESUME = ("auto", "force", "never")
 
 
-def check_sets(trainset: Any, valset: Any) -> None:
+def check_sets(trainset: Sequence[Any], valset: Sequence[Any] | None) -> None:
     """Refuse sets that cannot be scored; warn when they share examples.
 
     Raises:
-        ConfigurationError: If a set is no sequence of examples with inputs, or `trainset` is empty.
+        ConfigurationError: If one holds what is no example with inputs, or `trainset` is empty.
     """
     _check_set("trainset", trainset)
     if not len(trainset):
@@ -43,16 +43,13 @@ def check_sets(trainset: Any, valset: Any) -> None:
         )
 
 
-def _check_set(name: str, examples: Any) -> None:
-    if isinstance(examples, str) or not isinstance(examples, Sequence):
-        raise ConfigurationError(
-            f"`{name}` must be a list of dspy.Example, got {type(examples).__name__}."
-        )
+def _check_set(name: str, examples: Sequence[Any]) -> None:
     for index, example in enumerate(examples):
         if not isinstance(example, dspy.Example):
             raise ConfigurationError(
                 f"`{name}[{index}]` must be a dspy.Example, got {type(example).__name__}. "
-                "Make one with dspy.Example(**row).with_inputs('question')."
+                "Make one with dspy.Example(**row).with_inputs('question'), or name the input "
+                "fields of plain rows: inputs=['question']."
             )
         _check_input_keys(f"{name}[{index}]", example)
 

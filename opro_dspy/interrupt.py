@@ -4,7 +4,10 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from types import FrameType
+
+_PREVAILING: ContextVar["Interrupt | None"] = ContextVar("opro_dspy_interrupt", default=None)
 
 
 class Interrupt:
@@ -36,6 +39,19 @@ class Interrupt:
             yield
         finally:
             signal.signal(signal.SIGINT, before)
+
+    @staticmethod
+    def prevailing() -> "Interrupt":
+        """Return the one that whoever started this run can press; a new one if nobody can."""
+        return _PREVAILING.get() or Interrupt()
+
+    def prevail(self) -> None:
+        """Be the one of all runs in this context, so that `press` stops them."""
+        _PREVAILING.set(self)
+
+    def press(self) -> None:
+        """Do what the first Ctrl-C does; from any thread."""
+        self.pressed = True
 
     def check(self) -> None:
         """Raise KeyboardInterrupt if Ctrl-C was pressed."""

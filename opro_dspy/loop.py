@@ -1,10 +1,19 @@
 """The method: ask, evaluate, tell, until a rule says stop."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from opro_dspy.optimizer import Optimizer
-from opro_dspy.protocols import Evaluator, Observer, RunEnded, StepEnded, StopRule
+from opro_dspy.protocols import (
+    Evaluator,
+    Observer,
+    ResultKnown,
+    RunEnded,
+    StepEnded,
+    StopRule,
+)
+from opro_dspy.records import Usage
+from opro_dspy.result import RunResult
 
 logger = logging.getLogger(__name__)
 
@@ -17,6 +26,7 @@ def optimize(
     *,
     stop: StopRule,
     observers: Sequence[Observer] = (),
+    usage: Callable[[], tuple[Usage, ...]] = tuple,
 ) -> str:
     """Run OPRO until `stop` gives a reason; return the reason.
 
@@ -28,6 +38,7 @@ def optimize(
         evaluator: Scores them.
         stop: Asked before each step but step 0.
         observers: Told after each step.
+        usage: Tells what the run took so far.
 
     Source:
         OPRO (arXiv:2309.03409), section 2 and figure 2.
@@ -40,7 +51,7 @@ def optimize(
             evaluations = evaluator.evaluate(candidates, trajectory)
             optimizer.tell(evaluations)
             for observe in observers:
-                observe(StepEnded(trajectory=trajectory))
+                observe(StepEnded(trajectory=trajectory, usage=usage()))
             reason = stop(trajectory)
     except KeyboardInterrupt:
         reason = INTERRUPTED
@@ -48,3 +59,21 @@ def optimize(
     for observe in observers:
         observe(RunEnded(trajectory=trajectory, stop_reason=reason))
     return reason
+
+
+def conclude(observers: Sequence[Observer], result: RunResult, *, failed: bool = False) -> None:
+    """Tell all observers of the result.
+
+    Args:
+        observers: Those of the run.
+        result: What it found.
+        failed: Whether an error ends the run: one of an observer is then logged only, so that it
+            does not stand in the place of the first.
+    """
+    for observe in observers:
+        try:
+            observe(ResultKnown(result=result))
+        except Exception:
+            if not failed:
+                raise
+            logger.warning("An observer failed at the end of a failed run.", exc_info=True)

@@ -13,7 +13,9 @@ from opro_dspy.records import (
     Proposal,
     ShownEntry,
     Step,
+    Usage,
 )
+from opro_dspy.result import RunResult
 from opro_dspy.trajectory import Trajectory
 
 S = TypeVar("S")
@@ -237,6 +239,8 @@ class StepEnded:
     """A step was told."""
 
     trajectory: Trajectory
+    usage: tuple[Usage, ...] = ()
+    """What the run took so far, by role and LM."""
 
     @property
     def step(self) -> Step:
@@ -257,7 +261,14 @@ class RunEnded:
     stop_reason: str
 
 
-Event = StepStarted | ExampleScored | StepEnded | RunEnded
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResultKnown:
+    """All is done, also where an error or Ctrl-C ended the run; the last event."""
+
+    result: RunResult
+
+
+Event = StepStarted | ExampleScored | StepEnded | RunEnded | ResultKnown
 
 
 class Observer(Protocol):

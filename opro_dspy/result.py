@@ -196,11 +196,7 @@ class OPROResult(RunResult):
         return snippet(self)
 
     def report(self, path: str | Path) -> Path:
-        """Write the run as one HTML page, which needs no network, and return its path.
-
-        Raises:
-            ImportError: If the extra is not there: `pip install "opro_dspy[report]"`.
-        """
+        """Write the run as one HTML page, which needs no network, and return its path."""
         from opro_dspy.report import write
 
         return write(self, path)

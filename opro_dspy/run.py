@@ -9,6 +9,7 @@ from typing import Any
 
 import dspy
 
+from opro_dspy.announcing import Announcer
 from opro_dspy.boundary.answers import Answers
 from opro_dspy.boundary.budget import Kept
 from opro_dspy.boundary.gate import Gate
@@ -23,7 +24,7 @@ from opro_dspy.identity import example_keys, make_manifest
 from opro_dspy.inputs import initial_candidates
 from opro_dspy.interrupt import Interrupt
 from opro_dspy.journal import Manifest
-from opro_dspy.loop import INTERRUPTED, optimize
+from opro_dspy.loop import INTERRUPTED, conclude, optimize
 from opro_dspy.outcome import candidate_results, dressed, saved, shown_examples, signatures
 from opro_dspy.plan import Sizes, kept_for_the_choice, sized
 from opro_dspy.pool import DaemonExecutor
@@ -64,8 +65,10 @@ class Run:
         trainset: Sequence[dspy.Example],
         valset: Sequence[dspy.Example],
         store: Store,
+        *,
+        callbacks: Sequence[Any] = (),
     ) -> None:
-        self.store = store
+        self.store, self.callbacks = store, callbacks
         self.seats, self.program = seats, program
         self.trainset, self.valset = trainset, valset
         self.initial = initial_candidates(program, seats.initial_instructions)
@@ -92,7 +95,8 @@ class Run:
     def _fill_seats(self) -> None:
         seats, config, program = self.seats, self.config, self.program
         num_threads = config.num_threads or dspy.settings.num_threads or 1
-        self.executor, self.interrupt = DaemonExecutor(num_threads, name="opro_dspy"), Interrupt()
+        self.executor = DaemonExecutor(num_threads, name="opro_dspy")
+        self.interrupt = Interrupt.prevailing()
         self.meter, self.budget = Meter(), make_budget(config)
         self.log = RunLog(
             seats.log_dir,
@@ -118,7 +122,16 @@ class Run:
             self.log.scores.memories.append(ScoreMemory(self.scores, sets))
         self.bars = ProgressBars(num_steps=config.max_steps, enabled=config.verbose)
         self.spent = SpentBySteps(self.budget)
-        self.observers: tuple[Observer, ...] = (self.log, self.spent, *seats.observers, self.bars)
+        self.announcer = Announcer(
+            program,
+            seats.metric,
+            sets={"trainset": self.trainset, "valset": self.valset},
+            selection_set=self.choice.set_name,
+            callbacks=self.callbacks,
+            output=lambda *place: self.evaluator.output(*place),
+        )
+        watching = self.log, self.spent, self.announcer
+        self.observers: tuple[Observer, ...] = (*watching, *seats.observers, self.bars)
         fit = LastFit()
         self.evaluator = make_evaluator(
             seats,
@@ -160,6 +173,7 @@ class Run:
             best, reason = self._search_and_choose()
             result = self._result(best, reason)
             self.log.ended(result, best)
+            conclude(self.observers, result)
             if reason == INTERRUPTED and self.log.how_to_go_on:
                 logger.warning("%s", self.log.how_to_go_on)
             track_stats = self.config.track_stats
@@ -184,13 +198,20 @@ class Run:
         kept = self._kept_for_the_choice()
         try:
             stop = make_stop(self.config, self.budget, first=self.seats.stop)
-            reason = optimize(self.optimizer, self.evaluator, stop=stop, observers=self.observers)
+            reason = optimize(
+                self.optimizer,
+                self.evaluator,
+                stop=stop,
+                observers=self.observers,
+                usage=self.meter.usage,
+            )
             if reason == INTERRUPTED:
                 return self.choice.best_so_far(trajectory), reason
             if kept is not None:
                 kept.release()
             best = self.choice.choose(trajectory, self.evaluator)
             self.log.chosen(self.choice.set_name, self.choice.selection, best)
+            self.announcer.chosen(self.choice.selection)
             if self.seats.cache_dir is not None:
                 self.choice.meet_the_rest(best, trajectory, self.evaluator)
             return best, reason
@@ -237,8 +258,10 @@ class Run:
         for name, value in found.items():
             setattr(error, name, value)
         self.log.ended(result, best, failed=True)
+        self.announcer.cut_short(self._scored_set, self.evaluator.unfinished, error)
         if isinstance(error, RunError):
             error.args = (f"{error} {_kept(trajectory)} {self.log.how_to_go_on}".rstrip(),)
+        conclude(self.observers, result, failed=True)
 
     def estimate(self) -> RunEstimate:
         """Return what the run will cost, as a range; calls no LM."""
@@ -273,10 +296,14 @@ class Run:
     def _price(self, lm: dspy.BaseLM) -> Price | None:
         return self.seats.prices.get(lm.model) or known_price(lm)
 
+    @property
+    def _scored_set(self) -> str:
+        """The set that is being scored: that of the choice once no step is underway."""
+        return "trainset" if self.optimizer.pending is not None else self.choice.set_name
+
     def _result(self, best: Candidate | None, reason: str) -> OPROResult:
         trajectory = self.optimizer.trajectory
         keys = [evaluation.candidate.key for evaluation in trajectory]
-        choosing = self.optimizer.pending is None
         candidates = candidate_results(
             trajectory, completed=self.choice.completed, selection=self.choice.selection
         )
@@ -290,11 +317,7 @@ class Run:
             steps=tuple(trajectory.steps),
             unfinished_step=self.optimizer.pending,
             unfinished=self.evaluator.unfinished,
-            unfinished_set=(
-                (self.choice.set_name if choosing else "trainset")
-                if self.evaluator.unfinished
-                else None
-            ),
+            unfinished_set=self._scored_set if self.evaluator.unfinished else None,
             stop_reason=reason,
             diagnostics=signatures(trajectory, self.program, self.trainset),
             usage=self.meter.usage(),

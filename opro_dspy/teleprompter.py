@@ -2,7 +2,7 @@
 
 import inspect
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any, Literal
 import dspy
 from dspy.teleprompt import Teleprompter
 
+from opro_dspy.awaiting import in_thread
 from opro_dspy.boundary.prices import Price
 from opro_dspy.cache import (
     DEFAULT_CACHE,
@@ -20,7 +21,7 @@ from opro_dspy.cache import (
     open_store,
     resolve_cache_dir,
 )
-from opro_dspy.config import checked, refuse_unknown
+from opro_dspy.config import checked
 from opro_dspy.estimate import RunEstimate
 from opro_dspy.exemplars import resolve_exemplar_choice
 from opro_dspy.filters import Filters
@@ -37,6 +38,7 @@ from opro_dspy.inputs import (
 )
 from opro_dspy.meta_prompt import resolve_meta_prompt
 from opro_dspy.metric import Metric
+from opro_dspy.names import refuse_unknown
 from opro_dspy.optimizer import View
 from opro_dspy.plan import check_auto
 from opro_dspy.program import Program
@@ -49,6 +51,7 @@ from opro_dspy.protocols import (
     StopRule,
 )
 from opro_dspy.racing import Racing, resolve_racing
+from opro_dspy.rows import as_examples
 from opro_dspy.run import Run
 from opro_dspy.schedules import resolve_schedule
 from opro_dspy.selectors import resolve_selector
@@ -57,6 +60,9 @@ from opro_dspy.stopping import Stop
 from opro_dspy.watching import of_steps
 
 DEFAULT_STEPS = 10
+
+Rows = Collection[Any]
+"""Examples, or rows of a table such as a Hugging Face `Dataset`."""
 
 
 class OPRO(Teleprompter):  # type: ignore[misc]
@@ -131,7 +137,8 @@ class OPRO(Teleprompter):  # type: ignore[misc]
         track_stats: Attach `candidate_programs`, `trial_logs` and `detailed_results`.
         verbose: Draw progress bars when on a terminal.
         observers: Called with every event of the run (see `protocols.Observer`).
-        callbacks: DSPy callbacks of this optimizer alone.
+        callbacks: DSPy callbacks of this optimizer alone: told of compile, and of each candidate's
+            evaluation.
         **unknown: None are taken; the error names the nearest setting.
 
     Raises:
@@ -189,7 +196,7 @@ class OPRO(Teleprompter):  # type: ignore[misc]
         **unknown: Any,
     ) -> None:
         super().__init__()
-        refuse_unknown("OPRO", unknown, inspect.signature(OPRO.__init__).parameters)
+        refuse_unknown("OPRO", unknown, _parameters(OPRO.__init__))
         check_auto(auto, max_steps=max_steps)
         config = checked(
             auto=auto,
@@ -270,9 +277,10 @@ class OPRO(Teleprompter):  # type: ignore[misc]
         self,
         student: dspy.Module,
         *,
-        trainset: Sequence[dspy.Example],
+        trainset: Rows,
         teacher: Any = None,
-        valset: Sequence[dspy.Example] | None = None,
+        valset: Rows | None = None,
+        inputs: Sequence[str] | None = None,
         on_step: Callable[[StepEnded], Any] | None = None,
         **unknown: Any,
     ) -> dspy.Module:
@@ -280,10 +288,12 @@ class OPRO(Teleprompter):  # type: ignore[misc]
 
         Args:
             student: The program; never changed. Frozen sub-modules are left alone.
-            trainset: Examples that candidates are scored on, with inputs set.
+            trainset: Examples that candidates are scored on: a list of `dspy.Example` with inputs
+                set or, with `inputs`, of mappings, or a Hugging Face `Dataset`.
             teacher: Accepted as other optimizers do; not used.
             valset: Examples on which the best few and the student are compared at the end; the
                 training set if not given.
+            inputs: Names of the input fields, set on every example of both sets.
             on_step: Called after each step, step 0 too, with its record: `step`, `best` and the
                 `trajectory`. An exception in it stops the run; what was found stays.
             **unknown: None are taken; the error names the nearest argument.
@@ -303,19 +313,38 @@ class OPRO(Teleprompter):  # type: ignore[misc]
             ProgramFailedError: If the student fails on `max_errors` examples, or on most, or all
                 candidates of a step fail alike.
         """
-        refuse_unknown("compile", unknown, inspect.signature(OPRO.compile).parameters)
-        program = self._checked(student, trainset, valset)
-        if on_step is not None:
-            check_callable("on_step", on_step)
-        store = open_store(self._seats.cache_dir)
-        return self._run(program, trainset, valset, store, on_step).compile()
+        known, settings = _parameters(OPRO.compile), _parameters(OPRO.__init__)
+        refuse_unknown("compile", unknown, known, settings=settings)
+        return self._run(student, trainset, valset, inputs, on_step).compile()
+
+    async def acompile(
+        self,
+        student: dspy.Module,
+        *,
+        trainset: Rows,
+        teacher: Any = None,
+        valset: Rows | None = None,
+        inputs: Sequence[str] | None = None,
+        on_step: Callable[[StepEnded], Any] | None = None,
+        **unknown: Any,
+    ) -> dspy.Module:
+        """Do what `compile` does, and leave the event loop free meanwhile.
+
+        A cancelled task ends the run as Ctrl-C does: nothing more is started, the calls in flight
+        are waited for, and what was paid for is in `log_dir`, from where the next compile goes on.
+        The CancelledError has the best `program` and the `result` by then.
+        """
+        given = {"trainset": trainset, "teacher": teacher, "valset": valset, "inputs": inputs}
+        compiling = partial(self.compile, student, **given, on_step=on_step, **unknown)
+        return await in_thread(compiling)
 
     def estimate(
         self,
         student: dspy.Module,
         *,
-        trainset: Sequence[dspy.Example],
-        valset: Sequence[dspy.Example] | None = None,
+        trainset: Rows,
+        valset: Rows | None = None,
+        inputs: Sequence[str] | None = None,
     ) -> RunEstimate:
         """Return what `compile` will cost as a range, by role, without calling any LM.
 
@@ -324,26 +353,31 @@ class OPRO(Teleprompter):  # type: ignore[misc]
         Raises:
             ConfigurationError: If an input is wrong, as in `compile`.
         """
-        program = self._checked(student, trainset, valset)
-        return self._run(program, trainset, valset, MemoryStore()).estimate()
-
-    def _checked(self, student: Any, trainset: Any, valset: Any) -> Program:
-        program = Program(student)
-        check_sets(trainset, valset)
-        return program
+        return self._run(student, trainset, valset, inputs, store=MemoryStore()).estimate()
 
     def _run(
         self,
-        program: Program,
+        student: Any,
         trainset: Any,
         valset: Any,
-        store: Store,
+        inputs: Any,
         on_step: Callable[[StepEnded], Any] | None = None,
+        *,
+        store: Store | None = None,
     ) -> Run:
-        seats = self._seats
+        program, seats = Program(student), self._seats
+        train = as_examples(trainset, inputs, name="trainset")
+        val = None if valset is None else as_examples(valset, inputs, name="valset")
+        check_sets(train, val)
         if on_step is not None:
-            seats = replace(seats, observers=(*seats.observers, of_steps(on_step)))
-        return Run(seats, program, list(trainset), list(valset or ()), store)
+            told = of_steps(check_callable("on_step", on_step))
+            seats = replace(seats, observers=(*seats.observers, told))
+        store = open_store(seats.cache_dir) if store is None else store
+        return Run(seats, program, train, val or (), store, callbacks=self.callbacks)
+
+
+def _parameters(function: Callable[..., Any]) -> list[str]:
+    return list(inspect.signature(function).parameters)
 
 
 def _name(value: Any) -> str:

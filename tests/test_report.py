@@ -1,6 +1,5 @@
 import json
 import re
-import sys
 from pathlib import Path
 
 import pytest
@@ -108,12 +107,6 @@ def test_several_predictors_are_told_apart() -> None:
     )
     assert "<h3>plan.predict</h3>" in page
     assert len(json.loads(blob(page))["candidates"][1]["queries"]) == 2
-
-
-def test_without_jinja_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "jinja2", None)
-    with pytest.raises(ImportError, match=r"opro_dspy\[report\]"):
-        render(a_run())
 
 
 def test_report_writes_the_page(tmp_path: Path) -> None:

@@ -6,6 +6,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
 from opro_dspy.plots.axes import Unit
 from opro_dspy.report import view
 from opro_dspy.report.text import shown
@@ -13,11 +15,7 @@ from opro_dspy.result import OPROResult
 
 
 def write(result: OPROResult, path: str | Path) -> Path:
-    """Write the page of `result` to `path`, and return that.
-
-    Raises:
-        ImportError: If jinja2 is not there.
-    """
+    """Write the page of `result` to `path`, and return that."""
     path = Path(path)
     path.write_text(render(result), encoding="utf-8")
     return path
@@ -28,14 +26,7 @@ def render(result: OPROResult) -> str:
 
     Whatever an LM or a data set wrote stays text in it: the template escapes, the JSON in it
     holds no `<`, and a content security policy lets only the page's own script run.
-
-    Raises:
-        ImportError: If jinja2 is not there.
     """
-    try:
-        from jinja2 import Environment, PackageLoader, StrictUndefined
-    except ImportError as error:
-        raise ImportError('the report needs jinja2: pip install "opro_dspy[report]"') from error
     environment = Environment(
         loader=PackageLoader("opro_dspy.report"),
         autoescape=True,

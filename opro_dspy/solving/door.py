@@ -11,7 +11,7 @@ import dspy
 from opro_dspy.asking import View
 from opro_dspy.boundary.prices import Price
 from opro_dspy.cache import DEFAULT_CACHE, CacheDir, resolve_cache_dir
-from opro_dspy.config import checked, refuse_unknown
+from opro_dspy.config import checked
 from opro_dspy.inputs import (
     RESUME,
     check_callable,
@@ -21,6 +21,7 @@ from opro_dspy.inputs import (
     check_one_of,
     check_options,
 )
+from opro_dspy.names import refuse_unknown
 from opro_dspy.protocols import Observer, Problem, StopRule
 from opro_dspy.schedules import resolve_schedule
 from opro_dspy.solving.inputs import check_problem, find_lm, initial_candidates

@@ -19,7 +19,7 @@ from opro_dspy.errors import RunError
 from opro_dspy.filters import Filters, printable
 from opro_dspy.interrupt import Interrupt
 from opro_dspy.journal import Manifest
-from opro_dspy.loop import INTERRUPTED, optimize
+from opro_dspy.loop import INTERRUPTED, conclude, optimize
 from opro_dspy.optimizer import Optimizer
 from opro_dspy.pool import DaemonExecutor
 from opro_dspy.progress import ProgressBars
@@ -65,7 +65,8 @@ class SolvingRun(Generic[S]):
     def _fill_seats(self) -> None:
         given, config = self.given, self.given.config
         num_threads = config.num_threads or dspy.settings.num_threads or 1
-        self.executor, self.interrupt = DaemonExecutor(num_threads, name="opro_dspy"), Interrupt()
+        self.executor = DaemonExecutor(num_threads, name="opro_dspy")
+        self.interrupt = Interrupt.prevailing()
         self.meter, self.budget = Meter(), make_budget(config)
         self.log = RunLog(
             given.log_dir,
@@ -169,7 +170,11 @@ class SolvingRun(Generic[S]):
         try:
             with self.interrupt.listening():
                 reason = optimize(
-                    self.optimizer, self.evaluator, stop=self.stop, observers=self.observers
+                    self.optimizer,
+                    self.evaluator,
+                    stop=self.stop,
+                    observers=self.observers,
+                    usage=self.meter.usage,
                 )
         except Exception as error:
             found = self._result(printable(f"error: {type(error).__name__}: {error}"))
@@ -177,9 +182,11 @@ class SolvingRun(Generic[S]):
             self.log.ended(found, self._best, failed=True)
             if isinstance(error, RunError) and self.log.how_to_go_on:
                 error.args = (f"{error} {self.log.how_to_go_on}",)
+            conclude(self.observers, found, failed=True)
             raise
         result = self._result(reason)
         self.log.ended(result, self._best)
+        conclude(self.observers, result)
         if reason == INTERRUPTED and self.log.how_to_go_on:
             logger.warning("%s", self.log.how_to_go_on)
         return result

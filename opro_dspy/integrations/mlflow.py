@@ -1,0 +1,109 @@
+"""A run in MLflow, without autologging or beside it."""
+
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from opro_dspy.integrations.tracking import (
+    result_metrics,
+    settings_of,
+    step_metrics,
+    write_files,
+)
+from opro_dspy.protocols import Event, ResultKnown, StepEnded
+from opro_dspy.result import RunResult
+
+_MAX_PARAM_CHARS = 500
+
+
+class MLflowObserver:
+    """Logs each step's numbers to MLflow, and at the end settings, result and report.
+
+    It logs to the run that is active in the thread of `compile`, such as the one that
+    `mlflow.dspy.autolog(log_compiles=True)` starts. Without one it starts a run of its own, and
+    ends it with the compile.
+
+    Example:
+        ```python
+        OPRO(metric=metric, observers=[MLflowObserver()])
+        ```
+
+    Args:
+        run_id: Another run to log to.
+        run_name: Name of the run if one is started.
+        prefix: Begins the name of each parameter and metric.
+
+    Raises:
+        ImportError: If MLflow is not there: `pip install "opro_dspy[mlflow]"`.
+    """
+
+    def __init__(
+        self, *, run_id: str | None = None, run_name: str | None = None, prefix: str = "opro/"
+    ) -> None:
+        self._mlflow = _mlflow()
+        self._client = self._mlflow.MlflowClient()
+        self._given, self._run_name, self._prefix = run_id, run_name, prefix
+        self._started: str | None = None
+
+    def __call__(self, event: Event) -> None:
+        """Log what `event` brings."""
+        if isinstance(event, StepEnded):
+            metrics = step_metrics(event)
+            self._log(metrics, step=int(metrics["step"]))
+        elif isinstance(event, ResultKnown):
+            self._finish(event.result)
+
+    def _run_id(self) -> str:
+        if self._given is not None:
+            return self._given
+        active = self._mlflow.active_run()
+        if active is None:
+            active = self._mlflow.start_run(run_name=self._run_name)
+            self._started = active.info.run_id
+        return str(active.info.run_id)
+
+    def _log(self, metrics: Mapping[str, float], *, step: int) -> None:
+        now = int(time.time() * 1000)
+        logged = [
+            self._mlflow.entities.Metric(self._prefix + name, value, now, step)
+            for name, value in metrics.items()
+        ]
+        self._client.log_batch(self._run_id(), metrics=logged)
+
+    def _finish(self, result: RunResult) -> None:
+        run_id = self._run_id()
+        self._log({f"result/{n}": v for n, v in result_metrics(result).items()}, step=0)
+        self._log_settings(run_id, result)
+        self._client.set_tag(run_id, self._prefix + "stop_reason", result.stop_reason)
+        with tempfile.TemporaryDirectory() as folder:
+            for path in write_files(result, Path(folder)):
+                self._client.log_artifact(run_id, str(path))
+        if self._started == run_id:
+            self._started = None
+            self._mlflow.end_run(_status(result.stop_reason))
+
+    def _log_settings(self, run_id: str, result: RunResult) -> None:
+        """Log what the run does not have: MLflow refuses to change a parameter."""
+        known = self._client.get_run(run_id).data.params
+        settings = {self._prefix + name: value for name, value in settings_of(result).items()}
+        params = [
+            self._mlflow.entities.Param(name, value[:_MAX_PARAM_CHARS])
+            for name, value in settings.items()
+            if name not in known
+        ]
+        self._client.log_batch(run_id, params=params)
+
+
+def _status(stop_reason: str) -> str:
+    kind = stop_reason.split(":")[0]
+    return {"error": "FAILED", "interrupted": "KILLED"}.get(kind, "FINISHED")
+
+
+def _mlflow() -> Any:
+    try:
+        import mlflow
+    except ImportError as error:
+        raise ImportError('this needs MLflow: pip install "opro_dspy[mlflow]"') from error
+    return mlflow

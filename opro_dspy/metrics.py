@@ -1,0 +1,117 @@
+"""Answer metrics of the usual benchmarks: numbers, multiple choice, yes or no, text.
+
+Each is a metric for `OPRO` and `dspy.Evaluate`. It compares the field `answer` of example and
+prediction; `functools.partial(exact_number, field="result")` compares another.
+"""
+
+import re
+from decimal import Decimal
+from typing import Any
+
+import dspy
+
+_NUMBER = re.compile(r"(?:(?<![\w)])-)?\d+(?:,\d{3}(?!\d))*(?:\.\d+)?")
+_CUE = re.compile(r"####|\banswer(?:\s+is\b|\s*:)", re.IGNORECASE)
+_YES_NO = re.compile(r"\b(yes|no|true|false)\b", re.IGNORECASE)
+_CHOICE = re.compile(r"\(([A-Za-z])\)")
+_BARE_CHOICE = re.compile(r"\(?\b([A-Z])\b\)?(?=[\s).:,]|$)")
+_OPTION = re.compile(r"^\(([A-Z])\)\s*(.+?)\s*$", re.MULTILINE)
+
+
+def exact_number(
+    example: dspy.Example, prediction: Any, trace: Any = None, *, field: str = "answer"
+) -> bool:
+    """Tell whether both answers are the same number: the one behind "answer is", else the last.
+
+    Currency signs, units, thousands separators and trailing zeros do not matter.
+    """
+    expected, found = number_in(_text(example, field)), number_in(_text(prediction, field))
+    return found is not None and found == expected
+
+
+def multiple_choice(
+    example: dspy.Example, prediction: Any, trace: Any = None, *, field: str = "answer"
+) -> bool:
+    """Tell whether both answers are the same option, named by its letter or its text.
+
+    Options are the lines `(A) …` of the example's inputs.
+    """
+    options = _options(example)
+    expected, found = _text(example, field), _text(prediction, field)
+    choice = choice_in(expected, options)
+    if choice is None:
+        return _plain(found) == _plain(expected)
+    return choice_in(found, options) == choice
+
+
+def yes_no(
+    example: dspy.Example, prediction: Any, trace: Any = None, *, field: str = "answer"
+) -> bool:
+    """Tell whether both answers say yes (or true), or both say no (or false)."""
+    expected, found = verdict_in(_text(example, field)), verdict_in(_text(prediction, field))
+    return found is not None and found == expected
+
+
+def exact_text(
+    example: dspy.Example, prediction: Any, trace: Any = None, *, field: str = "answer"
+) -> bool:
+    """Tell whether both answers are the same, case, commas, quotes and outer stops apart."""
+    return _plain(_text(prediction, field)) == _plain(_text(example, field))
+
+
+def number_in(text: str) -> Decimal | None:
+    """Return the number that `text` answers with; None if there is none."""
+    text = text.replace("$", "")
+    said = [match for part in _after_cues(text) if (match := _NUMBER.search(part))]
+    every = _NUMBER.findall(text)
+    if not every:
+        return None
+    return Decimal((said[-1][0] if said else every[-1]).replace(",", ""))
+
+
+def verdict_in(text: str) -> bool | None:
+    """Return True for yes or true, False for no or false: behind "answer is", first, or last."""
+    said = [match for part in _after_cues(text) if (match := _YES_NO.search(part))]
+    first = _YES_NO.match(text.lstrip(" \t\n\"'*`([."))
+    found = said[-1] if said else first
+    if found is None:
+        found = next(reversed(list(_YES_NO.finditer(text))), None)
+    return None if found is None else found[1].lower() in ("yes", "true")
+
+
+def choice_in(text: str, options: dict[str, str]) -> str | None:
+    """Return the letter of the option that `text` answers with; None if that is not certain.
+
+    Args:
+        text: The answer.
+        options: Letter to the option's text.
+    """
+    for part in [*reversed(_after_cues(text)), text]:
+        letters = _CHOICE.findall(part)
+        if letters:
+            return str(letters[0 if part is not text else -1]).upper()
+    bare = [m for part in [*_after_cues(text), text] if (m := _BARE_CHOICE.match(part.strip()))]
+    if bare and (len(text.split()) == 1 or _after_cues(text) or bare[0][1] in options):
+        return bare[0][1]
+    named = [letter for letter, option in options.items() if _plain(option) == _plain(text)]
+    if not named:
+        named = [letter for letter, option in options.items() if _plain(option) in _plain(text)]
+    return named[0] if len(named) == 1 else None
+
+
+def _after_cues(text: str) -> list[str]:
+    return [text[cue.end() :] for cue in _CUE.finditer(text)]
+
+
+def _options(example: dspy.Example) -> dict[str, str]:
+    texts = [value for value in example.inputs().values() if isinstance(value, str)]
+    return {letter: option for text in texts for letter, option in _OPTION.findall(text)}
+
+
+def _text(record: Any, field: str) -> str:
+    return str(getattr(record, field))
+
+
+def _plain(text: str) -> str:
+    words = text.casefold().replace(",", " ").replace('"', " ").split()
+    return " ".join(words).strip(" .'`*")

@@ -1,0 +1,82 @@
+"""Run as a script: three compiles in an MLflow store of its own; prints what is there then.
+
+A process of its own, because autologging changes DSPy's global settings and classes.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import dspy
+import mlflow
+
+from opro_dspy import LMCallError
+from opro_dspy.integrations.mlflow import MLflowObserver
+from tests.fakes import compiled, field, keyword_scorer, scripted_lm
+
+
+def runs(experiment: str) -> list[dict[str, Any]]:
+    client = mlflow.MlflowClient()
+    found = []
+    for run in client.search_runs([experiment], order_by=["attributes.start_time ASC"]):
+        run_id = run.info.run_id
+        history = {
+            name: [m.value for m in client.get_metric_history(run_id, name)]
+            for name in run.data.metrics
+        }
+        files = [artifact.path for artifact in client.list_artifacts(run_id)]
+        found.append(
+            {
+                "id": run_id,
+                "name": run.info.run_name,
+                "status": run.info.status,
+                "parent": run.data.tags.get("mlflow.parentRunId"),
+                "params": dict(run.data.params),
+                "metrics": history,
+                "files": files,
+                "best": mlflow.artifacts.load_dict(f"{run.info.artifact_uri}/best_model.json")
+                if "best_model.json" in files
+                else None,
+                "stop_reason": run.data.tags.get("opro/stop_reason"),
+            }
+        )
+    return found
+
+
+def experiment(name: str, folder: Path) -> str:
+    made = str(mlflow.create_experiment(name, artifact_location=(folder / name).as_uri()))
+    mlflow.set_experiment(name)
+    return made
+
+
+def main(folder: Path) -> None:
+    mlflow.set_tracking_uri(f"sqlite:///{folder / 'mlflow.db'}")
+    alone = experiment("alone", folder)
+    first = compiled(observers=[MLflowObserver(run_name="mine")], max_steps=2)
+    try:
+        broken = scripted_lm(lambda text: dspy.LMAuthError("no key", model="m"))
+        compiled(scorer=broken, observers=[MLflowObserver()])
+    except LMCallError:
+        pass
+    scored = field("answer", "2")
+    with mlflow.start_run(run_name="outer"):
+        compiled(scorer=scripted_lm(lambda text: scored), observers=[MLflowObserver()])
+        still_open = mlflow.active_run() is not None
+
+    automatic = experiment("automatic", folder)
+    mlflow.dspy.autolog(log_compiles=True, log_evals=True)
+    dspy.configure(lm=keyword_scorer())
+    second = compiled(max_steps=2, num_candidates=3, observers=[MLflowObserver()])
+    said = {
+        "alone": runs(alone),
+        "still_open": still_open,
+        "automatic": runs(automatic),
+        "first": first.detailed_results.model_dump(mode="json"),
+        "second": second.detailed_results.model_dump(mode="json"),
+    }
+    (folder / "runs.json").write_text(json.dumps(said), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
