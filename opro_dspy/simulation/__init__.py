@@ -6,6 +6,7 @@ from opro_dspy.simulation.landscapes import Landscape
 from opro_dspy.simulation.lm import SimulatedLM
 from opro_dspy.simulation.numeric_engine import SimulatedNumericOptimizer, numeric_optimizer_lm
 from opro_dspy.simulation.optimizer_engine import SimulatedOptimizer, optimizer_lm
+from opro_dspy.simulation.pipelines import StagedProgram, StagedScorer, staged_scorer_lm
 from opro_dspy.simulation.scorer import SimulatedScorer, scorer_lm
 from opro_dspy.simulation.tasks import TASK_NAMES, exact_match, make_examples
 
@@ -19,10 +20,13 @@ __all__ = [
     "SimulatedNumericOptimizer",
     "SimulatedOptimizer",
     "SimulatedScorer",
+    "StagedProgram",
+    "StagedScorer",
     "exact_match",
     "landscape",
     "make_examples",
     "numeric_optimizer_lm",
     "optimizer_lm",
     "scorer_lm",
+    "staged_scorer_lm",
 ]
