@@ -86,4 +86,3 @@ def test_every_stage_of_the_simulated_programs_matters(num_stages: int) -> None:
         ideas = sorted(stage.weights, key=stage.weights.__getitem__)[-5:]
         better = " ".join(f"{IDEA_BY_NAME[idea].phrasings[0]}." for idea in ideas)
         assert engine.expected_accuracy({**plain, name: better}, examples) > start + 0.04
-

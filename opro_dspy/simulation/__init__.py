@@ -1,6 +1,11 @@
 """Simulated LMs behind DSPy's engine interface, and tasks for them: offline, seeded, fast."""
 
 from opro_dspy.simulation.conditions import Faults, Latency
+from opro_dspy.simulation.feedback import (
+    FeedbackMetric,
+    FeedbackOptimizer,
+    feedback_optimizer_lm,
+)
 from opro_dspy.simulation.kinds import LANDSCAPE_NAMES, landscape
 from opro_dspy.simulation.landscapes import Landscape
 from opro_dspy.simulation.lm import SimulatedLM
@@ -14,6 +19,8 @@ __all__ = [
     "LANDSCAPE_NAMES",
     "TASK_NAMES",
     "Faults",
+    "FeedbackMetric",
+    "FeedbackOptimizer",
     "Landscape",
     "Latency",
     "SimulatedLM",
@@ -23,6 +30,7 @@ __all__ = [
     "StagedProgram",
     "StagedScorer",
     "exact_match",
+    "feedback_optimizer_lm",
     "landscape",
     "make_examples",
     "numeric_optimizer_lm",
