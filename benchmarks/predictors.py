@@ -136,7 +136,11 @@ def main() -> None:
         for strategy in STRATEGIES
     ]
     with multiprocessing.get_context("spawn").Pool(options.jobs, initializer=_silence) as pool:
-        records = pool.map(measure, jobs, chunksize=1)
+        records = []
+        for record in pool.imap_unordered(measure, jobs):
+            records.append(record)
+            if options.out:  # as they come: what is measured is not lost
+                options.out.write_text(json.dumps({"runs": records}), encoding="utf-8")
     found = rows(records, sorted(options.budgets))
     print("simulated LMs; true held-out accuracy, % ± standard error over seeds and landscapes")
     print("\n".join(table(found)))

@@ -27,7 +27,7 @@ ROWS = (
     {"boundary", "journal"},
     {"cache"},
     {"fingerprints"},
-    {"meta_prompt", "exemplars", "fitting", "fields", "metric", "memory"},
+    {"meta_prompt", "exemplars", "fitting", "fields", "metric", "memory", "positions"},
     {"protocols"},
     {"diagnostics"},
     {"trajectory", "racing"},
@@ -46,6 +46,7 @@ WITH_DSPY = {
     *("settings", "wiring", "choice", "identity", "samples", "cache", "fingerprints"),
     *("solving", "studies", "cli_study"),
     *("proposer", "evaluator", "grid", "program", "boundary", "metric", "temperatures"),
+    "positions",
 }
 
 

@@ -72,7 +72,7 @@ def test_an_lm_without_a_cache_is_asked_for_every_note_anew() -> None:
 
 @pytest.mark.parametrize("selector", [dict, lambda step: ["plan"], 3, "last"])
 def test_what_is_no_selector_is_refused_at_the_door(selector: Any) -> None:
-    with pytest.raises(ConfigurationError, match="`component_selector` must .* got "):
+    with pytest.raises(ConfigurationError, match=r"`component_selector` must .* got "):
         OPRO(metric=exact, component_selector=selector)
 
 
