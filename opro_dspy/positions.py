@@ -62,7 +62,7 @@ def positioned(adapter: dspy.ChatAdapter, position: str) -> dspy.ChatAdapter:
     if (found := position_of(moved)) != position:
         raise ConfigurationError(
             f"{type(plain).__name__} cannot be made to put the instruction "
-            f"{POSITIONS[position]}: it stands {POSITIONS.get(str(found), 'at no place that is known')}. "
+            f"{POSITIONS[position]}: it stands {_told(found)}. "
             "Let it write its messages as dspy.ChatAdapter does."
         )
     return moved
@@ -116,6 +116,10 @@ def _positioned_class(kind: type) -> type:
     return type(f"Positioned{kind.__name__}", (Positioned, kind), {})
 
 
+def _told(position: str | None) -> str:
+    return POSITIONS[position] if position else "at no place that is known"
+
+
 def position_of(adapter: Any) -> str | None:
     """Return where `adapter` puts an instruction, as a prompt of it shows; None if nowhere known.
 
@@ -156,11 +160,10 @@ def place_shown(wanted: str | None, adapter: Any) -> str:
     except Exception:  # noqa: BLE001  (an adapter of the user's may refuse in any way)
         found = None
     if wanted not in (None, found):
-        place = POSITIONS[found] if found else "at no place that is known"
         name = type(adapter or dspy.ChatAdapter()).__name__
         raise ConfigurationError(
             f"`instruction_position` is {wanted!r}, but the adapter {name} puts the instruction "
-            f"{place}. {_ADVICE[str(wanted)]}"
+            f"{_told(found)}. {_ADVICE[str(wanted)]}"
         )
     return found if found in ("Q_end", "A_begin") else "Q_begin"
 
