@@ -117,9 +117,10 @@ def test_feedback_is_in_the_result_and_its_json() -> None:
 @pytest.mark.parametrize("where", ["cache_dir", "log_dir"])
 def test_feedback_survives_the_score_cache_and_the_journal(tmp_path: Path, where: str) -> None:
     bench = Bench()
-    first = bench.run(**{where: tmp_path})
+    options: dict[str, Any] = {where: tmp_path}
+    first = bench.run(**options)
     paid = bench.calls
-    again = bench.run(**{where: tmp_path})
+    again = bench.run(**options)
     assert bench.calls == paid > 0
     assert HEADING in prompts(first)[0] and prompts(again) == prompts(first)
     assert [c.feedback for c in again.candidates] == [c.feedback for c in first.candidates]
