@@ -20,6 +20,7 @@ from opro_dspy.errors import (
 from opro_dspy.estimate import RunEstimate
 from opro_dspy.filters import Filters
 from opro_dspy.optimizer import Optimizer, View
+from opro_dspy.positions import positioned
 from opro_dspy.protocols import Problem
 from opro_dspy.racing import Racing
 from opro_dspy.records import Candidate, Estimate, Evaluation
@@ -61,5 +62,6 @@ __all__ = [
     "View",
     "cached",
     "optimize",
+    "positioned",
     "read_run",
 ]

@@ -9,7 +9,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from opro_dspy.exemplars import chosen
+from opro_dspy.exemplars import chosen, feedback_by_example, with_feedback
 from opro_dspy.fitting import Fitted, fit
 from opro_dspy.meta_prompt import shown_score
 from opro_dspy.options import Options
@@ -134,6 +134,9 @@ class Asker:
         exemplars: Sequence[int],
     ) -> MetaPromptContext:
         unit_range, buckets = trajectory.in_unit_range(), self._view.score_buckets
+        said: dict[int, str] = {}
+        if self._exemplar_choice is with_feedback:
+            said = feedback_by_example(trajectory, [entry.candidate.key for entry in view])
 
         def shown(score: float) -> str:
             if not self._view.show_scores:
@@ -156,7 +159,9 @@ class Asker:
                 )
                 for e in view
             ),
-            exemplars=tuple(self._exemplars[i] for i in exemplars),
+            exemplars=tuple(
+                replace(self._exemplars[i], feedback=said.get(i, "")) for i in exemplars
+            ),
             instruction_position=self._instruction_position,
         )
         if buckets is None or not unit_range:

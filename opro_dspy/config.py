@@ -22,6 +22,7 @@ class OproConfig(Options):
     max_errors: int | None = Field(default=None, ge=1)
     max_attempts: int = Field(default=3, ge=1)
     max_empty_steps: int = Field(default=3, ge=1)
+    instruction_position: Literal["start", "Q_begin", "Q_end", "A_begin"] | None = None
     failure_score: float = Field(default=0.0, allow_inf_nan=False)
     provide_traceback: bool | None = None
     max_metric_calls: int | None = Field(default=None, ge=1)

@@ -275,4 +275,5 @@ def _merged(old: Evaluation | None, new: Evaluation) -> Evaluation:
         scores=dict(sorted({**old.scores, **new.scores}.items())),
         failures=dict(sorted({**old.failures, **new.failures}.items())),
         dropped=new.dropped or old.dropped,
+        feedback=dict(sorted({**old.feedback, **new.feedback}.items())),
     )

@@ -88,6 +88,41 @@ def current_most_frequent(
     return _filled(sorted(order, key=order.__getitem__), n_examples=n_examples, n=n, rng=rng)
 
 
+def with_feedback(
+    trajectory: Trajectory,
+    *,
+    shown: Sequence[str],
+    n_examples: int,
+    n: int,
+    rng: random.Random,
+) -> list[int]:
+    """As `current_most_frequent`, but those of which the metric said something in words first.
+
+    The meta-prompt then shows what was said (`feedback_by_example`).
+    """
+    keys = set(shown)
+    rates = _wrong_rates(trajectory, (e for e in trajectory if e.candidate.key in keys), n_examples)
+    said = feedback_by_example(trajectory, shown)
+    order = {i: (i not in said, -rate, rng.random()) for i, rate in rates.items()}
+    return _filled(sorted(order, key=order.__getitem__), n_examples=n_examples, n=n, rng=rng)
+
+
+def feedback_by_example(trajectory: Trajectory, shown: Sequence[str]) -> dict[int, str]:
+    """Return, by example, what the metric said of the best candidate shown that got it wrong.
+
+    Args:
+        trajectory: All evaluations so far.
+        shown: Keys of the candidates that the meta-prompt shows.
+    """
+    keys, perfect = set(shown), trajectory.perfect_score()
+    found: dict[int, str] = {}
+    for evaluation in reversed(trajectory.ranked()):
+        if evaluation.candidate.key in keys and evaluation.dropped is None:
+            said, scores = evaluation.feedback, evaluation.scores
+            found |= {i: text for i, text in said.items() if text and scores[i] < perfect}
+    return found
+
+
 def _wrong_rates(
     trajectory: Trajectory, evaluations: Iterable[Evaluation], n_examples: int
 ) -> dict[int, float]:
@@ -158,8 +193,9 @@ EXEMPLAR_CHOICES: Mapping[str, ExemplarChoice] = {
     "constant": constant,
     "accumulative_most_frequent": accumulative_most_frequent,
     "current_most_frequent": current_most_frequent,
+    "with_feedback": with_feedback,
 }
-"""The paper's choices by name."""
+"""The paper's choices by name, and one for metrics that say something in words."""
 
 
 def resolve_exemplar_choice(choice: str | ExemplarChoice) -> ExemplarChoice:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 _LABEL = re.compile(
     r"\W*(?:(?:text|score|precision)\W{0,3}[:：]"
-    r"|(?:input|expected output|the task|example \d+)\W*$)",
+    r"|(?:input|expected output|feedback on an output so far|the task|example \d+)\W*$)",
     re.IGNORECASE,
 )
 

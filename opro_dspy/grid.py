@@ -201,8 +201,9 @@ class Grid:
         with self._conditions.gate.task() as trial.task:
             prediction = program(**example.inputs())
             where = f"example {self._index(cell)}"
-            value = self._conditions.metric(example, prediction, where=where)
-        score = replace(self._ledger.score(cell, value, trial.used), output=as_text(prediction))
+            said = self._conditions.metric.judge(example, prediction, where=where)
+        score = self._ledger.score(cell, said.score, trial.used)
+        score = replace(score, output=as_text(prediction), feedback=said.feedback)
         task = trial.task
         if task.refused is None and task.lm_error is None and not task.abandoned:
             self._ledger.note(cell, score)  # at once: what is paid for waits for nobody
@@ -342,6 +343,7 @@ class Grid:
             scores=dict(sorted(found.items())),
             failures=dict(sorted(failures.items())),
             dropped=dropped,
+            feedback=self._ledger.feedback(lane, scores),
         )
 
 

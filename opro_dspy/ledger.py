@@ -62,6 +62,11 @@ class Ledger:
         self._conditions.met[self._place(cell)] = score
         self._used.pop(cell, None)
 
+    def feedback(self, lane: int, places: Iterable[int]) -> dict[int, str]:
+        """Return what the metric said of a lane at `places`, by index of the example."""
+        met = {self._orders[lane][p]: self.met(Cell(lane, p)) for p in places}
+        return {i: score.feedback for i, score in sorted(met.items()) if score and score.feedback}
+
     def spent(self, cell: Cell, used: Iterable[Usage], *, calls: int = 0) -> None:
         """Keep in mind what a trial took that came to nothing."""
         self._used.setdefault(cell, []).extend(used)

@@ -43,6 +43,8 @@ class Score:
     """What the LM calls behind it took."""
     output: str = ""
     """What the program answered, in short."""
+    feedback: str = ""
+    """What the metric said in words."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -80,7 +80,9 @@ def _example(number: int, exemplar: Exemplar, position: str, tag: str) -> str:
     place = outputs if position == "A_begin" else inputs
     place.insert(len(place) if position == "Q_end" else 0, f"  {tag}")
     expected = ["Expected output:", *outputs] if outputs else []
-    return "\n".join([f"Example {number}", "Input:", *inputs, *expected])
+    said = ["Feedback on an output so far:", f"  {line(exemplar.feedback)}"]
+    said = said if exemplar.feedback else []
+    return "\n".join([f"Example {number}", "Input:", *inputs, *expected, *said])
 
 
 def _page(context: MetaPromptContext, *, parts: tuple[str, str, str, str], tag: str) -> str:

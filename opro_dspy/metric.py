@@ -4,15 +4,30 @@ import inspect
 import math
 import numbers
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import dspy
 
 from opro_dspy.errors import ConfigurationError, MetricError
+from opro_dspy.filters import printable
+
+MAX_FEEDBACK_CHARS = 1000
+"""Of a metric's feedback, so much is kept."""
 
 _PREVIEW_CHARS = 200
 _MAX_POSITIONAL = 5
 """Example, prediction, trace, and GEPA's pred_name and pred_trace."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement:
+    """What a metric says of a prediction."""
+
+    score: float
+    """A finite number, higher is better."""
+    feedback: str = ""
+    """What it says in words, as GEPA's metrics do; at most `MAX_FEEDBACK_CHARS` long."""
 
 
 class Metric:
@@ -47,7 +62,11 @@ class Metric:
         self._rest = (None,) * (_num_positional(metric, self.name) - 2)
 
     def __call__(self, example: dspy.Example, prediction: Any, *, where: str) -> float:
-        """Return the score; exceptions of the metric itself pass through.
+        """Return the score alone; see `judge`."""
+        return self.judge(example, prediction, where=where).score
+
+    def judge(self, example: dspy.Example, prediction: Any, *, where: str) -> Judgement:
+        """Return score and feedback; exceptions of the metric itself pass through.
 
         Raises:
             MetricError: If it returns None, NaN, an infinity or no number; names the metric and
@@ -61,7 +80,14 @@ class Metric:
                 f"the metric `{self.name}` returned {returned} on {where}: {shown}. It must return "
                 "a finite number, a bool, or a dspy.Prediction with such a `score`."
             )
-        return score
+        return Judgement(score=score, feedback=_feedback(value))
+
+
+def _feedback(value: Any) -> str:
+    """Return what a `dspy.Prediction` says in words; "" for anything else."""
+    said = value.get("feedback") if isinstance(value, dspy.Prediction) else None
+    text = "" if said is None else printable(str(said)).strip()
+    return text if len(text) <= MAX_FEEDBACK_CHARS else text[: MAX_FEEDBACK_CHARS - 1] + "…"
 
 
 def _num_positional(metric: Callable[..., Any], name: str) -> int:

@@ -54,6 +54,7 @@ def candidate_results(
                 scores=full.scores,
                 failures=full.failures,
                 dropped=full.dropped,
+                feedback=full.feedback,
                 selection=None if chosen_on is None else chosen_on.estimate,
                 selection_scores={} if chosen_on is None else chosen_on.scores,
                 selection_failures={} if chosen_on is None else chosen_on.failures,

@@ -64,6 +64,8 @@ class Evaluation:
     """Example index to the program's or metric's error, for examples that raised."""
     dropped: str | None = None
     """Why the evaluation ended early, if it did; unseen examples then hold the failure score."""
+    feedback: dict[int, str] = field(default_factory=dict)
+    """Example index to what the metric said in words, where it did."""
 
     @property
     def estimate(self) -> Estimate:
@@ -105,6 +107,8 @@ class Exemplar:
 
     inputs: dict[str, str]
     outputs: dict[str, str]
+    feedback: str = ""
+    """What the metric said of an output that fell short; may be empty."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -52,6 +52,8 @@ class CandidateResult(BaseModel):
     """Training example index to the error that it raised there."""
     dropped: str | None = None
     """Why its evaluation ended early, if it did."""
+    feedback: dict[int, str] = {}
+    """Training example index to what the metric said in words, where it did."""
 
     @property
     def score(self) -> float:

@@ -28,6 +28,7 @@ from opro_dspy.loop import INTERRUPTED, conclude, optimize
 from opro_dspy.outcome import candidate_results, dressed, saved, shown_examples, signatures
 from opro_dspy.plan import Sizes, kept_for_the_choice, sized
 from opro_dspy.pool import DaemonExecutor
+from opro_dspy.positions import place_shown
 from opro_dspy.program import Program, as_exemplar
 from opro_dspy.progress import ProgressBars
 from opro_dspy.protocols import MetaPromptContext, Observer
@@ -81,6 +82,7 @@ class Run:
         )
         self.config = sized(seats.config, seats.racing, self.sizes)
         self.optimizer_lm, self.scorer_lm = find_lms(seats, program)
+        self.position = place_shown(self.config.instruction_position, dspy.settings.adapter)
         self.choice = Choice(
             self.initial[0],
             trainset=trainset,
@@ -164,6 +166,7 @@ class Run:
             initial=self.initial,
             proposer=proposer,
             fit=fit,
+            instruction_position=self.position,
         )
 
     def compile(self) -> dspy.Module:
@@ -277,6 +280,7 @@ class Run:
                     as_exemplar(e, self.program.output_names)
                     for e in self.trainset[: seats.view.num_exemplars]
                 ),
+                instruction_position=self.position,
             )
         )
         return estimate_run(

@@ -1,5 +1,6 @@
 """Which components of a program a step optimizes."""
 
+import inspect
 from collections.abc import Iterable, Sequence
 
 from opro_dspy.errors import ConfigurationError
@@ -29,16 +30,27 @@ def resolve_selector(selector: str | ComponentSelector) -> ComponentSelector:
     """Return the selector of that name, or the user's own.
 
     Raises:
-        ConfigurationError: If it is neither a known name nor callable.
+        ConfigurationError: If it is neither a known name nor a callable of
+            `(step, components, trajectory)`.
     """
     if isinstance(selector, str) and selector in SELECTORS:
         return SELECTORS[selector]
-    if callable(selector):
+    if callable(selector) and not isinstance(selector, type) and _takes_three(selector):
         return selector
     raise ConfigurationError(
-        f"`component_selector` must be one of {', '.join(SELECTORS)} or a callable, "
-        f"got {selector!r}."
+        f"`component_selector` must be one of {', '.join(SELECTORS)}, or a callable of "
+        f"(step, components, trajectory), got {selector!r}."
     )
+
+
+def _takes_three(selector: ComponentSelector) -> bool:
+    try:
+        inspect.signature(selector).bind(1, (), None)
+    except TypeError:
+        return False
+    except ValueError:  # builtins need not tell their signature
+        return True
+    return True
 
 
 def selected(

@@ -76,7 +76,8 @@ class OPRO(Teleprompter):  # type: ignore[misc]
 
     Args:
         metric: Function of (example, prediction, trace=None) to a number, higher is better; a
-            bool, a numpy number or a `dspy.Prediction` with a `score` will do.
+            bool, a numpy number or a `dspy.Prediction` with a `score` (and `feedback`) will do,
+            and so will GEPA's metrics with five arguments.
         prompt_model: The optimizer LM; `dspy.settings.lm` if not given.
         task_model: The scorer LM for predictors without an `lm` of their own; `dspy.settings.lm`
             if not given. A predictor's own `lm` always stays.
@@ -92,7 +93,11 @@ class OPRO(Teleprompter):  # type: ignore[misc]
             "pretrained", or an object of your own with `render`
             and `parse` (see `protocols.MetaPrompt`).
         exemplars: "random", "constant", "accumulative_most_frequent", "current_most_frequent",
-            or a callable (see `protocols.ExemplarChoice`).
+            "with_feedback" (the latter, with what the metric said in words), or a callable (see
+            `protocols.ExemplarChoice`).
+        instruction_position: Where the adapter in use must put the instruction: "start" of the
+            prompt, "Q_begin" or "Q_end" of the question, "A_begin" of the answer; it is refused if
+            it does not (see `positioned`). None takes it from the adapter.
         component_selector: Which predictors a step optimizes: "round_robin", "all", or a callable
             (see `protocols.ComponentSelector`).
         initial_instructions: Starting points beside the student's own: for one predictor a text,
@@ -163,6 +168,7 @@ class OPRO(Teleprompter):  # type: ignore[misc]
         temperature_schedule: str | Callable[..., float] = "constant",
         meta_prompt: str | MetaPrompt = "tagged",
         exemplars: str | ExemplarChoice = "random",
+        instruction_position: Literal["start", "Q_begin", "Q_end", "A_begin"] | None = None,
         component_selector: str | ComponentSelector = "round_robin",
         initial_instructions: str | Mapping[str, str] | Sequence[str | Mapping[str, str]] = (),
         num_finalists: int = 2,
@@ -217,6 +223,7 @@ class OPRO(Teleprompter):  # type: ignore[misc]
             max_attempts=max_attempts,
             num_threads=num_threads,
             max_errors=max_errors,
+            instruction_position=instruction_position,
             failure_score=failure_score,
             provide_traceback=provide_traceback,
             seed=seed,

@@ -164,6 +164,7 @@ def make_optimizer(
     initial: Sequence[Candidate],
     proposer: LMProposer,
     fit: Fit,
+    instruction_position: str,
 ) -> Optimizer:
     """Return the state machine."""
     fitted = partial(estimates, n_examples=len(trainset), fitted_by=fit)
@@ -180,6 +181,7 @@ def make_optimizer(
         view=within_window(seats.view, lm),
         filters=seats.filters,
         estimator=plain_means if seats.racing is None else fitted,
+        instruction_position=instruction_position,
         seed=config.seed,
     )
 

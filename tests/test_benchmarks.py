@@ -22,3 +22,19 @@ def test_the_tables_of_both_problems_stand_beside_the_papers_figures(tmp_path: P
     assert "arXiv:2309.03409" in printed and "The LMs differ" in printed
     assert "simulated LM" in printed
     assert len(json.loads(out.read_text())["lines"]) == 7
+
+
+def test_the_benchmark_of_several_predictors_runs_all_strategies(tmp_path: Path) -> None:
+    out = tmp_path / "predictors.json"
+    subprocess.run(
+        [
+            *(sys.executable, SCRIPT.parent / "predictors.py", "--seeds", "1", "--jobs", "1"),
+            *("--stages", "2", "--landscapes", "many_small_effects", "--budgets", "60"),
+            *("--out", out),
+        ],
+        check=True,
+        capture_output=True,
+        env={**os.environ, "DSPY_CACHEDIR": str(tmp_path)},
+    )
+    (row,) = json.loads(out.read_text())["rows"]
+    assert all(0 < row[name][0] < 100 for name in ("last only", "round_robin", "all"))

@@ -30,7 +30,7 @@ ROWS = (
     {"boundary", "journal"},
     {"cache"},
     {"fingerprints"},
-    {"meta_prompt", "exemplars", "fitting", "fields", "metric", "memory"},
+    {"meta_prompt", "exemplars", "fitting", "fields", "metric", "memory", "positions"},
     {"protocols"},
     {"result"},
     {"diagnostics"},
@@ -50,7 +50,7 @@ WITH_DSPY = {
     *("settings", "wiring", "choice", "identity", "samples", "cache", "fingerprints"),
     *("solving", "studies", "cli_study"),
     *("proposer", "evaluator", "grid", "program", "boundary", "metric", "temperatures"),
-    *("announcing", "rows", "metrics", "datasets"),
+    *("announcing", "rows", "metrics", "datasets", "positions"),
 }
 
 

@@ -34,6 +34,8 @@ class CachedScore:
     """The metric's value."""
     output: str = ""
     """What the program answered, in short."""
+    feedback: str = ""
+    """What the metric said in words."""
     input_tokens: int = 0
     output_tokens: int = 0
     cost_usd: float | None = None
@@ -132,7 +134,11 @@ class ScoreMemory:
     def recall(self, meeting: Meeting, /) -> Score | None:
         """Return the score if any run has paid for it."""
         found = self._scores.get(self._key(meeting))
-        return None if found is None else Score(value=found.score, output=found.output)
+        return (
+            None
+            if found is None
+            else Score(value=found.score, output=found.output, feedback=found.feedback)
+        )
 
     def note(self, meeting: Meeting, score: Score, /) -> None:
         """Keep a score; failures, refusals and what hung are not kept."""
@@ -141,6 +147,7 @@ class ScoreMemory:
         found = CachedScore(
             score=score.value,
             output=score.output,
+            feedback=score.feedback,
             input_tokens=sum(u.input_tokens + u.input_tokens_saved for u in score.usage),
             output_tokens=sum(u.output_tokens + u.output_tokens_saved for u in score.usage),
             cost_usd=total_cost(*(c for u in score.usage for c in (u.cost_usd, u.cost_usd_saved))),
@@ -162,4 +169,5 @@ def _restored(value: Any) -> CachedScore | None:
         return None
     numbers = (found.score, found.input_tokens, found.output_tokens, found.cost_usd or 0.0)
     plain = all(type(n) in (int, float) and isfinite(n) for n in numbers)
-    return found if plain and isinstance(found.output, str) else None
+    texts = isinstance(found.output, str) and isinstance(found.feedback, str)
+    return found if plain and texts else None

@@ -113,6 +113,7 @@ class ScoreLine(_Line):
     example: NonNegativeInt
     key: str
     score: FiniteFloat | None = None
+    feedback: str = ""
     failed: str | None = None
     hung: bool = False
     refused: str | None = None

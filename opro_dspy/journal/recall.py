@@ -61,6 +61,7 @@ class Scores:
             past.charge(line)
             return Score(
                 value=line.score,
+                feedback=line.feedback,
                 failed=line.failed,
                 hung=line.hung,
                 calls=line.calls,
@@ -87,6 +88,7 @@ class Scores:
             example=meeting.example,
             key=key,
             score=score.value,
+            feedback=score.feedback,
             failed=score.failed,
             hung=score.hung,
             refused=score.refused,

@@ -117,13 +117,18 @@ class SimulatedScorer(SimulatedEngine):
         return cls(answer_key=key, landscape=shape, **load_conditions(state))
 
     def _chance(self, instruction: str, prompt: Prompt, index: int) -> float:
+        question, shift = self.key.questions[index], self._shift(prompt)
+        return self.landscape.accuracy(instruction, question, shift=shift)
+
+    def _shift(self, prompt: Prompt) -> float:
+        """Return the logits that the notes of earlier stages add."""
         shift = 0.0
         for _, value in prompt.inputs:
             shift += NOTE_SHIFT * (value.startswith(_CLEAR) or value.startswith(_as_list(_CLEAR)))
             shift -= NOTE_SHIFT * (
                 value.startswith(_MUDDLED) or value.startswith(_as_list(_MUDDLED))
             )
-        return self.landscape.accuracy(instruction, self.key.questions[index], shift=shift)
+        return shift
 
     def _draw(self, asked: Asked, sample: str) -> float:
         return uniform(self.landscape.seed, "draw", asked.content, sample)

@@ -1,0 +1,152 @@
+"""Programs of several predictors: both strategies beside optimizing only the last predictor.
+
+    python benchmarks/predictors.py [--seeds 8] [--budgets 1000 2000 4000] [--jobs 2]
+        [--out predictors.json]
+
+Simulated LMs, caches off: programs of two and of four stages, each stage with a landscape of its
+own, 60 training examples of arithmetic. Per strategy and seed there is one run; its figure at a
+budget is the true held-out accuracy of the best candidate when so many scorer calls had been made
+(calls that reached the simulated engine: a note that is shared is paid for once).
+"""
+
+import argparse
+import json
+import logging
+import multiprocessing
+import os
+import sys
+from collections.abc import Sequence
+from math import sqrt
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+import dspy
+
+from opro_dspy import OPRO
+from opro_dspy.protocols import Event, StepEnded
+from opro_dspy.simulation import (
+    LANDSCAPE_NAMES,
+    StagedProgram,
+    exact_match,
+    make_examples,
+    optimizer_lm,
+    staged_scorer_lm,
+)
+
+STRATEGIES = ("last only", "round_robin", "all")
+NUM_EXAMPLES, NUM_FRESH, FRESH_SEED = 60, 200, 10_000
+MAX_STEPS = 200
+
+
+def measure(job: tuple[int, str, str, int, int]) -> dict[str, Any]:
+    """Make one run; return the curve of (scorer calls, true accuracy), step by step."""
+    num_stages, landscape, strategy, seed, budget = job
+    dspy.configure_cache(enable_disk_cache=False, enable_memory_cache=False)
+    examples = make_examples("arithmetic", NUM_EXAMPLES, seed=seed)
+    fresh = make_examples("arithmetic", NUM_FRESH, seed=FRESH_SEED + seed)
+    scorer = staged_scorer_lm(
+        answer_key=examples, landscape_name=landscape, num_stages=num_stages, seed=seed
+    )
+    student = StagedProgram(num_stages)
+    texts = {name: p.signature.instructions for name, p in student.named_predictors()}
+    curve: list[tuple[int, float]] = []
+
+    def watch(event: Event) -> None:
+        if isinstance(event, StepEnded):
+            best = event.trajectory.best.candidate.texts
+            quality = scorer.engine.expected_accuracy({**texts, **best}, fresh)
+            curve.append((scorer.engine.calls, quality))
+
+    def over(trajectory: Any) -> str | None:
+        return "budget" if scorer.engine.calls >= budget else None
+
+    optimizer = OPRO(
+        metric=exact_match,
+        prompt_model=optimizer_lm(seed=seed),
+        component_selector="round_robin" if strategy == "last only" else strategy,
+        max_steps=MAX_STEPS,
+        stop=over,
+        num_threads=1,
+        cache_dir=None,
+        track_stats=False,
+        verbose=False,
+        seed=seed,
+        observers=[watch],
+    )
+    with dspy.context(lm=scorer):
+        program = student.frozen_but_last() if strategy == "last only" else student
+        # One example to choose on: the curve is that of the search, the choice would come on top.
+        optimizer.compile(program, trainset=examples, valset=fresh[:1])
+    keys = ("stages", "landscape", "strategy", "seed")
+    return {**dict(zip(keys, job[:4], strict=True)), "curve": curve}
+
+
+def at(record: dict[str, Any], calls: int) -> float:
+    """Return the quality of the best candidate when so many scorer calls had been made."""
+    done = [quality for used, quality in record["curve"] if used <= calls]
+    return float(done[-1])
+
+
+def rows(records: Sequence[dict[str, Any]], budgets: Sequence[int]) -> list[dict[str, Any]]:
+    """Return mean and standard error of the quality, by stages, budget and strategy."""
+    found = []
+    for stages in sorted({record["stages"] for record in records}):
+        for budget in budgets:
+            row: dict[str, Any] = {"stages": stages, "calls": budget}
+            for strategy in STRATEGIES:
+                of = [r for r in records if (r["stages"], r["strategy"]) == (stages, strategy)]
+                values = [100 * at(record, budget) for record in of]
+                error = stdev(values) / sqrt(len(values)) if len(values) > 1 else 0.0
+                row[strategy] = [fmean(values), error]
+            found.append(row)
+    return found
+
+
+def table(found: Sequence[dict[str, Any]]) -> list[str]:
+    """Return the rows as the lines of a table."""
+    lines = [f"{'stages':>6} {'calls':>7}" + "".join(f"{s:>15}" for s in STRATEGIES)]
+    for row in found:
+        cells = (f"{row[s][0]:.1f} ± {row[s][1]:.1f}" for s in STRATEGIES)
+        lines.append(f"{row['stages']:>6} {row['calls']:>7,}" + "".join(f"{c:>15}" for c in cells))
+    return lines
+
+
+def _silence() -> None:
+    logging.disable(logging.CRITICAL)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--seeds", type=int, default=8)
+    parser.add_argument("--budgets", type=int, nargs="+", default=[1000, 2000, 4000])
+    parser.add_argument("--stages", type=int, nargs="+", default=[2, 4])
+    parser.add_argument("--landscapes", nargs="+", default=list(LANDSCAPE_NAMES))
+    parser.add_argument("--jobs", type=int, default=2, help="processes")
+    parser.add_argument("--out", type=Path, help="write the figures as JSON")
+    options = parser.parse_args()
+    jobs = [
+        (stages, landscape, strategy, seed, max(options.budgets))
+        for seed in range(options.seeds)
+        for landscape in options.landscapes
+        for stages in options.stages
+        for strategy in STRATEGIES
+    ]
+    with multiprocessing.get_context("spawn").Pool(options.jobs, initializer=_silence) as pool:
+        records = []
+        for record in pool.imap_unordered(measure, jobs):
+            records.append(record)
+            if options.out:  # as they come: what is measured is not lost
+                options.out.write_text(json.dumps({"runs": records}), encoding="utf-8")
+    found = rows(records, sorted(options.budgets))
+    print("simulated LMs; true held-out accuracy, % ± standard error over seeds and landscapes")
+    print("\n".join(table(found)))
+    if options.out:
+        options.out.write_text(json.dumps({"rows": found, "runs": records}), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
