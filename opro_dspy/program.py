@@ -10,8 +10,8 @@ import dspy
 
 from opro_dspy.errors import ConfigurationError
 from opro_dspy.fields import as_key, as_text, field_list, field_names
-from opro_dspy.filters import printable
 from opro_dspy.records import Candidate, Exemplar
+from opro_dspy.scaffolds import Scaffold, scaffolds_of
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +40,8 @@ RESULT_MARKS = frozenset({"candidate_programs", "detailed_results", OURS})
 class Program:
     """A student program as a set of instructions that can be exchanged.
 
-    Predictors in frozen sub-modules, and frozen predictors, keep their instruction and LM.
+    Predictors in frozen sub-modules, and frozen predictors, keep their instruction and LM. Of an
+    instruction that a module such as ReAct wrote around the user's, only the user's part counts.
 
     Args:
         student: The program; kept as it is.
@@ -63,12 +64,16 @@ class Program:
                 f"the program {type(student).__name__} has no predictor to optimize: it holds no "
                 "dspy.Predict, or all its sub-modules are frozen (`_compiled=True`)."
             )
+        self.scaffolds = scaffolds_of(student, self.predictors)
         self._shared = _shared_parts(student)
         self._template = self._copy_of_student()
         self._working = self._shared
         everyone = dict(self._template.named_sub_modules(dspy.Predict))
         self.lms: dict[str, dspy.BaseLM | None] = {name: p.lm for name, p in everyone.items()}
         """The own LM of each predictor, the frozen ones' included; None for the default LM."""
+        own = set(map(id, self.lms.values()))
+        self.other_lms = {at: lm for at, lm in _lms_of(self._template) if id(lm) not in own}
+        """LMs that modules hold beside those of predictors, e.g. RLM's `sub_lm`, by their place."""
         self.output_names = frozenset(
             n for p in everyone.values() for n in p.signature.output_fields
         )
@@ -78,7 +83,12 @@ class Program:
     def candidate(self) -> Candidate:
         """The student's own instructions, as they are stored in its copies."""
         return self.normalize(
-            Candidate({n: p.signature.instructions for n, p in self.predictors.items()})
+            Candidate(
+                {
+                    name: self.scaffolds[name].text(predictor.signature.instructions)
+                    for name, predictor in self.predictors.items()
+                }
+            )
         )
 
     def normalize(self, candidate: Candidate) -> Candidate:
@@ -87,24 +97,38 @@ class Program:
         A signature dedents its instructions, and gives empty ones its default text.
         """
         return Candidate(
-            {
-                name: _as_stored(predictor.signature, candidate.texts[name])
-                for name, predictor in self.predictors.items()
-            }
+            {name: s.normalized(candidate.texts[name]) for name, s in self.scaffolds.items()}
         )
 
     def watch_lms(self, watch: Callable[[dspy.BaseLM], dspy.BaseLM]) -> None:
-        """Let working copies use `watch(lm)` in the place of each predictor's own `lm`."""
-        watched = {id(lm): watch(lm) for lm in self.lms.values() if lm is not None}
+        """Let working copies use `watch(lm)` in the place of each LM that the program holds."""
+        lms = [*self.lms.values(), *self.other_lms.values()]
+        watched = {id(lm): watch(lm) for lm in lms if lm is not None}
         self._working = {**self._shared, **watched}
 
     def build(self, candidate: Candidate) -> dspy.Module:
         """Return a working copy with the candidate's instructions, demos and LMs kept."""
-        return _with_texts(copy.deepcopy(self._template, dict(self._working)), candidate)
+        return self._with_texts(copy.deepcopy(self._template, dict(self._working)), candidate)
+
+    def skeleton(self) -> tuple[dspy.Module, list[dspy.Predict]]:
+        """Return a working copy, and those predictors in it whose whole instruction is the user's.
+
+        The user's parts of the other ones are blank: what is left says who the program is.
+        """
+        program = self.build(Candidate(dict.fromkeys(self.predictors, "")))
+        free = _unfrozen(program).items()
+        return program, [predictor for name, predictor in free if self.scaffolds[name].is_bare]
 
     def compiled(self, candidate: Candidate) -> dspy.Module:
         """Return the copy that a user gets: callbacks kept as well, old results taken off."""
-        return _with_texts(self._copy_of_student(callbacks=True), candidate)
+        return self._with_texts(self._copy_of_student(callbacks=True), candidate)
+
+    def _with_texts(self, program: dspy.Module, candidate: Candidate) -> dspy.Module:
+        for name, predictor in _unfrozen(program).items():
+            instructions = self.scaffolds[name].full(candidate.texts[name])
+            if predictor.signature.instructions != instructions:
+                predictor.signature = predictor.signature.with_instructions(instructions)
+        return program
 
     def _copy_of_student(self, *, callbacks: bool = False) -> dspy.Module:
         """Copy the student without results of earlier optimizers."""
@@ -129,27 +153,16 @@ class Program:
             name: f"{field_names(s.input_fields)} → {field_names(s.output_fields)}"
             for name, s in signatures.items()
         }
-        return {name: _description(name, s, outlines) for name, s in signatures.items()}
+        return {
+            name: _description(name, s, outlines, around=not self.scaffolds[name].is_bare)
+            for name, s in signatures.items()
+        }
 
 
 def _unfrozen(program: dspy.Module) -> dict[str, dspy.Predict]:
     """Return the predictors to optimize, by name. A root that is frozen itself counts as free."""
     predictors = program.named_predictors()
     return {name: p for name, p in predictors if p is program or not p._compiled}
-
-
-def _as_stored(signature: Any, text: str) -> str:
-    text = printable(text)
-    while (stored := signature.with_instructions(text).instructions) != text:
-        text = stored
-    return text
-
-
-def _with_texts(program: dspy.Module, candidate: Candidate) -> dspy.Module:
-    for name, predictor in _unfrozen(program).items():
-        if predictor.signature.instructions != candidate.texts[name]:
-            predictor.signature = predictor.signature.with_instructions(candidate.texts[name])
-    return program
 
 
 def _old_results(program: dspy.Module) -> dict[str, Any]:
@@ -164,13 +177,12 @@ def _old_results(program: dspy.Module) -> dict[str, Any]:
 def _shared_parts(student: dspy.Module) -> dict[int, Any]:
     """Return what copies of `student` share with it, by id: a memo for `copy.deepcopy`.
 
-    These are the LMs of predictors, old results, and what cannot be copied (locks, ...).
+    These are its LMs, old results, and what cannot be copied (locks, ...).
 
     Raises:
         ConfigurationError: If the student cannot be copied even so.
     """
-    predictors = student.named_sub_modules(dspy.Predict)
-    shared = {id(p.lm): p.lm for _, p in predictors if p.lm is not None}
+    shared: dict[int, Any] = {id(lm): lm for _, lm in _lms_of(student)}
     shared |= {id(value): value for value in _old_results(student).values()}
     if _copy_error(student, shared) is None:
         return shared
@@ -196,6 +208,10 @@ def _copy_error(value: Any, shared: Mapping[int, Any]) -> Exception | None:
     return None
 
 
+def _lms_of(program: dspy.Module) -> list[tuple[str, dspy.BaseLM]]:
+    return [(path, part) for path, part in _parts(program) if isinstance(part, dspy.BaseLM)]
+
+
 def _parts(student: dspy.Module) -> Iterator[tuple[str, Any]]:
     """Yield what the student is made of, modules and containers taken apart, each with a path."""
     queue, seen = deque([(type(student).__name__, student)]), set()
@@ -215,9 +231,15 @@ def _parts(student: dspy.Module) -> Iterator[tuple[str, Any]]:
             yield path, value
 
 
-def _description(name: str, signature: Any, outlines: Mapping[str, str]) -> str:
+def _description(
+    name: str, signature: Any, outlines: Mapping[str, str], *, around: bool = False
+) -> str:
     reads, writes = field_list(signature.input_fields), field_list(signature.output_fields)
     lines = [f"The model that follows the instruction reads {reads} and writes {writes}."]
+    if around:
+        lines.append(
+            "A fixed text beside the instruction tells the model its tools and how it must answer."
+        )
     if len(outlines) > 1:
         place = list(outlines).index(name) + 1
         lines.append(

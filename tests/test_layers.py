@@ -25,7 +25,7 @@ ROWS = (
     {"failures", "outages", "ledger"},
     {"conditions", "samples"},
     {"temperatures", "program", "pool", "selectors", "result", "schedules", "stopping", "race"},
-    {"lane"},
+    {"lane", "scaffolds", "calling"},
     {"boundary", "journal"},
     {"cache"},
     {"fingerprints"},
@@ -47,7 +47,7 @@ WITH_DSPY = {
     *("simulation", "cli", "teleprompter", "run", "inputs", "outcome", "estimate"),
     *("settings", "wiring", "choice", "identity", "samples", "cache", "fingerprints"),
     *("solving", "studies", "cli_study"),
-    *("proposer", "evaluator", "grid", "program", "boundary", "metric", "temperatures"),
+    *("scaffolds", "calling", "proposer", "evaluator", "grid", "program", "boundary", "metric", "temperatures"),
 }
 
 
