@@ -11,7 +11,7 @@ import dspy
 from opro_dspy.errors import ConfigurationError
 from opro_dspy.fields import as_key, as_text, field_list, field_names
 from opro_dspy.records import Candidate, Exemplar
-from opro_dspy.scaffolds import Scaffold, scaffolds_of
+from opro_dspy.scaffolds import scaffolds_of
 
 logger = logging.getLogger(__name__)
 

@@ -47,7 +47,7 @@ class Scaffold:
         )
 
     def normalized(self, text: str) -> str:
-        """Return `text` as a signature stores it: dedented, a blank one as its default. Idempotent."""
+        """Return `text` as signatures store it: dedented, the default if blank. Idempotent."""
         text = printable(text)
         while (stored := self.signature.with_instructions(text).instructions) != text:
             text = stored

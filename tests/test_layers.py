@@ -47,7 +47,17 @@ WITH_DSPY = {
     *("simulation", "cli", "teleprompter", "run", "inputs", "outcome", "estimate"),
     *("settings", "wiring", "choice", "identity", "samples", "cache", "fingerprints"),
     *("solving", "studies", "cli_study"),
-    *("scaffolds", "calling", "proposer", "evaluator", "grid", "program", "boundary", "metric", "temperatures"),
+    *(
+        "scaffolds",
+        "calling",
+        "proposer",
+        "evaluator",
+        "grid",
+        "program",
+        "boundary",
+        "metric",
+        "temperatures",
+    ),
 }
 
 

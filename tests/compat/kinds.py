@@ -1,4 +1,4 @@
-"""Every kind of program that DSPy has, each with its examples: the rows of docs/compatibility.md."""
+"""Every kind of program, each with its examples: rows of docs/compatibility.md."""
 
 import asyncio
 from collections.abc import Callable
