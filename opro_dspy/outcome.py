@@ -132,7 +132,7 @@ def dressed(
                 "step": c.step,
                 "on_selection_set": c.selection is not None,
             }
-            for c in _ranked(result)
+            for c in result.ranked
         ]
     setattr(compiled, OURS, True)
     for name, value in found.items():
@@ -174,11 +174,3 @@ def _lm_state(lm: dspy.BaseLM | None) -> dict[str, Any] | None:
         for name, value in lm.dump_state().items()
         if isinstance(value, plain) and not is_secret(name) and name not in _URLS
     }
-
-
-def _ranked(result: OPROResult) -> list[CandidateResult]:
-    best = None if result.best_index is None else result.best
-    return sorted(
-        result.candidates,
-        key=lambda c: (c is not best, c.selection is None, c.dropped is not None, -c.score),
-    )

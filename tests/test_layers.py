@@ -22,7 +22,7 @@ ROWS = (
     {"inputs", "loop", "outcome", "estimate", "identity", "runlog", "watching", "runs"},
     {"optimizer", "evaluator", "settings"},
     {"asking", "proposer", "grid", "progress", "plan"},
-    {"failures", "outages", "ledger"},
+    {"failures", "outages", "ledger", "warm_start"},
     {"conditions", "samples"},
     {"temperatures", "program", "pool", "selectors", "result", "schedules", "stopping", "race"},
     {"lane", "scaffolds", "calling"},
