@@ -13,7 +13,7 @@ from contextlib import redirect_stdout
 from typing import Any
 
 import dspy
-from dspy.lm15 import Message, Request, Response, TextPart, ToolCallPart, Usage
+from dspy.lm15 import Message, RateLimitError, Request, Response, TextPart, ToolCallPart, Usage
 from dspy.primitives.code_interpreter import CodeExecutionError, FinalOutput
 
 from opro_dspy.simulation.prompts import OutputField, Prompt, read_prompt
@@ -43,6 +43,8 @@ class World:
 
     def __init__(self, *, native: bool = False) -> None:
         self.supports_function_calling = native
+        self.refuses = 0
+        """So many calls are refused before one is answered."""
         self.prompts: list[str] = []
         self.tools: list[tuple[str, ...]] = []
         self._lock = threading.Lock()
@@ -52,6 +54,9 @@ class World:
         turns = [_text(message) for message in request.messages]
         text = "\n".join([system, *turns])
         with self._lock:
+            if self.refuses:
+                self.refuses -= 1
+                raise RateLimitError("slow down")
             self.prompts.append(text)
             self.tools.append(tuple(tool.name for tool in request.tools))
         prompt = read_prompt(system, turns[-1], json_wanted=bool(request.config.response_format))
