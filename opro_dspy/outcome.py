@@ -10,9 +10,10 @@ from dspy.utils.saving import get_dependency_versions
 from opro_dspy.diagnostics import Diagnostic, diagnose, told
 from opro_dspy.fields import as_key
 from opro_dspy.fingerprints import is_secret
-from opro_dspy.program import OURS, Program, as_exemplar
+from opro_dspy.program import Program, as_exemplar
 from opro_dspy.records import Candidate, Evaluation, Exemplar
 from opro_dspy.result import CandidateResult, OPROResult, compared
+from opro_dspy.sharing import OURS
 from opro_dspy.trajectory import Trajectory
 
 logger = logging.getLogger(__name__)

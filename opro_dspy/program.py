@@ -1,9 +1,7 @@
 """Reading and writing a program's instructions; the student itself is never changed."""
 
 import copy
-import logging
-from collections import deque
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import dspy
@@ -12,29 +10,7 @@ from opro_dspy.errors import ConfigurationError
 from opro_dspy.fields import as_key, as_text, field_list, field_names
 from opro_dspy.records import Candidate, Exemplar
 from opro_dspy.scaffolds import scaffolds_of
-
-logger = logging.getLogger(__name__)
-
-OURS = "_compiled_by_opro_dspy"
-"""An attribute of the programs that this package returns."""
-
-COUNTS = frozenset({"score", "total_calls"})
-"""Attached together, or else a program's own."""
-
-RESULT_ATTRIBUTES = (
-    *sorted(COUNTS),
-    "candidate_programs",
-    "detailed_results",
-    "mb_candidate_programs",
-    "results_best",
-    "results_latest",
-    "trial_logs",
-    OURS,
-)
-"""What optimizers attach to the program they return; working copies go without."""
-
-RESULT_MARKS = frozenset({"candidate_programs", "detailed_results", OURS})
-"""Of these, each optimizer of DSPy attaches at least one."""
+from opro_dspy.sharing import lms_of, old_results, shared_parts
 
 
 class Program:
@@ -65,14 +41,14 @@ class Program:
                 "dspy.Predict, or all its sub-modules are frozen (`_compiled=True`)."
             )
         self.scaffolds = scaffolds_of(student, self.predictors)
-        self._shared = _shared_parts(student)
+        self._shared = shared_parts(student)
         self._template = self._copy_of_student()
         self._working = self._shared
         everyone = dict(self._template.named_sub_modules(dspy.Predict))
         self.lms: dict[str, dspy.BaseLM | None] = {name: p.lm for name, p in everyone.items()}
         """The own LM of each predictor, the frozen ones' included; None for the default LM."""
         own = set(map(id, self.lms.values()))
-        self.other_lms = {at: lm for at, lm in _lms_of(self._template) if id(lm) not in own}
+        self.other_lms = {at: lm for at, lm in lms_of(self._template) if id(lm) not in own}
         """LMs that modules hold beside those of predictors, e.g. RLM's `sub_lm`, by their place."""
         self.output_names = frozenset(
             n for p in everyone.values() for n in p.signature.output_fields
@@ -134,7 +110,7 @@ class Program:
         """Copy the student without results of earlier optimizers."""
         copies = dict(self._shared)
         program = copy.deepcopy(self.student, copies)
-        for name in _old_results(program):
+        for name in old_results(program):
             delattr(program, name)
         if callbacks:
             for _, module in self.student.named_sub_modules(dspy.Module):
@@ -163,72 +139,6 @@ def _unfrozen(program: dspy.Module) -> dict[str, dspy.Predict]:
     """Return the predictors to optimize, by name. A root that is frozen itself counts as free."""
     predictors = program.named_predictors()
     return {name: p for name, p in predictors if p is program or not p._compiled}
-
-
-def _old_results(program: dspy.Module) -> dict[str, Any]:
-    """Return what an optimizer attached; without its marks, such names are the program's own."""
-    found = {name: vars(program)[name] for name in RESULT_ATTRIBUTES if name in vars(program)}
-    found = {name: value for name, value in found.items() if not isinstance(value, dspy.Module)}
-    if not found.keys() >= COUNTS:
-        found = {name: value for name, value in found.items() if name not in COUNTS}
-    return found if found.keys() & RESULT_MARKS else {}
-
-
-def _shared_parts(student: dspy.Module) -> dict[int, Any]:
-    """Return what copies of `student` share with it, by id: a memo for `copy.deepcopy`.
-
-    These are its LMs, old results, and what cannot be copied (locks, ...).
-
-    Raises:
-        ConfigurationError: If the student cannot be copied even so.
-    """
-    shared: dict[int, Any] = {id(lm): lm for _, lm in _lms_of(student)}
-    shared |= {id(value): value for value in _old_results(student).values()}
-    if _copy_error(student, shared) is None:
-        return shared
-    stubborn = {path: part for path, part in _parts(student) if _copy_error(part, shared)}
-    shared |= {id(part): part for part in stubborn.values()}
-    if error := _copy_error(student, shared):
-        raise ConfigurationError(
-            f"the program {type(student).__name__} cannot be copied: {error!r}. "
-            "copy.deepcopy(program) has to work, apart from attributes such as locks."
-        ) from error
-    logger.warning(
-        "copy.deepcopy fails for %s: all candidates' programs share it with the student.",
-        ", ".join(stubborn),
-    )
-    return shared
-
-
-def _copy_error(value: Any, shared: Mapping[int, Any]) -> Exception | None:
-    try:
-        copy.deepcopy(value, dict(shared))
-    except Exception as error:  # noqa: BLE001  (a user's object may refuse in any way)
-        return error
-    return None
-
-
-def _lms_of(program: dspy.Module) -> list[tuple[str, dspy.BaseLM]]:
-    return [(path, part) for path, part in _parts(program) if isinstance(part, dspy.BaseLM)]
-
-
-def _parts(student: dspy.Module) -> Iterator[tuple[str, Any]]:
-    """Yield what the student is made of, modules and containers taken apart, each with a path."""
-    queue, seen = deque([(type(student).__name__, student)]), set()
-    while queue:
-        path, value = queue.popleft()
-        if id(value) in seen:
-            continue
-        seen.add(id(value))
-        if isinstance(value, dspy.Module):
-            copied = vars(value).keys() - {"callbacks", "history"}  # as Module.__getstate__ says
-            queue += [(f"{path}.{name}", vars(value)[name]) for name in sorted(copied)]
-        elif isinstance(value, dict):
-            queue += [(f"{path}[{key!r}]", part) for key, part in value.items()]
-        elif isinstance(value, (list, tuple)):
-            queue += [(f"{path}[{index}]", part) for index, part in enumerate(value)]
-        else:
-            yield path, value
 
 
 def _description(

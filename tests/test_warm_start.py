@@ -7,7 +7,7 @@ import dspy
 import pytest
 
 from opro_dspy import OPRO, ConfigurationError, OPROResult, ResumeError
-from opro_dspy.journal import JOURNAL
+from opro_dspy.journal.file import NAME as JOURNAL
 from tests.fakes import TRAIN, compiled, exact, keyword_scorer, word_optimizer
 
 
@@ -126,8 +126,8 @@ def test_predictors_that_do_not_match_are_refused_before_any_call(result: OPRORe
         (dspy.Predict("q -> a"), "a compiled program's `detailed_results`"),
         ("", "must be an OPROResult"),
         (3, "got int"),
-        ("no/such/place", "where there is no run"),
-        (".", "where there is no run"),
+        ("no/such/place", "where there is nothing"),
+        (".", "there is no run in"),
     ],
 )
 def test_what_is_no_earlier_run_is_refused_at_the_door(
@@ -146,8 +146,8 @@ def test_a_file_that_is_no_result_is_refused(tmp_path: Path) -> None:
 
 def test_a_run_that_scored_nothing_is_refused(result: OPROResult, tmp_path: Path) -> None:
     empty = result.model_copy(update={"candidates": (), "best_index": None})
-    (tmp_path / JOURNAL).write_bytes(b"")
-    for source in (empty, tmp_path):
+    empty.save(tmp_path / "empty.json")
+    for source in (empty, tmp_path / "empty.json"):
         with pytest.raises(ConfigurationError, match="no scored instruction"):
             OPRO(metric=exact, warm_start=source)
 

@@ -33,7 +33,6 @@ A run is resumed by running it again from the start: what the journal holds is r
 place of being paid for, so the same decisions follow. No line depends on another one.
 """
 
-from opro_dspy.journal.file import NAME as JOURNAL
 from opro_dspy.journal.file import JournalFile, read_lines, repair
 from opro_dspy.journal.folder import RunFolder
 from opro_dspy.journal.manifest import FREE, Manifest, changes
@@ -42,7 +41,6 @@ from opro_dspy.journal.recall import Answers, Scores
 
 __all__ = [
     "FREE",
-    "JOURNAL",
     "Answers",
     "JournalFile",
     "Manifest",
