@@ -71,7 +71,7 @@ def test_a_folder_brings_the_best_of_its_run_finished_or_killed(
         journal.write_bytes(b"".join(whole)[:-20])
     texts = initial_texts(started(tmp_path / "run", log_dir=tmp_path / "next"))
     ranked = [c.instructions["self"] for c in before.ranked]
-    assert len(texts) == 5
+    assert len(texts) in (4, 5)  # the student may be among the best four
     assert set(texts) <= set(ranked)
     assert ranked[0] in texts[:2] if finished else ranked[0] in texts
 
