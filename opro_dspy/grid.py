@@ -12,6 +12,7 @@ from opro_dspy.boundary.budget import Reservation
 from opro_dspy.boundary.faults import is_retryable
 from opro_dspy.boundary.meter import lm_failure
 from opro_dspy.boundary.task import Task
+from opro_dspy.calling import call
 from opro_dspy.conditions import Conditions
 from opro_dspy.errors import JournalError, MetricError
 from opro_dspy.failures import Failures
@@ -199,7 +200,7 @@ class Grid:
         self, trial: Trial, cell: Cell, program: dspy.Module, example: dspy.Example
     ) -> Score:
         with self._conditions.gate.task() as trial.task:
-            prediction = program(**example.inputs())
+            prediction = call(program, example)
             where = f"example {self._index(cell)}"
             said = self._conditions.metric.judge(example, prediction, where=where)
         score = self._ledger.score(cell, said.score, trial.used)

@@ -6,6 +6,7 @@ from typing import Any
 
 import dspy
 
+from opro_dspy.boundary.adapters import lms_of
 from opro_dspy.config import OproConfig
 from opro_dspy.fingerprints import (
     canonical,
@@ -63,12 +64,12 @@ def make_manifest(
         versions: Of Python and packages.
     """
     given = {f"predictor {name}": lm for name, lm in program.lms.items()}
+    given |= {**program.other_lms, **lms_of(dspy.settings.adapter)}
     lms = {"optimizer": optimizer_lm, "scorer": scorer_lm, **given}
     max_errors = dspy.settings.max_errors if config.max_errors is None else config.max_errors
     own = {name: fingerprint(describe(value))[:16] for name, value in seats.custom.items()}
     told = {**seats.settings, **config.model_dump(mode="json"), "max_errors": max_errors}
-    plain = program.build(program.candidate)  # the student without results of optimizers
-    free = [p for name, p in plain.named_predictors() if name in program.predictors]
+    plain, free = program.skeleton()
     return Manifest(
         created=now(),
         versions=dict(versions),

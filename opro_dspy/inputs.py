@@ -102,13 +102,16 @@ def check_instructions(instructions: Any) -> tuple[str | Mapping[str, str], ...]
     return checked
 
 
-def initial_candidates(program: Program, instructions: Any) -> list[Candidate]:
-    """Return the candidates of step 0: the student's own first, then the user's, without repeats.
+def initial_candidates(
+    program: Program, instructions: Any, *, warm_start: Sequence[Mapping[str, str]] = ()
+) -> list[Candidate]:
+    """Return the candidates of step 0: the student's own first, then the others, without repeats.
 
     Args:
         program: The student.
         instructions: The user's texts, or mappings of predictor name to text; names left out keep
             the student's text. A blank text becomes the signature's default text.
+        warm_start: What an earlier run found; after the user's.
 
     Raises:
         ConfigurationError: If one is no text, or names no predictor of the program.
@@ -131,6 +134,14 @@ def initial_candidates(program: Program, instructions: Any) -> list[Candidate]:
             )
         candidate = program.normalize(Candidate({**student.texts, **given}))
         candidates[candidate.key] = candidate
+    for texts in warm_start:
+        if not set(texts) <= set(names):
+            raise ConfigurationError(
+                f"`warm_start` is a run of a program with the predictors {sorted(texts)}, but this "
+                f"one has {names}. Pass the texts as `initial_instructions`, by these names."
+            )
+        candidate = program.normalize(Candidate({**student.texts, **texts}))
+        candidates.setdefault(candidate.key, candidate)
     return list(candidates.values())
 
 

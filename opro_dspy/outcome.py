@@ -10,9 +10,10 @@ from dspy.utils.saving import get_dependency_versions
 from opro_dspy.diagnostics import Diagnostic, diagnose, told
 from opro_dspy.fields import as_key
 from opro_dspy.fingerprints import is_secret
-from opro_dspy.program import OURS, Program, as_exemplar
+from opro_dspy.program import Program, as_exemplar
 from opro_dspy.records import Candidate, Evaluation, Exemplar
 from opro_dspy.result import CandidateResult, OPROResult, compared
+from opro_dspy.sharing import OURS
 from opro_dspy.trajectory import Trajectory
 
 logger = logging.getLogger(__name__)
@@ -133,7 +134,7 @@ def dressed(
                 "step": c.step,
                 "on_selection_set": c.selection is not None,
             }
-            for c in _ranked(result)
+            for c in result.ranked
         ]
     setattr(compiled, OURS, True)
     for name, value in found.items():
@@ -175,11 +176,3 @@ def _lm_state(lm: dspy.BaseLM | None) -> dict[str, Any] | None:
         for name, value in lm.dump_state().items()
         if isinstance(value, plain) and not is_secret(name) and name not in _URLS
     }
-
-
-def _ranked(result: OPROResult) -> list[CandidateResult]:
-    best = None if result.best_index is None else result.best
-    return sorted(
-        result.candidates,
-        key=lambda c: (c is not best, c.selection is None, c.dropped is not None, -c.score),
-    )

@@ -1,46 +1,23 @@
 """Reading and writing a program's instructions; the student itself is never changed."""
 
 import copy
-import logging
-from collections import deque
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import dspy
 
 from opro_dspy.errors import ConfigurationError
 from opro_dspy.fields import as_key, as_text, field_list, field_names
-from opro_dspy.filters import printable
 from opro_dspy.records import Candidate, Exemplar
-
-logger = logging.getLogger(__name__)
-
-OURS = "_compiled_by_opro_dspy"
-"""An attribute of the programs that this package returns."""
-
-COUNTS = frozenset({"score", "total_calls"})
-"""Attached together, or else a program's own."""
-
-RESULT_ATTRIBUTES = (
-    *sorted(COUNTS),
-    "candidate_programs",
-    "detailed_results",
-    "mb_candidate_programs",
-    "results_best",
-    "results_latest",
-    "trial_logs",
-    OURS,
-)
-"""What optimizers attach to the program they return; working copies go without."""
-
-RESULT_MARKS = frozenset({"candidate_programs", "detailed_results", OURS})
-"""Of these, each optimizer of DSPy attaches at least one."""
+from opro_dspy.scaffolds import scaffolds_of
+from opro_dspy.sharing import lms_of, old_results, shared_parts
 
 
 class Program:
     """A student program as a set of instructions that can be exchanged.
 
-    Predictors in frozen sub-modules, and frozen predictors, keep their instruction and LM.
+    Predictors in frozen sub-modules, and frozen predictors, keep their instruction and LM. Of an
+    instruction that a module such as ReAct wrote around the user's, only the user's part counts.
 
     Args:
         student: The program; kept as it is.
@@ -63,12 +40,16 @@ class Program:
                 f"the program {type(student).__name__} has no predictor to optimize: it holds no "
                 "dspy.Predict, or all its sub-modules are frozen (`_compiled=True`)."
             )
-        self._shared = _shared_parts(student)
+        self.scaffolds = scaffolds_of(student, self.predictors)
+        self._shared = shared_parts(student)
         self._template = self._copy_of_student()
         self._working = self._shared
         everyone = dict(self._template.named_sub_modules(dspy.Predict))
         self.lms: dict[str, dspy.BaseLM | None] = {name: p.lm for name, p in everyone.items()}
         """The own LM of each predictor, the frozen ones' included; None for the default LM."""
+        own = set(map(id, self.lms.values()))
+        self.other_lms = {at: lm for at, lm in lms_of(self._template) if id(lm) not in own}
+        """LMs that modules hold beside those of predictors, e.g. RLM's `sub_lm`, by their place."""
         self.output_names = frozenset(
             n for p in everyone.values() for n in p.signature.output_fields
         )
@@ -78,7 +59,12 @@ class Program:
     def candidate(self) -> Candidate:
         """The student's own instructions, as they are stored in its copies."""
         return self.normalize(
-            Candidate({n: p.signature.instructions for n, p in self.predictors.items()})
+            Candidate(
+                {
+                    name: self.scaffolds[name].text(predictor.signature.instructions)
+                    for name, predictor in self.predictors.items()
+                }
+            )
         )
 
     def normalize(self, candidate: Candidate) -> Candidate:
@@ -87,30 +73,44 @@ class Program:
         A signature dedents its instructions, and gives empty ones its default text.
         """
         return Candidate(
-            {
-                name: _as_stored(predictor.signature, candidate.texts[name])
-                for name, predictor in self.predictors.items()
-            }
+            {name: s.normalized(candidate.texts[name]) for name, s in self.scaffolds.items()}
         )
 
     def watch_lms(self, watch: Callable[[dspy.BaseLM], dspy.BaseLM]) -> None:
-        """Let working copies use `watch(lm)` in the place of each predictor's own `lm`."""
-        watched = {id(lm): watch(lm) for lm in self.lms.values() if lm is not None}
+        """Let working copies use `watch(lm)` in the place of each LM that the program holds."""
+        lms = [*self.lms.values(), *self.other_lms.values()]
+        watched = {id(lm): watch(lm) for lm in lms if lm is not None}
         self._working = {**self._shared, **watched}
 
     def build(self, candidate: Candidate) -> dspy.Module:
         """Return a working copy with the candidate's instructions, demos and LMs kept."""
-        return _with_texts(copy.deepcopy(self._template, dict(self._working)), candidate)
+        return self._with_texts(copy.deepcopy(self._template, dict(self._working)), candidate)
+
+    def skeleton(self) -> tuple[dspy.Module, list[dspy.Predict]]:
+        """Return a working copy, and those predictors in it whose whole instruction is the user's.
+
+        The user's parts of the other ones are blank: what is left says who the program is.
+        """
+        program = self.build(Candidate(dict.fromkeys(self.predictors, "")))
+        free = _unfrozen(program).items()
+        return program, [predictor for name, predictor in free if self.scaffolds[name].is_bare]
 
     def compiled(self, candidate: Candidate) -> dspy.Module:
         """Return the copy that a user gets: callbacks kept as well, old results taken off."""
-        return _with_texts(self._copy_of_student(callbacks=True), candidate)
+        return self._with_texts(self._copy_of_student(callbacks=True), candidate)
+
+    def _with_texts(self, program: dspy.Module, candidate: Candidate) -> dspy.Module:
+        for name, predictor in _unfrozen(program).items():
+            instructions = self.scaffolds[name].full(candidate.texts[name])
+            if predictor.signature.instructions != instructions:
+                predictor.signature = predictor.signature.with_instructions(instructions)
+        return program
 
     def _copy_of_student(self, *, callbacks: bool = False) -> dspy.Module:
         """Copy the student without results of earlier optimizers."""
         copies = dict(self._shared)
         program = copy.deepcopy(self.student, copies)
-        for name in _old_results(program):
+        for name in old_results(program):
             delattr(program, name)
         if callbacks:
             for _, module in self.student.named_sub_modules(dspy.Module):
@@ -129,7 +129,10 @@ class Program:
             name: f"{field_names(s.input_fields)} → {field_names(s.output_fields)}"
             for name, s in signatures.items()
         }
-        return {name: _description(name, s, outlines) for name, s in signatures.items()}
+        return {
+            name: _description(name, s, outlines, around=not self.scaffolds[name].is_bare)
+            for name, s in signatures.items()
+        }
 
 
 def _unfrozen(program: dspy.Module) -> dict[str, dspy.Predict]:
@@ -138,86 +141,15 @@ def _unfrozen(program: dspy.Module) -> dict[str, dspy.Predict]:
     return {name: p for name, p in predictors if p is program or not p._compiled}
 
 
-def _as_stored(signature: Any, text: str) -> str:
-    text = printable(text)
-    while (stored := signature.with_instructions(text).instructions) != text:
-        text = stored
-    return text
-
-
-def _with_texts(program: dspy.Module, candidate: Candidate) -> dspy.Module:
-    for name, predictor in _unfrozen(program).items():
-        if predictor.signature.instructions != candidate.texts[name]:
-            predictor.signature = predictor.signature.with_instructions(candidate.texts[name])
-    return program
-
-
-def _old_results(program: dspy.Module) -> dict[str, Any]:
-    """Return what an optimizer attached; without its marks, such names are the program's own."""
-    found = {name: vars(program)[name] for name in RESULT_ATTRIBUTES if name in vars(program)}
-    found = {name: value for name, value in found.items() if not isinstance(value, dspy.Module)}
-    if not found.keys() >= COUNTS:
-        found = {name: value for name, value in found.items() if name not in COUNTS}
-    return found if found.keys() & RESULT_MARKS else {}
-
-
-def _shared_parts(student: dspy.Module) -> dict[int, Any]:
-    """Return what copies of `student` share with it, by id: a memo for `copy.deepcopy`.
-
-    These are the LMs of predictors, old results, and what cannot be copied (locks, ...).
-
-    Raises:
-        ConfigurationError: If the student cannot be copied even so.
-    """
-    predictors = student.named_sub_modules(dspy.Predict)
-    shared = {id(p.lm): p.lm for _, p in predictors if p.lm is not None}
-    shared |= {id(value): value for value in _old_results(student).values()}
-    if _copy_error(student, shared) is None:
-        return shared
-    stubborn = {path: part for path, part in _parts(student) if _copy_error(part, shared)}
-    shared |= {id(part): part for part in stubborn.values()}
-    if error := _copy_error(student, shared):
-        raise ConfigurationError(
-            f"the program {type(student).__name__} cannot be copied: {error!r}. "
-            "copy.deepcopy(program) has to work, apart from attributes such as locks."
-        ) from error
-    logger.warning(
-        "copy.deepcopy fails for %s: all candidates' programs share it with the student.",
-        ", ".join(stubborn),
-    )
-    return shared
-
-
-def _copy_error(value: Any, shared: Mapping[int, Any]) -> Exception | None:
-    try:
-        copy.deepcopy(value, dict(shared))
-    except Exception as error:  # noqa: BLE001  (a user's object may refuse in any way)
-        return error
-    return None
-
-
-def _parts(student: dspy.Module) -> Iterator[tuple[str, Any]]:
-    """Yield what the student is made of, modules and containers taken apart, each with a path."""
-    queue, seen = deque([(type(student).__name__, student)]), set()
-    while queue:
-        path, value = queue.popleft()
-        if id(value) in seen:
-            continue
-        seen.add(id(value))
-        if isinstance(value, dspy.Module):
-            copied = vars(value).keys() - {"callbacks", "history"}  # as Module.__getstate__ says
-            queue += [(f"{path}.{name}", vars(value)[name]) for name in sorted(copied)]
-        elif isinstance(value, dict):
-            queue += [(f"{path}[{key!r}]", part) for key, part in value.items()]
-        elif isinstance(value, (list, tuple)):
-            queue += [(f"{path}[{index}]", part) for index, part in enumerate(value)]
-        else:
-            yield path, value
-
-
-def _description(name: str, signature: Any, outlines: Mapping[str, str]) -> str:
+def _description(
+    name: str, signature: Any, outlines: Mapping[str, str], *, around: bool = False
+) -> str:
     reads, writes = field_list(signature.input_fields), field_list(signature.output_fields)
     lines = [f"The model that follows the instruction reads {reads} and writes {writes}."]
+    if around:
+        lines.append(
+            "A fixed text beside the instruction tells the model its tools and how it must answer."
+        )
     if len(outlines) > 1:
         place = list(outlines).index(name) + 1
         lines.append(

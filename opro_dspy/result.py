@@ -172,6 +172,15 @@ class OPROResult(RunResult):
         return Estimate.of({i: after - before for i, (before, after) in pairs.items()})
 
     @property
+    def ranked(self) -> list[CandidateResult]:
+        """All candidates: the best, those that met the selection set, the others; each by score."""
+        best = None if self.best_index is None else self.best
+        return sorted(
+            self.candidates,
+            key=lambda c: (c is not best, c.selection is None, c.dropped is not None, -c.score),
+        )
+
+    @property
     def optimism(self) -> float | None:
         """How far the best's training estimate lies above its score on the selection set.
 

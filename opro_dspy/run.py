@@ -72,7 +72,9 @@ class Run:
         self.store, self.callbacks = store, callbacks
         self.seats, self.program = seats, program
         self.trainset, self.valset = trainset, valset
-        self.initial = initial_candidates(program, seats.initial_instructions)
+        self.initial = initial_candidates(
+            program, seats.initial_instructions, warm_start=seats.warm_start
+        )
         self.sizes = Sizes(
             n_train=len(trainset),
             n_val=len(valset),

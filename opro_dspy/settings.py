@@ -38,6 +38,8 @@ class Seats:
     exemplar_choice: ExemplarChoice
     selector: ComponentSelector
     initial_instructions: Sequence[str | Mapping[str, str]]
+    warm_start: Sequence[Mapping[str, str]]
+    """The best instructions of an earlier run."""
     view: View
     filters: Filters
     racing: Racing | None

@@ -51,12 +51,14 @@ from opro_dspy.protocols import (
     StopRule,
 )
 from opro_dspy.racing import Racing, resolve_racing
+from opro_dspy.result import OPROResult
 from opro_dspy.rows import as_examples
 from opro_dspy.run import Run
 from opro_dspy.schedules import resolve_schedule
 from opro_dspy.selectors import resolve_selector
 from opro_dspy.settings import Seats
 from opro_dspy.stopping import Stop
+from opro_dspy.warm_start import warm_start_texts
 from opro_dspy.watching import of_steps
 
 DEFAULT_STEPS = 10
@@ -102,6 +104,9 @@ class OPRO(Teleprompter):  # type: ignore[misc]
             (see `protocols.ComponentSelector`).
         initial_instructions: Starting points beside the student's own: for one predictor a text,
             for several a mapping of predictor name to text (names left out keep the student's).
+        warm_start: An earlier run, whose best `num_candidates` instructions are starting points
+            too: an `OPROResult`, the path of a saved one, or the folder of a run (its `log_dir`).
+            Its predictors must be among the program's.
         num_finalists: Candidates that meet the selection set beside the student, ≥ 1.
         view: What of the trajectory the meta-prompt shows.
         filters: Which proposals are refused without scoring.
@@ -171,6 +176,7 @@ class OPRO(Teleprompter):  # type: ignore[misc]
         instruction_position: Literal["start", "Q_begin", "Q_end", "A_begin"] | None = None,
         component_selector: str | ComponentSelector = "round_robin",
         initial_instructions: str | Mapping[str, str] | Sequence[str | Mapping[str, str]] = (),
+        warm_start: OPROResult | str | os.PathLike[str] | None = None,
         num_finalists: int = 2,
         view: View | None = None,
         filters: Filters | None = None,
@@ -253,6 +259,9 @@ class OPRO(Teleprompter):  # type: ignore[misc]
             exemplar_choice=resolve_exemplar_choice(exemplars),
             selector=resolve_selector(component_selector),
             initial_instructions=check_instructions(initial_instructions),
+            warm_start=warm_start_texts(
+                warm_start, n=config.num_candidates, log_dir=check_log_dir(log_dir)
+            ),
             view=check_options("view", view, View),
             filters=check_options("filters", filters, Filters),
             racing=resolve_racing(racing),

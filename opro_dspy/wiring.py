@@ -7,6 +7,7 @@ from functools import partial
 import dspy
 
 from opro_dspy.asking import View
+from opro_dspy.boundary.adapters import lms_of, watched
 from opro_dspy.boundary.budget import Budget
 from opro_dspy.boundary.gate import Gate
 from opro_dspy.boundary.meter import OPTIMIZER, SCORER
@@ -56,7 +57,8 @@ def find_lms(seats: Seats, program: Program) -> tuple[dspy.BaseLM, dspy.BaseLM |
             "there is no optimizer LM: pass `prompt_model`, or dspy.configure(lm=dspy.LM(...))."
         )
     if seats.config.max_cost is not None:
-        used = [optimizer_lm, scorer_lm, *program.lms.values()]
+        used = [optimizer_lm, scorer_lm, *program.lms.values(), *program.other_lms.values()]
+        used += lms_of(dspy.settings.adapter).values()
         check_prices([lm for lm in used if lm is not None], seats.prices)
     return optimizer_lm, scorer_lm
 
@@ -75,9 +77,8 @@ def make_scores(
     store: Store, program: Program, metric: Metric, scorer_lm: dspy.BaseLM | None
 ) -> ScoreCache:
     """Return the scores that runs of the same program, LM and metric share."""
-    working = program.build(program.candidate)
-    free = [p for name, p in working.named_predictors() if name in program.predictors]
-    context = score_context(working, free=free, scorer_lm=scorer_lm, metric=metric.function)
+    skeleton, free = program.skeleton()
+    context = score_context(skeleton, free=free, scorer_lm=scorer_lm, metric=metric.function)
     return ScoreCache(store, context)
 
 
@@ -103,7 +104,13 @@ def make_evaluator(
         metric=seats.metric,
         executor=executor,
         num_threads=num_threads,
-        context=partial(gate.meter.role, SCORER, lm=lm, trace=NoTrace()),
+        context=partial(
+            gate.meter.role,
+            SCORER,
+            lm=lm,
+            adapter=watched(settings.adapter, gate.watch),
+            trace=NoTrace(),
+        ),
         gate=gate,
         timeout_s=config.timeout,
         failure_score=config.failure_score,

@@ -17,7 +17,7 @@ ROWS = (
     {"plots"},
     {"simulation"},
     {"teleprompter", "solving", "integrations", "datasets"},
-    {"run"},
+    {"run", "warm_start"},
     {"wiring", "choice"},
     {"inputs", "loop", "outcome", "estimate", "identity", "runlog", "watching", "runs"}
     | {"announcing", "awaiting"},
@@ -26,7 +26,7 @@ ROWS = (
     {"failures", "outages", "ledger"},
     {"conditions", "samples"},
     {"temperatures", "program", "pool", "selectors", "schedules", "stopping", "race"},
-    {"lane"},
+    {"lane", "scaffolds", "sharing", "calling"},
     {"boundary", "journal"},
     {"cache"},
     {"fingerprints"},
@@ -51,6 +51,7 @@ WITH_DSPY = {
     *("solving", "studies", "cli_study"),
     *("proposer", "evaluator", "grid", "program", "boundary", "metric", "temperatures"),
     *("announcing", "rows", "metrics", "datasets", "positions"),
+    *("scaffolds", "sharing", "calling"),
 }
 
 

@@ -1,0 +1,1 @@
+"""Every kind of DSPy program, under every adapter, on one simulated LM."""

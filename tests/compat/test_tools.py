@@ -1,0 +1,139 @@
+"""Of the instruction of an agent only the user's part is optimized: tools and protocol stay."""
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import dspy
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from opro_dspy.fingerprints import describe_program, fingerprint
+from opro_dspy.program import Program
+from opro_dspy.records import Candidate
+from tests.compat.kinds import KINDS, successor
+from tests.compat.running import Run, students
+from tests.compat.world import Interpreter
+from tests.fakes import WORDS
+
+AGENTS = {kind.title.strip("`"): kind for kind in KINDS if "protocol" in kind.note}
+
+PROTOCOL = {
+    "ReAct": "When selecting the next_tool_name and its next_tool_args, the tool must be one of",
+    "ReActV2": "When the final answer is ready, call `submit` with `answer`.",
+    "CodeAct": "You have access to the Python Standard Library and the following functions",
+    "RLM": "submit final output when done",
+}
+DESCRIPTION = "Return the number that comes after n."
+ACTS = ("`next_tool_name`", "`tool_calls`", "`generated_code`", "`code`")
+"""How the prompts that have to name the tools ask for an action."""
+
+
+def name_of(run: Run) -> str:
+    return run.kind.title.strip("`")
+
+
+agents_run = pytest.mark.parametrize("run", AGENTS.values(), ids=AGENTS, indirect=True)
+
+
+@agents_run
+def test_every_candidates_prompt_names_the_tools_and_the_protocol(run: Run) -> None:
+    acting = [p for p in run.lm.engine.prompts if any(field in p for field in ACTS)]
+    assert len(acting) >= 20
+    for prompt in acting:
+        assert PROTOCOL[name_of(run)] in prompt
+        assert "successor" in prompt and DESCRIPTION in prompt
+        assert "'n'" in prompt or "n: integer" in prompt
+    words = {word for prompt in acting for word in WORDS if word in prompt.lower()}
+    assert len(words) >= 3  # these are prompts of candidates, not of the student alone
+
+
+@agents_run
+def test_only_the_users_part_is_shown_and_replaced(run: Run) -> None:
+    meta_prompts, candidates = run.author.engine.requests, run.program.detailed_results.candidates
+    assert any("A fixed text beside the instruction" in text for text in meta_prompts)
+    for text in [*meta_prompts, *(text for c in candidates for text in c.instructions.values())]:
+        assert PROTOCOL[name_of(run)] not in text
+        assert DESCRIPTION not in text
+
+
+@pytest.mark.parametrize("name", AGENTS)
+def test_a_compiled_agent_is_compiled_again_after_loading(name: str, tmp_path: Path) -> None:
+    student = Program(students(AGENTS[name]))
+    texts = {name: f"Text of {name}." for name in student.predictors}
+    student.compiled(Candidate(texts)).save(tmp_path / "program.json")
+    loaded = students(AGENTS[name])
+    loaded.load(tmp_path / "program.json")
+    again = Program(loaded)
+    assert again.candidate.texts == texts
+    built = again.build(Candidate({name: "Other." for name in texts}))
+    for predictor in built.predictors():
+        assert "Text of" not in predictor.signature.instructions
+
+
+@cache
+def agents() -> dict[str, Program]:
+    return {name: Program(students(kind)) for name, kind in AGENTS.items()}
+
+
+@settings(max_examples=50)
+@given(st.text(st.characters(exclude_categories=())) | st.sampled_from(["\n  a\n b", "\ta\n\tb"]))
+def test_any_text_can_stand_in_a_scaffold(text: str) -> None:
+    for program in agents().values():
+        candidate = program.normalize(Candidate(dict.fromkeys(program.predictors, text)))
+        assert program.normalize(candidate) == candidate
+        for name, predictor in program.predictors.items():
+            scaffold, text = program.scaffolds[name], candidate.texts[name]
+            full = scaffold.full(text)
+            assert predictor.signature.with_instructions(full).instructions == full
+            assert scaffold.holds(full) and scaffold.text(full) == text
+
+
+class Polite(dspy.Module):  # type: ignore[misc]
+    """A module of a user's own that writes its signature's instruction into a longer one."""
+
+    def __init__(self, rule: str) -> None:
+        super().__init__()
+        self.signature = dspy.Signature("question -> answer", "Answer.")
+        self.ask = dspy.Predict(self.signature.with_instructions(f"Be polite. Answer. {rule}"))
+
+
+def test_modules_of_ones_own_keep_what_they_wrote_around_their_signatures_instruction() -> None:
+    program = Program(Polite("Never swear."))
+    assert program.candidate.texts == {"ask": "Answer."}
+    built = program.compiled(Candidate({"ask": "Count."}))
+    assert built.ask.signature.instructions == "Be polite. Count. Never swear."
+
+
+def test_scores_are_not_shared_between_programs_whose_protocol_differs() -> None:
+    def told(rule: str) -> str:
+        program, free = Program(Polite(rule)).skeleton()
+        return fingerprint(describe_program(program, without_texts_of=free))
+
+    assert told("Never swear.") == told("Never swear.") != told("Swear.")
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda signature: dspy.ReAct(signature, [successor]),
+        lambda signature: dspy.RLM(signature, interpreter_factory=Interpreter),
+    ],
+)
+def test_the_users_part_is_found_where_it_stands_in_the_protocol_too(
+    make: Callable[[Any], Any],
+) -> None:
+    program = Program(make(dspy.Signature("question -> answer", "a")))
+    assert set(program.candidate.texts.values()) == {"a"}
+    assert all(
+        s.holds(program.predictors[name].signature.instructions)
+        for name, s in program.scaffolds.items()
+    )
+
+
+def test_what_another_optimizer_wrote_over_the_protocol_is_the_users_as_a_whole() -> None:
+    agent = dspy.ReAct("question -> answer", [successor])
+    agent.react.signature = agent.react.signature.with_instructions("All new.")
+    assert Program(agent).candidate.texts["react"] == "All new."
