@@ -22,9 +22,12 @@ ROWS = (
     {"inputs", "loop", "outcome", "estimate", "identity", "runlog", "watching", "runs"}
     | {"announcing", "awaiting"},
     {"optimizer", "evaluator", "settings"},
-    {"asking", "proposer", "grid", "progress", "plan"},
+    {"asking", "proposer", "grid", "progress", "plan", "remote"},
+    {"packing"},
+    {"worker"},
     {"failures", "outages", "ledger"},
     {"conditions", "samples"},
+    {"scoring"},
     {"temperatures", "program", "pool", "selectors", "schedules", "stopping", "race"},
     {"lane"},
     {"boundary", "journal"},
@@ -49,6 +52,7 @@ WITH_DSPY = {
     *("simulation", "cli", "teleprompter", "run", "inputs", "outcome", "estimate"),
     *("settings", "wiring", "choice", "identity", "samples", "cache", "fingerprints"),
     *("solving", "studies", "cli_study"),
+    *("conditions", "scoring", "worker", "packing", "remote"),
     *("proposer", "evaluator", "grid", "program", "boundary", "metric", "temperatures"),
     *("announcing", "rows", "metrics", "datasets", "positions"),
 }
