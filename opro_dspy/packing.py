@@ -29,8 +29,14 @@ SHORTEST_SECRET = 16
 class _Packer(cloudpickle.Pickler):  # type: ignore[misc]
     """Packs LMs wherever they are, without keys, headers, histories and callbacks."""
 
+    def __init__(self, buffer: BytesIO, secrets: set[str]) -> None:
+        super().__init__(buffer, protocol=pickle.HIGHEST_PROTOCOL)
+        self._secrets = secrets
+        """Takes the credentials that are met."""
+
     def reducer_override(self, obj: Any) -> Any:
         if isinstance(obj, dspy.BaseLM):
+            self._secrets |= secrets_of(obj)
             make, args, state, *rest = obj.__reduce_ex__(pickle.HIGHEST_PROTOCOL)
             if isinstance(state, dict):
                 own = {name: value for name, value in state.items() if not is_secret(name)}
@@ -40,15 +46,20 @@ class _Packer(cloudpickle.Pickler):  # type: ignore[misc]
         return super().reducer_override(obj)
 
 
-def packed(what: str, value: Any) -> bytes:
+def packed(what: str, value: Any, secrets: set[str] | None = None) -> bytes:
     """Return `value` as bytes.
 
+    Args:
+        what: Names it in errors.
+        value: Anything.
+        secrets: Takes the credentials that its LMs and the environment hold.
+
     Raises:
-        ConfigurationError: If it cannot travel; says `what` it is.
+        ConfigurationError: If it cannot travel.
     """
     buffer = BytesIO()
     try:
-        _Packer(buffer, protocol=pickle.HIGHEST_PROTOCOL).dump(value)
+        _Packer(buffer, set() if secrets is None else secrets).dump(value)
     except Exception as error:
         raise ConfigurationError(
             f"{what} cannot travel to the workers of `executor`: {type(error).__name__}: {error}. "
@@ -63,7 +74,6 @@ def packed_kit(
     program: dspy.Module,
     metric: Callable[..., Any],
     lm: dspy.BaseLM | None,
-    lms: Iterable[dspy.BaseLM],
     prices: Mapping[str, Price],
 ) -> bytes:
     """Return a run's `Kit` as bytes, with DSPy's settings as they are here.
@@ -72,7 +82,6 @@ def packed_kit(
         program: The student.
         metric: The user's metric.
         lm: The scorer LM.
-        lms: All LMs whose credentials must not be in there.
         prices: Price by model.
 
     Raises:
@@ -85,9 +94,10 @@ def packed_kit(
     }
     parts = {"the program": program, "the metric": metric, "the scorer LM": lm}
     parts |= {f"dspy.settings.{name}": value for name, value in settings.items()}
-    secrets = set().union(*(secrets_of(one) for one in lms))
-    for what, part in parts.items():
-        _check_no_secret(what, packed(what, part), secrets)
+    secrets: set[str] = set()
+    contents = {what: packed(what, part, secrets) for what, part in parts.items()}
+    for what, content in contents.items():
+        _check_no_secret(what, content, secrets)
     kit = Kit(program=program, metric=metric, lm=lm, settings=settings, prices=dict(prices))
     return packed("the run", kit)
 

@@ -152,7 +152,6 @@ def make_remote(
         program=program.compiled(program.candidate),
         metric=seats.metric.function,
         lm=scorer_lm,
-        lms=lms,
         prices=seats.prices,
     )
     for index, example in enumerate(trainset):
