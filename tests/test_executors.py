@@ -120,7 +120,7 @@ def test_without_its_scheduler_a_run_ends_with_an_error_and_goes_on_elsewhere(
         address = process.stdout.readline().strip()
         with (
             CallCounter().running() as counter,
-            distributed.Client(address, timeout=1, set_as_default=False) as client,
+            distributed.Client(address, timeout=3, set_as_default=False) as client,
         ):
             killer = kill_one(tmp_path, lambda: [process.pid])
             executor = client.get_executor()
