@@ -2,12 +2,13 @@
 
     python benchmarks/scale.py [--out scale.json] [--executor loky] [--quick]
 
-Three tables. Efficiency: a CPU-bound program on one and on two worker processes, that is the time on
-one over twice the time on two. The driver: 10,000 examples x 8 candidates whose workers answer at once
-(canned outcomes, no process), and a few thousand jobs on real processes with an instant LM; µs of
-the driver's CPU time for each job, and how much its memory grew. The curve: simulated workers, each
-busy for 1 s with each job, 10 to 1,000 of them; jobs a second against the ideal. On a shared machine
-CPU time is steadier than the clock, which tables one and three show.
+Three tables. Efficiency: a CPU-bound program on one and on two worker processes; the time on one
+over twice the time on two. The driver: 10,000 examples x 8 candidates on workers that answer at
+once (canned outcomes, no process), and some thousand jobs on one real process with an instant LM;
+the driver's CPU time for each job (with Dask its scheduler and nanny run in the driver too), and
+what its memory grew by. The curve: simulated workers, each busy for 1 s with each job, 10 to 1,000
+of them; jobs a second against the ideal. On a shared machine CPU time is steadier than the clock,
+which the first and the last table show.
 """
 
 import argparse

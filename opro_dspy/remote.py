@@ -38,7 +38,7 @@ class Workers:
 
     def __init__(self, executor: Executor | Callable[[], Executor]) -> None:
         self._make = None if isinstance(executor, Executor) else executor
-        self._executor = executor if isinstance(executor, Executor) else executor()
+        self._executor = executor if isinstance(executor, Executor) else None
         self._lock = threading.Lock()
 
     def run(self, name: str, kit: bytes | None, job: Job) -> dict[str, Any]:
@@ -48,13 +48,13 @@ class Workers:
             ExecutorError: If the executor fails, whose work never raises.
         """
         for _ in range(MAX_DEATHS):
-            executor = self._executor
+            executor = self._current()
             try:
                 outcome: dict[str, Any] = executor.submit(work, name, kit, job).result()
-            except BrokenExecutor as error:
-                self._replace(executor, error)
             except Exception as error:
-                raise _lost(error) from error
+                if self._make is None or not isinstance(error, BrokenExecutor):
+                    raise _lost(error) from error
+                self._drop(executor)
             else:
                 return outcome
         raise ExecutorError(
@@ -62,12 +62,21 @@ class Workers:
             "say: too little memory, or a program that ends its process."
         )
 
-    def _replace(self, broken: Executor, error: Exception) -> None:
+    def _current(self) -> Executor:
         with self._lock:
-            if self._executor is broken and self._make is None:
-                raise _lost(error) from error
-            if self._executor is broken and self._make is not None:
+            if self._executor is None and self._make is not None:
                 self._executor = self._make()
+            if not isinstance(self._executor, Executor):
+                raise ExecutorError(
+                    "`executor` is a function that must return a concurrent.futures.Executor, got "
+                    f"{self._executor!r}."
+                )
+            return self._executor
+
+    def _drop(self, broken: Executor) -> None:
+        with self._lock:
+            if self._executor is broken:
+                self._executor = None
 
 
 def _lost(error: Exception) -> ExecutorError:

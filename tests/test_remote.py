@@ -179,7 +179,9 @@ def test_what_cannot_travel_is_refused_before_the_first_call() -> None:
 
 def test_settings_travel() -> None:
     def adapter(example: Any, prediction: Any, trace: Any = None) -> bool:
-        return type(dspy.settings.adapter).__name__ == "JSONAdapter" and dspy.settings.lm is not None
+        return (
+            type(dspy.settings.adapter).__name__ == "JSONAdapter" and dspy.settings.lm is not None
+        )
 
     def reply(text: str) -> str:
         return json.dumps({"answer": "1"})
@@ -197,14 +199,12 @@ def test_settings_travel() -> None:
 def test_caps_hold_and_are_used(cap: str, most: float) -> None:
     scorer, optimizer = shared(keyword_scorer(max_tokens=40)), word_optimizer(max_tokens=40)
     price = Price(input_per_million=1.0, output_per_million=1.0)
-    program = compiled(
-        scorer=scorer,
-        prompt_model=optimizer,
-        executor=Elsewhere(),
-        prices={scorer.model: price, optimizer.model: price},
-        max_steps=20,
-        **{cap: most},
-    )
+    options: dict[str, Any] = {
+        "prices": {scorer.model: price, optimizer.model: price},
+        "max_steps": 20,
+        cap: most,
+    }
+    program = compiled(scorer=scorer, prompt_model=optimizer, executor=Elsewhere(), **options)
     result = program.detailed_results
     used = {
         "max_tokens": sum(u.input_tokens + u.output_tokens for u in result.usage),
@@ -224,7 +224,9 @@ def test_a_job_that_needs_more_than_those_before_is_sent_again_with_more() -> No
 
         def forward(self, question: str) -> Any:
             number = int(question.split()[2])
-            return [self.one(question=question, config={"rollout_id": i}) for i in range(number)][-1]
+            return [self.one(question=question, config={"rollout_id": i}) for i in range(number)][
+                -1
+            ]
 
     scorer = shared(keyword_scorer(max_tokens=40))
     with dspy.context(lm=scorer):
@@ -358,6 +360,11 @@ def test_a_function_makes_the_next_executor_when_one_breaks() -> None:
 def test_workers_that_always_die_are_given_up() -> None:
     with pytest.raises(ExecutorError, match="died 3 times under example"):
         simulated(executor=lambda: Elsewhere(breaks_after=0))
+
+
+def test_a_function_that_makes_no_executor_is_told() -> None:
+    with pytest.raises(ExecutorError, match=r"must return a concurrent\.futures\.Executor, got 4"):
+        simulated(executor=lambda: 4)
 
 
 class Stranger(dspy.Module):  # type: ignore[misc]
