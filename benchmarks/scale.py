@@ -5,8 +5,8 @@
 Three tables. Efficiency: a CPU-bound program on one and on two worker processes; the time on one
 over twice the time on two. The driver: 10,000 examples x 8 candidates on workers that answer at
 once (canned outcomes, no process), and some thousand jobs on one real process with an instant LM;
-the driver's CPU time for each job (with Dask its scheduler and nanny run in the driver too), and
-what its memory grew by. The curve: simulated workers, each busy for 1 s with each job, 10 to 1,000
+the driver's CPU time for each job, and what its memory grew by. Dask's scheduler runs in a process
+of its own. The curve: simulated workers, each busy for 1 s with each job, 10 to 1,000
 of them; jobs a second against the ideal. On a shared machine CPU time is steadier than the clock,
 which the first and the last table show.
 """
@@ -15,10 +15,11 @@ import argparse
 import heapq
 import json
 import resource
+import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor, Future
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -112,6 +113,16 @@ class Canned(Executor):
             future.set_result(OUTCOME)
 
 
+CLUSTER = """
+import sys, distributed
+if __name__ == "__main__":
+    options = dict(threads_per_worker=1, dashboard_address=":0", silence_logs=50)
+    with distributed.LocalCluster(n_workers={n}, **options) as cluster:
+        print(cluster.scheduler_address, flush=True)
+        sys.stdin.read()
+"""
+
+
 def run(executor: Executor, n: int, k: int, num_threads: int, burn_s: float = 0.0) -> None:
     """Score `n` examples with `k` candidates on `executor`."""
     program, meter = Program(Burning(burn_s)), Meter()
@@ -144,13 +155,16 @@ def processes(kind: str, n: int) -> Iterator[Executor]:
         with ProcessPoolExecutor(n) as executor:
             yield executor
         return
-    from distributed import Client, LocalCluster
+    from distributed import Client
 
-    with (
-        LocalCluster(n_workers=n, threads_per_worker=1, dashboard_address=None) as cluster,
-        Client(cluster) as client,
-    ):
-        yield client.get_executor()
+    script = [sys.executable, "-c", CLUSTER.format(n=n)]
+    with subprocess.Popen(script, stdin=-1, stdout=-1, text=True) as process:
+        if process.stdout is None:
+            raise RuntimeError("the cluster has no output")
+        with Client(process.stdout.readline().strip()) as client:
+            yield client.get_executor()
+        if process.stdin is not None:
+            process.stdin.close()
 
 
 def taken(call: Callable[[], None]) -> tuple[float, float]:
@@ -217,6 +231,13 @@ def curve(per_worker: int) -> list[dict[str, float]]:
     return rows
 
 
+def show(title: str, figures: Mapping[str, float], digits: int = 1) -> None:
+    """Print a table of two columns."""
+    print(title)
+    print("\n".join(f"  {name:<36} {value:>10,.{digits}f}" for name, value in figures.items()))
+    sys.stdout.flush()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, help="write the figures as JSON")
@@ -227,19 +248,18 @@ def main() -> None:
     less = 10 if options.quick else 1
     one = "loky" if options.executor == "both" else options.executor
     gain = efficiency(one, 300 // less, options.rounds)
-    print(f"A CPU-bound program ({1e3 * BURN_S:.0f} ms an example) on {one}")
-    print("\n".join(f"  {name:<36} {value:>10.2f}" for name, value in gain.items()))
+    show(f"A CPU-bound program ({1e3 * BURN_S:.0f} ms an example) on {one}", gain, 2)
     paid = driver(options.executor, 10_000 // less, 8, 3_000 // less)
-    print("The driver, workers that answer at once")
-    print("\n".join(f"  {name:<36} {value:>10.1f}" for name, value in paid.items()))
+    show("The driver, workers that answer at once", paid)
     rows = curve(max(2, 10 // less))
     print(f"Simulated workers, {CALL_S:g} s for each job")
     print("  " + " ".join(f"{name:>24}" for name in rows[0]))
     for row in rows:
         print("  " + " ".join(f"{value:>24,.2f}" for value in row.values()))
-    most = {n.split(",")[0]: CALL_S * 1e6 / v for n, v in paid.items() if "µs per job" in n}
-    print(f"Workers with {CALL_S:g} s calls at which one core of the driver is full")
-    print("\n".join(f"  {name:<36} {value:>10,.0f}" for name, value in most.items()))
+    per_job = {name.split(",")[0]: value for name, value in paid.items() if "µs per job" in name}
+    per_job[f"driver with {WORKERS[-1]:,} simulated"] = rows[-1]["driver's CPU, µs per job"]
+    most = {name: CALL_S * 1e6 / value for name, value in per_job.items()}
+    show(f"Workers with {CALL_S:g} s calls at which one core of the driver is full", most, 0)
     if options.out:
         figures = {"efficiency": gain, "driver": paid, "curve": rows, "saturates at": most}
         options.out.write_text(json.dumps(figures, indent=2))

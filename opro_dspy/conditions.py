@@ -17,7 +17,7 @@ from opro_dspy.records import Candidate
 from opro_dspy.scoring import Scored
 
 
-class Remote(Protocol):
+class RemoteScorer(Protocol):
     """Scores examples on other machines; see `remote.Remote`."""
 
     def __call__(self, candidate: Candidate, example: dspy.Example, *, where: str) -> Scored:
@@ -44,7 +44,7 @@ class Conditions:
     num_threads: int
     context: Callable[[], AbstractContextManager[None]]
     """Makes the context in which programs run, e.g. a meter's."""
-    remote: Remote | None = None
+    remote: RemoteScorer | None = None
     """Scores examples elsewhere, in the place of the pool's threads, which then wait for it."""
     gate: Gate
     """Every LM call passes it; its budget admits every example."""
