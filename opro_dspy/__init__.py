@@ -5,6 +5,7 @@ from opro_dspy.boundary.prices import Price
 from opro_dspy.cache import CacheDir
 from opro_dspy.errors import (
     ConfigurationError,
+    ExecutorError,
     InvalidSolution,
     JournalError,
     LMCallError,
@@ -38,6 +39,7 @@ __all__ = [
     "ConfigurationError",
     "Estimate",
     "Evaluation",
+    "ExecutorError",
     "Filters",
     "InvalidSolution",
     "JournalError",

@@ -4,13 +4,25 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
+
+import dspy
 
 from opro_dspy.boundary.gate import Gate
 from opro_dspy.interrupt import Interrupt
 from opro_dspy.memory import InOrder, Meeting, Score
 from opro_dspy.metric import Metric
 from opro_dspy.protocols import Memory, Observer
+from opro_dspy.records import Candidate
+from opro_dspy.scoring import Scored
+
+
+class RemoteScorer(Protocol):
+    """Scores examples on other machines; see `remote.Remote`."""
+
+    def __call__(self, candidate: Candidate, example: dspy.Example, *, where: str) -> Scored:
+        """Return what comes of an example, or raise what `score_example` would."""
+        ...
 
 
 class NoTrace(list[Any]):
@@ -32,6 +44,8 @@ class Conditions:
     num_threads: int
     context: Callable[[], AbstractContextManager[None]]
     """Makes the context in which programs run, e.g. a meter's."""
+    remote: RemoteScorer | None = None
+    """Scores examples elsewhere, in the place of the pool's threads, which then wait for it."""
     gate: Gate
     """Every LM call passes it; its budget admits every example."""
     failure_score: float = 0.0

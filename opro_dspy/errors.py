@@ -50,6 +50,10 @@ class LMCallError(RunError):
     """
 
 
+class ExecutorError(RunError):
+    """The executor lost its workers or its scheduler, or they cannot run the program."""
+
+
 class ProgramFailedError(RunError):
     """The program or the metric failed on `max_errors` examples, or on most: it is broken.
 

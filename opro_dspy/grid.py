@@ -12,11 +12,9 @@ from opro_dspy.boundary.budget import Reservation
 from opro_dspy.boundary.faults import is_retryable
 from opro_dspy.boundary.meter import lm_failure
 from opro_dspy.boundary.task import Task
-from opro_dspy.calling import call
 from opro_dspy.conditions import Conditions
-from opro_dspy.errors import JournalError, MetricError
+from opro_dspy.errors import ExecutorError, JournalError, MetricError
 from opro_dspy.failures import Failures
-from opro_dspy.fields import as_text
 from opro_dspy.ledger import Ledger
 from opro_dspy.memory import Score
 from opro_dspy.outages import Outages, scorer_failed
@@ -24,6 +22,7 @@ from opro_dspy.pool import DaemonExecutor, completed
 from opro_dspy.protocols import ExampleScored
 from opro_dspy.race import Cell, Race
 from opro_dspy.records import Candidate, Evaluation, Usage
+from opro_dspy.scoring import score_example
 
 logger = logging.getLogger(__name__)
 
@@ -93,6 +92,7 @@ class Grid:
         Raises:
             LMCallError: If an LM failed for good, or stays away (`Outages`).
             MetricError: If the metric returned something that is no number.
+            ExecutorError: If the executor failed.
             KeyboardInterrupt: If the user pressed Ctrl-C; after the calls in flight.
         """
         conditions = self._conditions
@@ -200,11 +200,13 @@ class Grid:
         self, trial: Trial, cell: Cell, program: dspy.Module, example: dspy.Example
     ) -> Score:
         with self._conditions.gate.task() as trial.task:
-            prediction = call(program, example)
-            where = f"example {self._index(cell)}"
-            said = self._conditions.metric.judge(example, prediction, where=where)
-        score = self._ledger.score(cell, said.score, trial.used)
-        score = replace(score, output=as_text(prediction), feedback=said.feedback)
+            remote, where = self._conditions.remote, f"example {self._index(cell)}"
+            if remote is None:
+                found = score_example(program, example, self._conditions.metric, where=where)
+            else:
+                found = remote(self._candidates[cell.candidate], example, where=where)
+        score = self._ledger.score(cell, found.value, trial.used)
+        score = replace(score, output=found.output, feedback=found.feedback)
         task = trial.task
         if task.refused is None and task.lm_error is None and not task.abandoned:
             self._ledger.note(cell, score)  # at once: what is paid for waits for nobody
@@ -226,7 +228,7 @@ class Grid:
         _settle(trial, calls=int(not refused and outage is None))
         if refused and task is not None:
             self._refuse(cell, task.refused or "budget", trial.used)
-        elif isinstance(error, (MetricError, JournalError)):
+        elif isinstance(error, (MetricError, JournalError, ExecutorError)):
             self._fatal[cell.candidate, cell.place] = error
         elif outage is not None:
             self._ledger.spent(cell, trial.used)

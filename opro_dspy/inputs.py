@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
@@ -206,6 +207,27 @@ def check_log_dir(log_dir: Any) -> str | Path | None:
     if not path.is_dir():
         raise ConfigurationError(f"`log_dir` must be a folder, got the file {str(path)!r}.")
     return path
+
+
+def check_executor(executor: Any, *, requests_per_minute: int | None) -> Any:
+    """Return `executor` if it is an Executor, a function that returns one, or None.
+
+    Raises:
+        ConfigurationError: If it is anything else, or other machines would have to count requests.
+    """
+    if executor is None or isinstance(executor, ThreadPoolExecutor):
+        return executor
+    if isinstance(executor, type) or not (isinstance(executor, Executor) or callable(executor)):
+        raise ConfigurationError(
+            "`executor` must be a concurrent.futures.Executor, or a function that returns one, got "
+            f"{executor!r}. With Dask pass client.get_executor()."
+        )
+    if requests_per_minute is not None:
+        raise ConfigurationError(
+            "`requests_per_minute` cannot be held on the workers of an `executor`, which count for "
+            "themselves. Leave it out and limit `num_threads`, or run on threads."
+        )
+    return executor
 
 
 def check_one_of(name: str, value: Any, known: Sequence[str]) -> str:

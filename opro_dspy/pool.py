@@ -65,9 +65,10 @@ class DaemonExecutor(Executor):
 
     def _next(self) -> tuple[Future[Any], Callable[[], Any]] | None:
         with self._lock:
-            if not self._work.empty():
+            try:  # an idle thread may be taking the last call at this moment
                 return self._work.get_nowait()
-            self._idle += 1
+            except Empty:
+                self._idle += 1
         return self._work.get()
 
     def _run(self) -> None:

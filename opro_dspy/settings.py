@@ -1,6 +1,7 @@
 """What `OPRO` was told, resolved and checked."""
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,5 +52,6 @@ class Seats:
     """The settings as JSON values, for the result."""
     custom: Mapping[str, Any]
     """By setting, what a user brought in the place of a name: a callable, an object."""
+    executor: Executor | Callable[[], Executor] | None
     log_dir: str | Path | None
     resume: str

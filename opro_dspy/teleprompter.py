@@ -3,6 +3,7 @@
 import inspect
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -28,6 +29,7 @@ from opro_dspy.filters import Filters
 from opro_dspy.inputs import (
     RESUME,
     check_callable,
+    check_executor,
     check_instructions,
     check_list,
     check_lm,
@@ -128,7 +130,12 @@ class OPRO(Teleprompter):  # type: ignore[misc]
         timeout: Seconds after which an example is taken for hung and put off; None waits forever.
         max_empty_steps: Stop when so many steps in a row bring nothing new.
         max_attempts: Requests for one sample, when it fails or does not parse.
-        num_threads: Calls in flight at most; `dspy.settings.num_threads` if not given.
+        num_threads: Calls in flight at most; `dspy.settings.num_threads` if not given. With an
+            `executor`, as many as its workers can do at once.
+        executor: Where examples are scored: any `concurrent.futures.Executor` (Dask's
+            `Client.get_executor()`, loky, …), or a function that returns one and is asked again
+            when it breaks. Never shut down. Keys are those of the workers' environment. By default
+            threads.
         max_errors: Examples of a set on which the program or the metric may raise before a
             candidate is given up (for the student: the run stops), as it is anyhow once most of its
             examples failed; `dspy.settings.max_errors` if not given.
@@ -194,6 +201,7 @@ class OPRO(Teleprompter):  # type: ignore[misc]
         max_empty_steps: int = 3,
         max_attempts: int = 3,
         num_threads: int | None = None,
+        executor: Executor | Callable[[], Executor] | None = None,
         max_errors: int | None = None,
         failure_score: float = 0.0,
         provide_traceback: bool | None = None,
@@ -280,6 +288,7 @@ class OPRO(Teleprompter):  # type: ignore[misc]
                 **{name: _name(seat) for name, seat in seats.items()},
             },
             custom={name: seat for name, seat in seats.items() if not isinstance(seat, str)},
+            executor=check_executor(executor, requests_per_minute=requests_per_minute),
             log_dir=check_log_dir(log_dir),
             resume=check_one_of("resume", resume, RESUME),
         )
@@ -326,6 +335,7 @@ class OPRO(Teleprompter):  # type: ignore[misc]
             JournalError: If `log_dir` cannot be written (full disk, …).
             LMCallError: If an LM failed; its `result` holds what was found by then.
             MetricError: If the metric returned no number.
+            ExecutorError: If `executor` lost its workers or its scheduler.
             ProgramFailedError: If the student fails on `max_errors` examples, or on most, or all
                 candidates of a step fail alike.
         """

@@ -2,6 +2,8 @@
 
 import logging
 from collections.abc import Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 
 import dspy
@@ -22,6 +24,7 @@ from opro_dspy.interrupt import Interrupt
 from opro_dspy.memory import Answer, Meeting, Sample, Score
 from opro_dspy.metric import Metric
 from opro_dspy.optimizer import Optimizer
+from opro_dspy.packing import packed, packed_kit
 from opro_dspy.pool import DaemonExecutor
 from opro_dspy.program import Program, as_exemplar
 from opro_dspy.proposer import LMProposer, context_window, takes_temperature
@@ -29,6 +32,7 @@ from opro_dspy.protocols import Memory, Observer
 from opro_dspy.racing import estimates
 from opro_dspy.rasch import Fit
 from opro_dspy.records import Candidate
+from opro_dspy.remote import Remote, Workers
 from opro_dspy.settings import Seats
 from opro_dspy.stopping import Stop, max_steps, nothing_new, patience, target_score
 from opro_dspy.trajectory import plain_means
@@ -89,7 +93,7 @@ def make_evaluator(
     trainset: Sequence[dspy.Example],
     *,
     scorer_lm: dspy.BaseLM | None,
-    executor: DaemonExecutor,
+    executor: Executor,
     num_threads: int,
     gate: Gate,
     interrupt: Interrupt,
@@ -98,11 +102,12 @@ def make_evaluator(
     fit: Fit,
 ) -> ProgramEvaluator:
     """Return the scorer's seat."""
+    threads = seats.executor if isinstance(seats.executor, ThreadPoolExecutor) else executor
     settings, traceback = dspy.settings, config.provide_traceback
     lm = None if scorer_lm is None else gate.watch(scorer_lm)
     conditions = Conditions(
         metric=seats.metric,
-        executor=executor,
+        executor=threads,
         num_threads=num_threads,
         context=partial(
             gate.meter.role,
@@ -120,6 +125,11 @@ def make_evaluator(
         observers=observers,
         memory=memory,
     )
+    if seats.executor is not None and seats.executor is not threads:
+        with conditions.context():
+            workers = Workers(seats.executor)
+            remote = make_remote(workers, seats, program, trainset, scorer_lm=scorer_lm, gate=gate)
+        conditions = replace(conditions, remote=remote)
     return ProgramEvaluator(
         program.build,
         examples=trainset,
@@ -128,6 +138,32 @@ def make_evaluator(
         fit=fit,
         seed=config.seed,
     )
+
+
+def make_remote(
+    workers: Workers,
+    seats: Seats,
+    program: Program,
+    trainset: Sequence[dspy.Example],
+    *,
+    scorer_lm: dspy.BaseLM | None,
+    gate: Gate,
+) -> Remote:
+    """Return who scores examples on the workers of `executor`.
+
+    Raises:
+        ConfigurationError: If something cannot travel to them.
+    """
+    lms = [lm for lm in (scorer_lm, *program.lms.values()) if lm is not None]
+    kit = packed_kit(
+        program=program.compiled(program.candidate),
+        metric=seats.metric.function,
+        lm=scorer_lm,
+        prices=seats.prices,
+    )
+    for index, example in enumerate(trainset):
+        packed(f"`trainset[{index}]`", example)
+    return Remote(workers, kit, gate=gate, model=lms[0].model)
 
 
 def make_proposer(

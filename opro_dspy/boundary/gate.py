@@ -85,6 +85,11 @@ class Gate:
         """The LM error (auth, unknown model, …) after which every call is refused, or None."""
         return self.admission.fatal
 
+    def renew(self, budget: Budget) -> None:
+        """Go on with another budget, as if no LM had refused for good; nothing is in flight."""
+        self.budget = self.admission.budget = budget
+        self.admission.fatal = None
+
     def pause(self, seconds: float) -> str | None:
         """Wait; return why not to the end (Ctrl-C, `max_seconds`), or None."""
         return self.admission.pause(seconds)

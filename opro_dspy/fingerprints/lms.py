@@ -36,14 +36,14 @@ def lm_parts(lm: dspy.BaseLM, describe: Callable[[Any], Any]) -> dict[str, Any]:
         "class": f"{kind.__module__}.{kind.__qualname__}",
         "model": lm.model,
         "model_type": getattr(lm, "model_type", None),
-        "parameters": request_parts(_without_secrets(getattr(lm, "kwargs", None) or {}), describe),
+        "parameters": request_parts(without_secrets(getattr(lm, "kwargs", None) or {}), describe),
         "endpoint": endpoint_of(lm),
     }
     if not isinstance(lm, LM):
         known = ("model", "model_type", "kwargs", "history", "callbacks", "adapter")
         held = {n: v for n, v in vars(lm).items() if n not in known and not n.startswith("_")}
-        shown = request_parts(_without_secrets(held), describe)
-        return {**told, "attributes": _without_secrets(shown)}
+        shown = request_parts(without_secrets(held), describe)
+        return {**told, "attributes": without_secrets(shown)}
     return {
         **told,
         "developer_role": bool(lm.use_developer_role),
@@ -55,8 +55,8 @@ def engine_parts(engine: Any, describe: Callable[[Any], Any]) -> Any:
     """Return the name of an engine, or class and state of an engine object."""
     if isinstance(engine, str):
         return engine
-    state = _without_secrets(state_of(engine))
-    return {"class": describe(type(engine)), "state": _without_secrets(describe(state))}
+    state = without_secrets(state_of(engine))
+    return {"class": describe(type(engine)), "state": without_secrets(describe(state))}
 
 
 def request_parts(given: Mapping[str, Any], describe: Callable[[Any], Any]) -> dict[str, Any]:
@@ -105,13 +105,14 @@ def without_credentials(url: object) -> str:
     return urlunsplit((parts.scheme, host, parts.path.rstrip("/"), query, ""))
 
 
-def _without_secrets(value: Any) -> Any:
+def without_secrets(value: Any) -> Any:
+    """Return `value` with its dicts, at any depth, without entries that hold a credential."""
     if isinstance(value, dict):
         return {
-            name: _without_secrets(item)
+            name: without_secrets(item)
             for name, item in value.items()
             if not (isinstance(name, str) and is_secret(name))
         }
     if type(value) in (list, tuple):
-        return [_without_secrets(item) for item in value]
+        return [without_secrets(item) for item in value]
     return value

@@ -1,0 +1,240 @@
+"""The driver's side of work on other machines: what is sent, what is admitted, what comes back."""
+
+import hashlib
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import BrokenExecutor, Executor
+from typing import Any
+from uuid import uuid4
+
+import dspy
+from dspy.utils import exceptions
+from dspy.utils.exceptions import LMError
+
+from opro_dspy.boundary.admission import BudgetRefused
+from opro_dspy.boundary.budget import NOTHING, Spending
+from opro_dspy.boundary.faults import is_overload, may_be_load
+from opro_dspy.boundary.gate import Gate
+from opro_dspy.boundary.meter import TASK
+from opro_dspy.boundary.task import Task, Visit
+from opro_dspy.errors import ConfigurationError, ExecutorError, MetricError
+from opro_dspy.filters import printable
+from opro_dspy.packing import packed
+from opro_dspy.records import Candidate, Usage
+from opro_dspy.scoring import Scored
+from opro_dspy.worker import Job, work
+
+MAX_DEATHS = 3
+"""How often the workers may die under a job before the run stops."""
+
+
+class Workers:
+    """Whoever runs jobs.
+
+    Args:
+        executor: Any `concurrent.futures.Executor`, or a function that returns one: it is asked
+            again when the executor breaks, as process pools do when one of their processes dies.
+    """
+
+    def __init__(self, executor: Executor | Callable[[], Executor]) -> None:
+        self._make = None if isinstance(executor, Executor) else executor
+        self._executor = executor if isinstance(executor, Executor) else None
+        self._lock = threading.Lock()
+
+    def run(self, name: str, kit: bytes | None, job: Job) -> dict[str, Any]:
+        """Return the outcome of `work(name, kit, job)`.
+
+        Raises:
+            ExecutorError: If the executor fails, whose work never raises.
+        """
+        for _ in range(MAX_DEATHS):
+            executor = self._current()
+            try:
+                outcome: dict[str, Any] = executor.submit(work, name, kit, job).result()
+            except Exception as error:
+                if self._make is None or not isinstance(error, BrokenExecutor):
+                    raise _lost(error) from error
+                self._drop(executor)
+            else:
+                return outcome
+        raise ExecutorError(
+            f"the workers of `executor` died {MAX_DEATHS} times under {job.where}. See what they "
+            "say: too little memory, or a program that ends its process."
+        )
+
+    def _current(self) -> Executor:
+        with self._lock:
+            if self._executor is None and self._make is not None:
+                self._executor = self._make()
+            if not isinstance(self._executor, Executor):
+                raise ExecutorError(
+                    "`executor` is a function that must return a concurrent.futures.Executor, got "
+                    f"{self._executor!r}."
+                )
+            return self._executor
+
+    def _drop(self, broken: Executor) -> None:
+        with self._lock:
+            if self._executor is broken:
+                self._executor = None
+
+
+def _lost(error: Exception) -> ExecutorError:
+    said = printable(f"{type(error).__name__}: {error}")
+    return ExecutorError(
+        f"the executor failed, which says nothing about the candidate: {said}. Are its workers and "
+        "its scheduler up, with opro_dspy installed?"
+    )
+
+
+class Remote:
+    """Scores examples on workers: `score_example`, elsewhere.
+
+    The driver admits each job as the gate admits an LM call: it waits for a place, and for an
+    allowance of tokens and USD, which the worker does not pass. How much a job needs is learned
+    from those that came back; one that is refused for want of allowance is sent again with more.
+
+    Args:
+        workers: Whoever runs jobs.
+        kit: The run's `Kit`, by cloudpickle; sent to a worker when it says that it has none.
+        gate: Admits jobs and counts what they took.
+        model: The scorer LM's name, for the limit of jobs in flight.
+    """
+
+    def __init__(self, workers: Workers, kit: bytes, *, gate: Gate, model: str) -> None:
+        self._workers, self._kit, self._gate, self._model = workers, kit, gate, model
+        self._name = hashlib.sha256(kit).hexdigest()
+        self._lock = threading.Lock()
+        self._needed = NOTHING
+
+    def __call__(self, candidate: Candidate, example: dspy.Example, *, where: str) -> Scored:
+        """Return what comes of an example; call it in a thread, within a task of the gate.
+
+        Raises:
+            ExecutorError: If the executor fails, or a worker cannot unpack the kit.
+            CallRefused: If the budget refuses it; the task says why.
+            Exception: What the LM, the program or the metric raised, as `restored`.
+        """
+        try:
+            content = packed(where, example)
+        except ConfigurationError as error:
+            raise ExecutorError(str(error)) from error
+        short = NOTHING
+        visit = Visit(model=self._model, task=dspy.settings.get(TASK))
+        while True:
+            with self._lock:
+                needed = self._needed
+            visit.tokens = max(needed.tokens, 2 * short.tokens)
+            visit.cost = max(needed.cost, 2 * short.cost)
+            outcome = self._admitted(visit, self._job(visit, candidate, content, where))
+            if not outcome["too_small"]:
+                break
+            short = Spending(**outcome["needed"])
+        self._learn(Spending(**outcome["needed"]))
+        return self._read(outcome, visit)
+
+    def _job(self, visit: Visit, candidate: Candidate, example: bytes, where: str) -> Job:
+        caps, seconds_left = self._gate.budget.caps, self._gate.budget.seconds_left
+        rows = self._gate.meter.usage()
+        return Job(
+            texts=dict(candidate.texts),
+            example=example,
+            where=where,
+            answered=tuple(sorted({r.model for r in rows if r.cache_hits or r.calls > r.failures})),
+            max_tokens=None if caps["max_tokens"] is None else visit.tokens,
+            max_cost=None if caps["max_cost"] is None else visit.cost,
+            max_seconds=None if caps["max_seconds"] is None else max(0.0, seconds_left),
+            number=uuid4().hex,
+        )
+
+    def _admitted(self, visit: Visit, job: Job) -> dict[str, Any]:
+        """Send `job` once it is let in, and book what it took."""
+        self._gate.admission.enter(visit)
+        outcome = None
+        try:
+            outcome = self._workers.run(self._name, None, job)
+            if outcome.get("missing"):
+                outcome = self._workers.run(self._name, self._kit, job)
+            if "broken" in outcome:
+                why, outcome = outcome["broken"], None
+                raise ExecutorError(
+                    f"a worker cannot unpack the program: {printable(why)}. What it is made of has "
+                    "to be installed there, or defined in the script itself."
+                )
+            return outcome
+        finally:
+            self._close(visit, outcome)
+
+    def _close(self, visit: Visit, outcome: Mapping[str, Any] | None) -> None:
+        admission = self._gate.admission
+        rows = [Usage(**row) for row in outcome["used"]] if outcome else []
+        admission.came_back(visit)
+        for row in rows:
+            self._gate.meter.add(row)
+        reservation, visit.reservation = visit.reservation, None
+        if reservation is not None and outcome is not None:
+            spent = Spending(**outcome["spent"])
+            reservation.settle(tokens=spent.tokens, cost=spent.cost)
+        elif reservation is not None:  # what it took died with the worker
+            reservation.settle()
+        if any(row.failures for row in rows):
+            self._pushed_back(visit, outcome["outage"] if outcome else None)
+        failed = outcome is None or outcome["outage"] is not None
+        admission.leave(visit, failed=failed, paid=any(row.calls for row in rows))
+
+    def _pushed_back(self, visit: Visit, outage: Mapping[str, Any] | None) -> None:
+        """Send fewer jobs at once when LM calls fail as they do under load."""
+        error = None if outage is None else restored(outage)
+        if error is None or may_be_load(error) or is_overload(error):
+            soft = error is None or not is_overload(error)
+            after = getattr(error, "retry_after", None)
+            self._gate.admission.pushed_back(visit, soft=soft, retry_after=after)
+
+    def _learn(self, needed: Spending) -> None:
+        with self._lock:
+            self._needed = Spending(
+                tokens=max(self._needed.tokens, needed.tokens),
+                cost=max(self._needed.cost, needed.cost),
+            )
+
+    def _read(self, outcome: Mapping[str, Any], visit: Visit) -> Scored:
+        """Return the score, or raise what came instead."""
+        task: Task | None = visit.task
+        if outcome["fatal"] is not None:
+            self._gate.admission.refuse_all(restored(outcome["fatal"]))
+        if outcome["refused"] is not None and outcome["outage"] is None:
+            reason = self._gate.budget.refusal() or str(outcome["refused"])
+            self._gate.budget.refuse(reason)
+            if task is not None:
+                task.refused = reason
+            raise BudgetRefused(reason)
+        if outcome["outage"] is not None:
+            error = restored(outcome["outage"])
+            if task is not None:
+                task.failed(error)
+            raise error
+        if outcome["error"] is not None:
+            raise restored(outcome["error"])
+        return Scored(**outcome["scored"])
+
+
+class WorkerTraceback(Exception):
+    """Where on the worker an exception was raised."""
+
+
+def restored(told: Mapping[str, Any]) -> Exception:
+    """Return an exception that a worker told of: an LM's as such, any other by name and text."""
+    error: Exception
+    if told["lm"] is not None:
+        of_lm = {"retry_after": told["lm"]["retry_after"]}
+        names = ("message", "code", "model", "provider", "provider_code", "status", "request_id")
+        of_lm |= {name: told["lm"][name] for name in names}
+        kind = getattr(exceptions, told["lm"]["kind"], LMError)
+        of_lm["message"] = of_lm["message"] or ""
+        error = kind(**of_lm)
+    elif told["metric"]:
+        error = MetricError(told["said"])
+    else:
+        error = type(told["type"], (Exception,), {})(told["said"])
+    error.__cause__ = WorkerTraceback("\n" + told["traceback"])
+    return error

@@ -1,0 +1,70 @@
+"""An executor that is elsewhere in all but name: what goes in and out of it are bytes."""
+
+import itertools
+import pickle
+from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
+from typing import Any
+
+import dspy
+from dspy.lm15 import Request, Response
+
+_ENGINES: dict[int, Any] = {}
+_NUMBERS = itertools.count()
+
+
+class Elsewhere(Executor):
+    """Runs calls in threads of its own, on copies of their arguments.
+
+    Args:
+        breaks_after: Calls after which it breaks, as a process pool whose process dies.
+    """
+
+    def __init__(self, *, breaks_after: int | None = None) -> None:
+        self._pool = ThreadPoolExecutor(4)
+        self._left = breaks_after
+        self.sent: list[bytes] = []
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> "Future[Any]":
+        content = pickle.dumps((fn, args, kwargs))
+        self.sent.append(content)
+        if self._left is not None:
+            self._left -= 1
+            if self._left < 0:
+                raise BrokenExecutor("a process died")
+        return self._pool.submit(_called, content)
+
+
+def _called(content: bytes) -> Any:
+    fn, args, kwargs = pickle.loads(content)
+    return pickle.loads(pickle.dumps(fn(*args, **kwargs)))
+
+
+class Shared:
+    """An engine whose copies elsewhere are itself, so that its counters can be read."""
+
+    def __init__(self, engine: Any) -> None:
+        self._engine, self._number = engine, next(_NUMBERS)
+        _ENGINES[self._number] = self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Shared":
+        return self
+
+    def __reduce__(self) -> Any:
+        return _engine, (self._number,)
+
+    def dump_state(self) -> dict[str, Any]:
+        return {}
+
+    def complete(self, request: Request) -> Response:
+        response: Response = self._engine.complete(request)
+        return response
+
+
+def _engine(number: int) -> Shared:
+    engine: Shared = _ENGINES[number]
+    return engine
+
+
+def shared(lm: dspy.LM) -> dspy.LM:
+    """A copy of a scripted LM that can travel within this process."""
+    return lm.copy(engine=Shared(lm.engine))

@@ -1,0 +1,448 @@
+"""Work on an executor: what travels, what it may cost, and whose fault it is when it fails."""
+
+import json
+import os
+import threading
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import Executor, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import dspy
+import pytest
+from dspy.utils.exceptions import (
+    ContextWindowExceededError,
+    LMAuthError,
+    LMProviderError,
+    LMRateLimitError,
+)
+
+from opro_dspy import (
+    OPRO,
+    ConfigurationError,
+    ExecutorError,
+    LMCallError,
+    MetricError,
+    Price,
+    ProgramFailedError,
+)
+from opro_dspy.boundary.faults import is_retryable, retry_after
+from opro_dspy.remote import WorkerTraceback, restored
+from opro_dspy.simulation import exact_match, landscape, make_examples, optimizer_lm, scorer_lm
+from opro_dspy.worker import Allowance, told
+from tests.executors import Elsewhere, Shared, shared
+from tests.fakes import (
+    TRAIN,
+    compiled,
+    exact,
+    field,
+    keyword_scorer,
+    questions,
+    scripted_lm,
+    word_optimizer,
+)
+
+KEY = "sk-planted-0123456789"
+
+
+def simulated(student: dspy.Module | None = None, **options: Any) -> Any:
+    """A run whose LMs answer by what they are asked alone, whoever asks first."""
+    examples = make_examples("arithmetic", n=20, seed=0)
+    scorer = scorer_lm(answer_key=examples, landscape=landscape("many_small_effects", seed=0))
+    optimizer = OPRO(
+        **{
+            "metric": exact_match,
+            "prompt_model": optimizer_lm(seed=0),
+            "num_candidates": 4,
+            "max_steps": 2,
+            "num_threads": 4,
+            "verbose": False,
+            **options,
+        }
+    )
+    student = student or dspy.ChainOfThought("question -> answer")
+    with dspy.context(lm=scorer.copy(cache=False)):
+        return optimizer.compile(student, trainset=examples[:12], valset=examples[12:])
+
+
+def found(program: Any) -> Any:
+    """What a run came to, clocks apart."""
+    result = program.detailed_results.model_dump(mode="json")
+    for row in result["usage"]:
+        del row["seconds"]
+    return result
+
+
+@pytest.mark.parametrize("racing", [True, False])
+@pytest.mark.parametrize("executor", [Elsewhere, lambda: ThreadPoolExecutor(3)])
+def test_the_result_is_that_of_threads(executor: Callable[[], Executor], racing: bool) -> None:
+    here = simulated(racing=racing)
+    assert found(simulated(racing=racing, executor=executor())) == found(here)
+
+
+def test_a_threads_executor_runs_the_program_itself() -> None:
+    lock = threading.Lock()
+
+    class Counts(dspy.Module):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.predict, self.lock = dspy.Predict("question -> answer"), lock
+
+        def forward(self, question: str) -> Any:
+            with self.lock:
+                names[threading.current_thread().name.split("_")[0]] += 1
+            return self.predict(question=question)
+
+    names: Counter[str] = Counter()
+    with ThreadPoolExecutor(2, thread_name_prefix="mine") as executor:
+        compiled(Counts(), executor=executor, max_steps=1)
+        assert set(names) == {"mine"}
+        assert executor.submit(int, "1").result() == 1  # not shut down
+
+
+def test_a_job_is_small_and_the_program_travels_once_for_each_worker() -> None:
+    demos = [dspy.Example(question=f"{i} What? What? " * 50, answer=str(i)) for i in range(8)]
+    student = dspy.Predict("question -> answer")
+    student.demos = demos
+    executor = Elsewhere()
+    simulated(student, executor=executor, num_threads=1)
+    jobs = [content for content in executor.sent if b"What? What?" not in content]
+    kits = [content for content in executor.sent if b"What? What?" in content]
+    assert len(kits) == 1 and len(kits[0]) > 8_000
+    assert len(jobs) > 40 and max(map(len, jobs)) < 2_000
+
+
+class Judged(dspy.Module):  # type: ignore[misc]
+    def __init__(self) -> None:
+        super().__init__()
+        self.predict = dspy.Predict("question -> answer")
+        headers = {"Authorization": KEY}
+        self.judge = dspy.LM("openai/x", api_key=KEY, extra_headers=headers, seed=1)
+
+    def forward(self, question: str) -> Any:
+        told = self.judge.kwargs
+        assert told["seed"] == 1 and not {"api_key", "extra_headers"} & told.keys()
+        return self.predict(question=question)
+
+
+def test_no_key_and_no_header_travels() -> None:
+    student = Judged()
+    student.judge.history.append({"messages": KEY})
+    executor = Elsewhere()
+    program = simulated(student, executor=executor, max_steps=1)
+    assert not program.detailed_results.baseline.failures
+    assert len(executor.sent) > 10
+    assert [content for content in executor.sent if KEY.encode() in content] == []
+    assert student.judge.kwargs["api_key"] == KEY
+
+
+def test_a_credential_in_the_program_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOME_API_KEY", KEY)
+    student = dspy.Predict("question -> answer")
+    student.tool_header = os.environ["SOME_API_KEY"]
+    with pytest.raises(ConfigurationError, match="the program holds a credential that would"):
+        simulated(student, executor=Elsewhere())
+    monkeypatch.delenv("SOME_API_KEY")
+    student = Judged()
+    student.note = f"Bearer {KEY}"
+    with pytest.raises(ConfigurationError, match="the program holds a credential that would"):
+        simulated(student, executor=Elsewhere())
+
+
+def test_what_cannot_travel_is_refused_before_the_first_call() -> None:
+    scorer, optimizer = shared(keyword_scorer()), word_optimizer()
+    lock = threading.Lock()
+
+    def locked(example: Any, prediction: Any, trace: Any = None) -> bool:
+        with lock:
+            return exact(example, prediction)
+
+    student = dspy.Predict("question -> answer")
+    options: dict[str, Any] = {
+        "scorer": scorer,
+        "prompt_model": optimizer,
+        "executor": Elsewhere(),
+    }
+    with pytest.raises(ConfigurationError, match="the metric cannot travel to the workers"):
+        compiled(student, metric=locked, **options)
+    student.lock = lock
+    with pytest.raises(ConfigurationError, match="the program cannot travel to the workers"):
+        compiled(student, **options)
+    with (
+        dspy.context(rm=lock),
+        pytest.raises(ConfigurationError, match=r"dspy\.settings\.rm cannot travel"),
+    ):
+        compiled(**options)
+    assert scorer.engine._engine.calls == optimizer.engine.calls == 0
+
+
+def test_settings_travel() -> None:
+    def adapter(example: Any, prediction: Any, trace: Any = None) -> bool:
+        return (
+            type(dspy.settings.adapter).__name__ == "JSONAdapter" and dspy.settings.lm is not None
+        )
+
+    def reply(text: str) -> str:
+        return json.dumps({"answer": "1"})
+
+    with dspy.context(adapter=dspy.JSONAdapter()):
+        program = compiled(
+            scorer=shared(scripted_lm(reply)), metric=adapter, executor=Elsewhere(), max_steps=0
+        )
+    assert program.detailed_results.best.score == 1.0
+
+
+@pytest.mark.parametrize(
+    ("cap", "most"), [("max_tokens", 6_000), ("max_cost", 0.006), ("max_metric_calls", 40)]
+)
+def test_caps_hold_and_are_used(cap: str, most: float) -> None:
+    scorer, optimizer = shared(keyword_scorer(max_tokens=40)), word_optimizer(max_tokens=40)
+    price = Price(input_per_million=1.0, output_per_million=1.0)
+    options: dict[str, Any] = {
+        "prices": {scorer.model: price, optimizer.model: price},
+        "max_steps": 20,
+        cap: most,
+    }
+    program = compiled(scorer=scorer, prompt_model=optimizer, executor=Elsewhere(), **options)
+    result = program.detailed_results
+    used = {
+        "max_tokens": sum(u.input_tokens + u.output_tokens for u in result.usage),
+        "max_cost": sum(u.cost_usd or 0.0 for u in result.usage),
+        "max_metric_calls": scorer.engine._engine.calls,
+    }
+    assert 0.4 * most < used[cap] <= most
+    assert result.stop_reason.startswith(cap)
+    assert result.used("scorer").calls == scorer.engine._engine.calls
+
+
+def test_a_job_that_needs_more_than_those_before_is_sent_again_with_more() -> None:
+    class Draft(dspy.Module):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.one = dspy.Predict("question -> answer")
+
+        def forward(self, question: str) -> Any:
+            number = int(question.split()[2])
+            return [self.one(question=question, config={"rollout_id": i}) for i in range(number)][
+                -1
+            ]
+
+    scorer = shared(keyword_scorer(max_tokens=40))
+    with dspy.context(lm=scorer):
+        program = OPRO(
+            metric=exact,
+            prompt_model=word_optimizer(),
+            max_steps=0,
+            max_tokens=100_000,
+            executor=Elsewhere(),
+            num_threads=1,
+        ).compile(Draft(), trainset=questions(6, start=1))
+    assert program.detailed_results.best.scores.keys() == set(range(6))
+    assert 21 < program.detailed_results.used("scorer").calls == scorer.engine._engine.calls < 42
+
+
+def test_an_lm_that_refuses_for_good_stops_the_run() -> None:
+    scorer = shared(scripted_lm(lambda text: LMAuthError(f"no key {KEY}", status=401)))
+    with pytest.raises(LMCallError, match="LMAuthError") as caught:
+        compiled(scorer=scorer, executor=Elsewhere())
+    assert isinstance(caught.value.__cause__, LMAuthError)
+    assert scorer.engine._engine.calls <= 8  # those in flight, and DSPy's second adapter
+
+
+def test_an_outage_is_sat_out_and_no_score() -> None:
+    failed: Counter[str] = Counter()
+    answer = keyword_scorer().engine._reply
+
+    def reply(text: str) -> Any:
+        failed[text] += 1
+        return LMRateLimitError("slow down", status=429) if failed[text] == 1 else answer(text)
+
+    program = compiled(scorer=shared(scripted_lm(reply)), executor=Elsewhere(), max_steps=1)
+    result = program.detailed_results
+    assert result.used("scorer").failures > 10
+    assert all(not candidate.failures for candidate in result.candidates)
+
+
+def test_a_prompt_too_long_is_the_examples_fault_there_as_here() -> None:
+    def reply(text: str) -> Any:
+        number = text.split("What is ")[-1].split()[0]
+        return ContextWindowExceededError() if number == "3" else field("answer", "1")
+
+    def run(**options: Any) -> Any:
+        program = compiled(
+            scorer=shared(scripted_lm(reply)), max_steps=0, racing=False, valset=None, **options
+        )
+        return program.detailed_results.baseline.failures
+
+    assert list(run()) == [3]
+    assert run() == run(executor=Elsewhere())
+
+
+class Odd(ValueError):
+    """Raised by a program; cannot be made from a text alone."""
+
+    def __init__(self, question: str, number: int) -> None:
+        super().__init__(f"{question} {number}")
+
+
+class Picky(dspy.Module):  # type: ignore[misc]
+    def __init__(self) -> None:
+        super().__init__()
+        self.predict = dspy.Predict("question -> answer")
+
+    def forward(self, question: str) -> Any:
+        if question.startswith("What is 3 "):
+            raise Odd(question, 3)
+        if question.startswith("What is 4 "):
+            raise KeyError("four")
+        return self.predict(question=question)
+
+
+def test_errors_of_the_program_are_told_as_on_threads() -> None:
+    def run(**options: Any) -> Any:
+        program = compiled(
+            Picky(),
+            scorer=shared(keyword_scorer()),
+            max_steps=0,
+            racing=False,
+            valset=None,
+            **options,
+        )
+        return program.detailed_results.baseline.failures
+
+    assert run() == {3: "Odd: What is 3 plus 1? 3", 4: "KeyError: 'four'"}
+    assert run(executor=Elsewhere()) == run()
+
+
+def broken(example: Any, prediction: Any, trace: Any = None) -> Any:
+    raise RuntimeError("the metric is broken")
+
+
+def no_number(example: Any, prediction: Any, trace: Any = None) -> Any:
+    return None
+
+
+def test_a_broken_metric_stops_the_run_and_shows_where() -> None:
+    scorer = shared(keyword_scorer())
+    with pytest.raises(ProgramFailedError, match="the metric is broken") as caught:
+        compiled(scorer=scorer, metric=broken, executor=Elsewhere())
+    cause = caught.value.__cause__
+    assert cause is not None and isinstance(cause.__cause__, WorkerTraceback)
+    assert "in broken" in str(cause.__cause__)
+    with pytest.raises(MetricError, match="`no_number` returned None on example"):
+        compiled(scorer=scorer, metric=no_number, executor=Elsewhere())
+
+
+def test_a_broken_executor_is_an_error_of_its_own_and_the_run_goes_on_later(tmp_path: Path) -> None:
+    log_dir = str(tmp_path / "run")
+    with pytest.raises(ExecutorError, match=r"a process died.*Call compile again") as caught:
+        simulated(executor=Elsewhere(breaks_after=60), log_dir=log_dir)
+    assert len(caught.value.result.steps) >= 1  # type: ignore[attr-defined]
+    again = Elsewhere()
+    program = simulated(executor=again, log_dir=log_dir)
+    calm = Elsewhere()
+    assert found(program) == found(simulated(executor=calm, log_dir=str(tmp_path / "calm")))
+    assert len(again.sent) <= len(calm.sent) - 50
+
+
+def test_a_function_makes_the_next_executor_when_one_breaks() -> None:
+    made: list[Elsewhere] = []
+
+    def make() -> Executor:
+        made.append(Elsewhere(breaks_after=None if made else 20))
+        return made[-1]
+
+    assert found(simulated(executor=make)) == found(simulated())
+    assert len(made) == 2
+
+
+def test_workers_that_always_die_are_given_up() -> None:
+    with pytest.raises(ExecutorError, match="died 3 times under example"):
+        simulated(executor=lambda: Elsewhere(breaks_after=0))
+
+
+def test_a_function_that_makes_no_executor_is_told() -> None:
+    with pytest.raises(ExecutorError, match=r"must return a concurrent\.futures\.Executor, got 4"):
+        simulated(executor=lambda: 4)
+
+
+class Stranger(dspy.Module):  # type: ignore[misc]
+    """A program that workers cannot unpack."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.predict = dspy.Predict("question -> answer")
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Stranger":
+        return Stranger()
+
+    def __reduce__(self) -> Any:
+        return __import__, ("a_module_of_the_driver",)
+
+    def forward(self, question: str) -> Any:
+        return self.predict(question=question)
+
+
+def test_a_worker_that_cannot_unpack_the_program_says_why() -> None:
+    with pytest.raises(ExecutorError, match=r"cannot unpack the program: .*a_module_of_the_driver"):
+        simulated(Stranger(), executor=Elsewhere())
+
+
+def test_a_hung_example_is_left_out() -> None:
+    go_on = threading.Event()
+    answer = keyword_scorer().engine._reply
+
+    def reply(text: str) -> Any:
+        if "What is 3 plus" in text:
+            go_on.wait(30)
+        return answer(text)
+
+    result = compiled(
+        scorer=shared(scripted_lm(reply)),
+        executor=Elsewhere(),
+        timeout=0.3,
+        max_steps=0,
+        racing=False,
+        valset=None,
+    ).detailed_results
+    go_on.set()
+    assert result.baseline.scores.keys() == set(range(len(TRAIN))) - {3}
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"executor": 4}, "must be a concurrent.futures.Executor, or a function"),
+        ({"executor": ThreadPoolExecutor}, "must be a concurrent.futures.Executor, or a function"),
+        ({"executor": Elsewhere(), "requests_per_minute": 9}, "cannot be held on the workers"),
+    ],
+)
+def test_a_wrong_executor_is_refused(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigurationError, match=said):
+        OPRO(metric=exact, **options)
+
+
+def test_an_lm_error_keeps_what_decides_about_it() -> None:
+    garbled = LMProviderError("no JSON", model="m", status=200)
+    late = LMRateLimitError("slow down", provider="p", status=429, retry_after=7.5)
+    for error in (garbled, late):
+        back = restored(json.loads(json.dumps(told(error))))
+        assert type(back) is type(error) and str(back) == str(error)
+        assert is_retryable(back) == is_retryable(error) is True
+        assert retry_after(back) == retry_after(error)
+
+
+def test_an_allowance_knows_what_was_wanted() -> None:
+    allowance = Allowance(max_tokens=100)
+    first = allowance.admit(tokens=60)
+    assert first is not None
+    first.settle(tokens=50, cost=0.0)
+    assert not allowance.too_small
+    assert allowance.admit(tokens=60) is None
+    assert allowance.too_small and allowance.needed.tokens == 110
+
+
+def test_engines_are_shared_in_these_tests() -> None:
+    engine = Shared(None)
+    assert engine.__reduce__()[0](*engine.__reduce__()[1]) is engine
