@@ -1,17 +1,19 @@
 """What a run will cost, as a range, without calling any LM."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import dspy
 from pydantic import BaseModel, ConfigDict
 
-from opro_dspy.boundary.prices import Price
+from opro_dspy.boundary.prices import Price, known_price
 from opro_dspy.config import OproConfig
 from opro_dspy.fields import as_text
 from opro_dspy.fitting import estimate_tokens
 from opro_dspy.plan import Sizes, metric_calls
-from opro_dspy.program import Program
-from opro_dspy.racing import Racing
+from opro_dspy.program import Program, as_exemplar
+from opro_dspy.protocols import MetaPromptContext
+from opro_dspy.records import ShownEntry
+from opro_dspy.settings import Seats
 
 Range = tuple[int, int]
 
@@ -65,49 +67,61 @@ def _shown(span: Range) -> str:
 
 
 def estimate_run(
+    seats: Seats,
+    config: OproConfig,
     program: Program,
     examples: Sequence[dspy.Example],
     *,
-    config: OproConfig,
-    racing: Racing | None,
     sizes: Sizes,
-    meta_prompt: str,
-    num_entries: int,
-    max_chars: int,
-    scorer_answer: int | None,
-    optimizer_price: Price | None,
-    scorer_price: Price | None,
+    texts: Mapping[str, str],
+    optimizer_lm: dspy.BaseLM,
+    scorer_lm: dspy.BaseLM,
+    instruction_position: str,
 ) -> RunEstimate:
     """Return the range of calls, tokens and USD by role.
 
     Args:
+        seats: What `OPRO` was told.
+        config: Its settings, `auto` resolved.
         program: The student.
         examples: The training set; a few are rendered.
-        config: The run's settings, `auto` resolved.
-        racing: How candidates race.
         sizes: Numbers of examples and predictors.
-        meta_prompt: The first step's meta-prompt.
-        num_entries: Entries that a meta-prompt comes to show.
-        max_chars: Longest instruction.
-        scorer_answer: The scorer LM's `max_tokens`, if set.
-        optimizer_price: Price of the optimizer LM, if known.
-        scorer_price: Price of the scorer LM, if known.
+        texts: The student's instructions, by predictor.
+        optimizer_lm: The optimizer LM; not called.
+        scorer_lm: The scorer LM; not called.
+        instruction_position: Where instructions stand, as the meta-prompt shows it.
     """
-    low, _, high = metric_calls(config, racing, sizes)
+    component = next(iter(program.predictors))
+    meta_prompt = seats.meta_prompt.render(
+        MetaPromptContext(
+            component=component,
+            task=program.describe()[component],
+            entries=(ShownEntry(text=texts[component], score="50"),),
+            exemplars=tuple(
+                as_exemplar(e, program.output_names) for e in examples[: seats.view.num_exemplars]
+            ),
+            instruction_position=instruction_position,
+        )
+    )
+    low, _, high = metric_calls(config, seats.racing, sizes)
     samples = config.num_candidates * sizes.per_step * config.max_steps
     first = estimate_tokens(meta_prompt)
-    grown = first + num_entries * -(-max_chars // 3)
+    grown = first + seats.view.num_entries * -(-seats.filters.max_chars // 3)
     optimizer = _role(
         (samples, samples * config.max_attempts),
         (first * 3 // 4, grown),
         _OPTIMIZER_ANSWER,
-        optimizer_price,
+        _price(optimizer_lm, seats),
     )
     prompts, answers = _scorer_tokens(program, examples[:_SAMPLE])
-    most = scorer_answer or _DEFAULT_ANSWER
+    most = scorer_lm.kwargs.get("max_tokens") or _DEFAULT_ANSWER
     calls = (low * len(program.lms), 2 * high * len(program.lms))
-    scorer = _role(calls, prompts, (min(answers, most), most), scorer_price)
+    scorer = _role(calls, prompts, (min(answers, most), most), _price(scorer_lm, seats))
     return RunEstimate(metric_calls=(low, high), optimizer=optimizer, scorer=scorer)
+
+
+def _price(lm: dspy.BaseLM, seats: Seats) -> Price | None:
+    return seats.prices.get(lm.model) or known_price(lm)
 
 
 def _role(calls: Range, prompt: Range, answer: Range, price: Price | None) -> RoleEstimate:

@@ -14,7 +14,6 @@ from opro_dspy.boundary.answers import Answers
 from opro_dspy.boundary.budget import Kept
 from opro_dspy.boundary.gate import Gate
 from opro_dspy.boundary.meter import Meter
-from opro_dspy.boundary.prices import Price, known_price
 from opro_dspy.cache import ScoreCache, ScoreMemory, Store
 from opro_dspy.choice import Choice
 from opro_dspy.errors import RunError
@@ -29,11 +28,11 @@ from opro_dspy.outcome import candidate_results, dressed, saved, shown_examples,
 from opro_dspy.plan import Sizes, kept_for_the_choice, sized
 from opro_dspy.pool import DaemonExecutor
 from opro_dspy.positions import place_shown
-from opro_dspy.program import Program, as_exemplar
+from opro_dspy.program import Program
 from opro_dspy.progress import ProgressBars
-from opro_dspy.protocols import MetaPromptContext, Observer
+from opro_dspy.protocols import Observer
 from opro_dspy.rasch import LastFit
-from opro_dspy.records import Candidate, ScoreReuse, ShownEntry
+from opro_dspy.records import Candidate, ScoreReuse
 from opro_dspy.result import OPROResult
 from opro_dspy.runlog import RunLog
 from opro_dspy.selectors import every
@@ -270,37 +269,18 @@ class Run:
 
     def estimate(self) -> RunEstimate:
         """Return what the run will cost, as a range; calls no LM."""
-        seats = self.seats
-        scorer = self.scorer_lm or next(lm for lm in self.program.lms.values() if lm is not None)
-        component = next(iter(self.program.predictors))
-        meta_prompt = seats.meta_prompt.render(
-            MetaPromptContext(
-                component=component,
-                task=self.program.describe()[component],
-                entries=(ShownEntry(text=self.initial[0].texts[component], score="50"),),
-                exemplars=tuple(
-                    as_exemplar(e, self.program.output_names)
-                    for e in self.trainset[: seats.view.num_exemplars]
-                ),
-                instruction_position=self.position,
-            )
-        )
+        own = (lm for lm in self.program.lms.values() if lm is not None)
         return estimate_run(
+            self.seats,
+            self.config,
             self.program,
             self.trainset,
-            config=self.config,
-            racing=seats.racing,
             sizes=self.sizes,
-            meta_prompt=meta_prompt,
-            num_entries=seats.view.num_entries,
-            max_chars=seats.filters.max_chars,
-            scorer_answer=scorer.kwargs.get("max_tokens"),
-            optimizer_price=self._price(self.optimizer_lm),
-            scorer_price=self._price(scorer),
+            texts=self.initial[0].texts,
+            optimizer_lm=self.optimizer_lm,
+            scorer_lm=self.scorer_lm or next(own),
+            instruction_position=self.position,
         )
-
-    def _price(self, lm: dspy.BaseLM) -> Price | None:
-        return self.seats.prices.get(lm.model) or known_price(lm)
 
     @property
     def _scored_set(self) -> str:
