@@ -1,12 +1,17 @@
 """Progress bars: one over the steps, one over the running step."""
 
 import sys
+import warnings
 from collections.abc import Callable
 from typing import Any
 
-from tqdm.auto import tqdm
+from tqdm import TqdmWarning
 
 from opro_dspy.protocols import Event, ExampleScored, RunEnded, StepEnded, StepStarted
+
+with warnings.catch_warnings():  # a notebook without ipywidgets has no bars, and need not be told
+    warnings.simplefilter("ignore", TqdmWarning)
+    from tqdm.auto import tqdm
 
 
 class ProgressBars:

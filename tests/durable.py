@@ -194,11 +194,11 @@ def outcome(log_dir: Path, *, cached: bool = False) -> Any:
 
     Args:
         log_dir: The run's folder.
-        cached: Leave out, too, which of the answers came from the cache.
+        cached: Leave out, too, which of the answers came from the cache, and what they spared.
     """
     result = json.loads((log_dir / "result.json").read_text())
     for row in result["usage"]:
         del row["seconds"]
     if cached:
-        del result["usage"], result["score_reuse"]
+        del result["usage"], result["score_reuse"], result["spent"]
     return result, json.loads((log_dir / "best.json").read_text())
