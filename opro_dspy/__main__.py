@@ -1,4 +1,4 @@
-"""`python -m opro_dspy`."""
+"""`python -m opro_dspy`, or `opro-dspy`."""
 
 from opro_dspy.cli import app
 

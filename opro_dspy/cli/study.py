@@ -1,4 +1,4 @@
-"""`python -m opro_dspy study`: a study from the command line."""
+"""`opro-dspy study`: a study from the command line."""
 
 import json
 from pathlib import Path
@@ -6,14 +6,20 @@ from typing import Any
 
 import dspy
 import typer
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
+from opro_dspy.cli import options
+from opro_dspy.cli.screen import console, note, say, say_json
 from opro_dspy.errors import ConfigurationError
+from opro_dspy.report.text import shown
 from opro_dspy.simulation import LANDSCAPE_NAMES, TASK_NAMES, make_examples
 from opro_dspy.studies import STUDIES, Cap, StudyTable, plot, run_study
 from opro_dspy.studies.subject import SubjectOf, real_subject, simulated_subject
+
+EPILOG = options.examples(
+    "study temperature --seeds 5",
+    "study transfer --lm openai/gpt-5-mini --data mine.jsonl --other-data yours.jsonl --max-cost 5",
+)
 
 NUM_MADE = 150
 """Examples of a generated task for a real LM: a third is for training."""
@@ -44,22 +50,20 @@ def study(
         None, min=0.0, help="USD of the whole study at most; needs --lm."
     ),
     max_tokens: int | None = typer.Option(None, min=1, help="Tokens of the whole study at most."),
+    as_json: options.Json = False,
 ) -> None:
     """Study how OPRO behaves, offline on simulated LMs or on a real one.
 
     Writes the finished cells (JSON lines, from which a study that was cut off goes on), the table
     (JSON, CSV), a plot and a paragraph.
-
-    Example: python -m opro_dspy study temperature --seeds 5
     """
-    console = Console()
     if name not in STUDIES or {task, other_task} - set(TASK_NAMES) or land not in LANDSCAPE_NAMES:
-        raise typer.BadParameter(
+        raise ConfigurationError(
             f"the study is one of {', '.join(STUDIES)}; a task one of {', '.join(TASK_NAMES)}; "
             f"--landscape one of {', '.join(LANDSCAPE_NAMES)}."
         )
     if lm is None and (data or other_data or scorer or max_cost is not None):
-        raise typer.BadParameter("--data, --scorer and --max-cost need a real LM: pass --lm.")
+        raise ConfigurationError("--data, --scorer and --max-cost need a real LM: pass --lm.")
     try:
         table = run_study(
             STUDIES[name],
@@ -70,17 +74,20 @@ def study(
             cap=Cap(max_cost=max_cost, max_tokens=max_tokens),
             path=out / f"{name}.jsonl",
         )
-    except (ConfigurationError, FileExistsError, NotADirectoryError) as error:
-        raise typer.BadParameter(str(error)) from error
+    except (FileExistsError, NotADirectoryError) as error:
+        raise ConfigurationError(str(error)) from error
     paths = table.save(out)
     try:
         plot(table, out / f"{name}.png")
         paths.append(out / f"{name}.png")
     except ImportError as error:
-        console.print(f"No plot: {escape(str(error))}.")
-    console.print(_shown(table))
-    console.print(escape(table.paragraph))
-    console.print(f"Written: {', '.join(map(str, paths))}.")
+        note(f"No plot: {error}.")
+    if as_json:
+        say_json(table.model_dump(mode="json"))
+        return
+    console().print(_table(table))
+    say(table.paragraph)
+    say(f"Written: {', '.join(map(str, paths))}.")
 
 
 def _subject(
@@ -105,20 +112,20 @@ def _read(path: Path) -> list[dspy.Example]:
             row: dict[str, Any] = json.loads(line)
             question, answer = row["question"], row["answer"]
         except (ValueError, KeyError, TypeError) as error:
-            raise typer.BadParameter(
+            raise ConfigurationError(
                 f"line {number} of {path} must be a JSON object with `question` and `answer`."
             ) from error
         examples.append(dspy.Example(question=question, answer=answer).with_inputs("question"))
     return examples
 
 
-def _shown(table: StudyTable) -> Table:
+def _table(table: StudyTable) -> Table:
     measures = list(table.rows[0].figures) if table.rows else []
-    shown = Table(title=f"{table.study}: {table.subject}", title_justify="left")
+    drawn = Table(title=f"{table.study}: {table.subject}", title_justify="left")
     for name in ("variant", "seeds", *measures):
-        shown.add_column(name, justify="left" if name == "variant" else "right")
+        drawn.add_column(name, justify="left" if name == "variant" else "right")
     for row in table.rows:
-        shown.add_row(
-            escape(row.variant), str(row.num_seeds), *(str(row.figures[m]) for m in measures)
+        drawn.add_row(
+            shown(row.variant), str(row.num_seeds), *(str(row.figures[m]) for m in measures)
         )
-    return shown
+    return drawn

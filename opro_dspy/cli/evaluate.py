@@ -1,0 +1,216 @@
+"""`opro-dspy evaluate`: score programs on data, two of them side by side."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import dspy
+import typer
+from rich.table import Table
+
+from opro_dspy import OPRO, CandidateResult, OPROResult
+from opro_dspy.cli import options
+from opro_dspy.cli.finding import metric_of, program_of, scorer_of
+from opro_dspy.cli.group import FAILED, INTERRUPTED
+from opro_dspy.cli.intervals import Interval, difference_of, interval_of
+from opro_dspy.cli.jobs import NO_LM, check_inputs_of, inputs_of
+from opro_dspy.cli.reading import read_examples
+from opro_dspy.cli.screen import complain, console, say, say_json
+from opro_dspy.cli.telling import cost_table
+from opro_dspy.errors import ConfigurationError
+from opro_dspy.loop import INTERRUPTED as STOPPED
+from opro_dspy.report.text import shown
+
+EPILOG = options.examples(
+    "evaluate program.json --program 'question -> answer' --data test.jsonl --metric exact_text "
+    "--model openai/gpt-5-mini",
+    "evaluate my_app.rag:Program program.json --inputs question,context --data test.csv "
+    "--metric my_app.rag:metric",
+    words=(options.PROGRAM_HELP, options.DATA_HELP, options.METRIC_HELP, options.LM_HELP),
+)
+
+Measured = Mapping[str, CandidateResult]
+"""A program's name to what was measured of it."""
+
+
+def evaluate(
+    programs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="PROGRAM...", help="One or two, each a saved .json or a PROGRAM as below."
+        ),
+    ],
+    data: Annotated[str, typer.Option(metavar="DATA", help="What to score on.")],
+    metric: options.Metric,
+    program: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PROGRAM", help="What the saved ones are of; the other one if not given."
+        ),
+    ] = None,
+    inputs: options.Inputs = "",
+    field: options.Field = "answer",
+    model: options.Model = None,
+    max_cost: options.MaxCost = None,
+    num_threads: options.NumThreads = None,
+    max_errors: Annotated[
+        int | None, typer.Option(min=0, metavar="N", help="Examples that may fail before it stops.")
+    ] = None,
+    limit: options.Limit = None,
+    as_json: options.Json = False,
+) -> None:
+    """Score a program on data, with a 95 % interval; or two, with their paired difference.
+
+    Intervals: Wilson's for scores of 0 and 1, the paired difference by Agresti and Min; for other
+    scores the percentiles of 10,000 bootstrap resamples. What the cache knows is not paid for.
+    """
+    if len(programs) > 2:
+        raise ConfigurationError(f"one or two programs can be evaluated, got {len(programs)}.")
+    folder = Path.cwd()
+    loaded = _loaded(programs, program, folder)
+    fields = options.names(inputs) or inputs_of(loaded[0])
+    for one in loaded:
+        check_inputs_of(one, fields)
+    examples = read_examples(data, fields, option="--data", folder=folder, limit=limit)
+    lm = scorer_of(model, folder, examples) or dspy.settings.lm
+    if lm is None:
+        raise ConfigurationError(NO_LM)
+    scorer = OPRO(
+        metric=metric_of(metric, folder, field=field),
+        max_steps=0,  # only the student: retries, outages, caps and caches are those of a run
+        racing=False,
+        max_cost=max_cost,
+        num_threads=num_threads,
+        max_errors=max_errors,
+    )
+    with dspy.context(lm=lm):
+        results = [scorer.compile(one, trainset=examples).detailed_results for one in loaded]
+    scored = [result.candidates[0] if result.candidates else None for result in results]
+    if any(one is None or not one.scores for one in scored):
+        raise ConfigurationError(f"nothing was scored: {results[-1].stop_reason}.")
+    measured = {name: one for name, one in zip(_labels(programs), scored, strict=True) if one}
+    if as_json:
+        say_json(_as_json(measured, results))
+    else:
+        _tell(measured, results, n=len(examples))
+    _end(measured, results, n=len(examples))
+
+
+def _loaded(programs: Sequence[str], of: str | None, folder: Path) -> list[dspy.Module]:
+    kinds = [name for name in programs if not _is_saved(name)]
+    of = of or (kinds[0] if len(kinds) == 1 else None)
+    found = []
+    for name in programs:
+        if _is_saved(name) and of is None:
+            raise ConfigurationError(
+                f"{name} holds instructions, not code: say with --program what it is of, such as "
+                "--program 'question -> answer'."
+            )
+        made = program_of(of if _is_saved(name) and of else name, folder)
+        found.append(_with_state(made, folder / name) if _is_saved(name) else made)
+    return found
+
+
+def _is_saved(name: str) -> bool:
+    return name.endswith((".json", ".pkl"))
+
+
+def _with_state(program: dspy.Module, path: Path) -> dspy.Module:
+    """Return a copy of `program` with the instructions and demos that were saved.
+
+    Raises:
+        ConfigurationError: If the file is not there, or of another program; JSON only.
+    """
+    if path.suffix != ".json":
+        raise ConfigurationError(f"{path}: only .json is read, as pickles can run code.")
+    if not path.is_file():
+        raise ConfigurationError(f"{path} does not exist. Check the path.")
+    copy: dspy.Module = program.deepcopy()
+    try:
+        copy.load(path)
+    except Exception as error:
+        raise ConfigurationError(
+            f"{path} is no saved state of this program ({type(error).__name__}: {error}). Check "
+            "--program and the file."
+        ) from error
+    return copy
+
+
+def _labels(programs: Sequence[str]) -> list[str]:
+    return [
+        f"{name} ({i})" if programs.count(name) > 1 else name for i, name in enumerate(programs, 1)
+    ]
+
+
+def _paired(measured: Measured) -> tuple[list[float], list[float]] | None:
+    """Return the scores of two programs on the examples that both have met."""
+    if len(measured) != 2:
+        return None
+    before, after = (one.scores for one in measured.values())
+    both = sorted(before.keys() & after.keys())
+    return [before[i] for i in both], [after[i] for i in both]
+
+
+def _as_json(measured: Measured, results: Sequence[OPROResult]) -> dict[str, Any]:
+    pairs = _paired(measured)
+    return {
+        "level": 0.95,
+        "programs": [
+            {
+                "program": name,
+                **asdict(interval_of(list(one.scores.values()))),
+                "num_examples": len(one.scores),
+                "num_failed": len(one.failures),
+                "cost_usd": result.used("scorer").cost_usd,
+                "scores": one.scores,
+            }
+            for (name, one), result in zip(measured.items(), results, strict=True)
+        ],
+        "difference": asdict(difference_of(*pairs)) if pairs and pairs[0] else None,
+    }
+
+
+def _tell(measured: Measured, results: Sequence[OPROResult], *, n: int) -> None:
+    every = [score for one in measured.values() for score in one.scores.values()]
+    percent = all(0.0 <= score <= 1.0 for score in every)
+    table = Table(title=f"Score on {n} examples{', in percent' * percent}", title_justify="left")
+    for name in ("program", "score", "95 % interval", "scored", "failed"):
+        table.add_column(name, justify="left" if name == "program" else "right")
+    spans = [interval_of(list(one.scores.values())) for one in measured.values()]
+    for (name, one), span in zip(measured.items(), spans, strict=True):
+        low, mean, high = _numbers(span, percent=percent)
+        counts = (f"{len(one.scores):,}", f"{len(one.failures):,}")
+        table.add_row(shown(name), mean, f"{low} to {high}", *counts)
+    console().print(table)
+    say(f"Intervals: {', '.join(dict.fromkeys(span.method for span in spans))}.")
+    pairs = _paired(measured)
+    if pairs and pairs[0]:
+        span = difference_of(*pairs)
+        low, mean, high = _numbers(span, percent=percent, sign="+")
+        better = sum(b > a for a, b in zip(*pairs, strict=True))
+        worse = sum(b < a for a, b in zip(*pairs, strict=True))
+        say(
+            f"The second is {mean} higher, 95 % interval {low} to {high} ({span.method}): better "
+            f"on {better}, worse on {worse} of {len(pairs[0])} examples."
+        )
+    for result in results:
+        console().print(cost_table(result))
+
+
+def _numbers(span: Interval, *, percent: bool, sign: str = "") -> tuple[str, str, str]:
+    form = f"{sign}.1f" if percent else f"{sign}.4g"
+    factor = 100 if percent else 1
+    low, mean, high = (format(factor * x, form) for x in (span.low, span.mean, span.high))
+    return low, mean, high
+
+
+def _end(measured: Measured, results: Sequence[OPROResult], *, n: int) -> None:
+    """Say so if not all examples were scored, and end with the exit code."""
+    for result in results:
+        if result.stop_reason == STOPPED:
+            raise typer.Exit(INTERRUPTED)
+    for name, one in measured.items():
+        if len(one.scores) < n:
+            complain(f"{name} met {len(one.scores)} of {n} examples: a cap was reached.")
+            raise typer.Exit(FAILED)

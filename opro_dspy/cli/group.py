@@ -1,0 +1,93 @@
+"""How a command ends: its exit code, and errors in one line."""
+
+import errno
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from opro_dspy.cli.screen import complain
+from opro_dspy.errors import (
+    ConfigurationError,
+    LogDirInUseError,
+    OproError,
+    UnknownArgumentError,
+)
+
+DEBUG = "--debug"
+
+FINE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+
+EXIT_CODES = (
+    f"Exit codes: {FINE} fine; {FAILED} the run failed; {USAGE} wrong usage or configuration; "
+    f"{INTERRUPTED} interrupted by Ctrl-C. {DEBUG} shows the traceback of an error."
+)
+
+_WRONG_USE = (ConfigurationError, UnknownArgumentError, LogDirInUseError, ImportError)
+
+_Usage: Any = typer.BadParameter.__mro__[1]
+_Shown: Any = _Usage.__mro__[1]
+
+
+class Failed(OproError):
+    """A command did what it could, and that was not all; the message says what is left."""
+
+
+class Group(TyperGroup):
+    """Commands whose errors are one line on stderr; `--debug` anywhere shows the traceback."""
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        windows_expand_args: bool = True,
+        **extra: Any,
+    ) -> Any:
+        """Run a command and end the process with its exit code."""
+        given = list(sys.argv[1:] if args is None else args)
+        debug = DEBUG in given
+        given = [word for word in given if word != DEBUG]
+        try:
+            code = super().main(
+                given, prog_name or "opro-dspy", complete_var, False, windows_expand_args, **extra
+            )
+        except KeyboardInterrupt:
+            code = INTERRUPTED
+        except Exception as error:
+            if _pipe_closed(error):
+                sys.stdout = None  # nobody reads any further
+                sys.exit(FAILED)
+            if debug:
+                traceback.print_exc()
+            raise SystemExit(_told(error, debug=debug)) from error
+        sys.exit(code if isinstance(code, int) else FINE)
+
+
+def _pipe_closed(error: Exception) -> bool:
+    return isinstance(error, OSError) and error.errno == errno.EPIPE
+
+
+def _told(error: Exception, *, debug: bool) -> int:
+    """Say what went wrong, and return the exit code."""
+    if isinstance(error, _Shown):
+        if type(error).__name__ == "NoArgsIsHelpError":  # its message is the help
+            error.show()
+        else:
+            context = getattr(error, "ctx", None)
+            where = f" See `{context.command_path} --help`." if context else ""
+            complain(error.format_message() + where)
+        return int(error.exit_code)
+    if isinstance(error, _WRONG_USE):
+        complain(str(error))
+        return USAGE
+    if isinstance(error, (OproError, OSError)):
+        complain(str(error))
+        return FAILED
+    hint = "" if debug else f" {DEBUG} shows where; if it is not your code, it is a bug of ours."
+    complain(f"unexpected {type(error).__name__}: {error}.{hint}")
+    return FAILED

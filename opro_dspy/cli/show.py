@@ -1,0 +1,113 @@
+"""`opro-dspy show`: what a run found, also while it goes on."""
+
+import json
+import os
+import socket
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.text import Text
+
+from opro_dspy import OPROResult, read_run
+from opro_dspy.cli import options
+from opro_dspy.cli.screen import bold, console, note, say_json
+from opro_dspy.cli.telling import (
+    cost_table,
+    gain_line,
+    instruction_of,
+    steps,
+    summary,
+    trajectory_table,
+)
+from opro_dspy.errors import ConfigurationError
+from opro_dspy.journal.folder import HOLDER
+from opro_dspy.report.text import shown
+from opro_dspy.runs import UNFINISHED
+
+EPILOG = options.examples("show runs/1", "show runs/1 --watch", "show program.result.json --json")
+
+
+def show(
+    run: options.Run,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Follow a run until it ends; Ctrl-C leaves it alone.")
+    ] = False,
+    every: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks.")] = 1.0,
+    as_json: options.Json = False,
+) -> None:
+    """Show a run: trajectory, cost, why it ended, best instruction, diagnostics."""
+    if watch and as_json:
+        raise ConfigurationError("--watch draws, --json prints once: pass one of them.")
+    screen = console()
+    if watch and run.is_dir():
+        _watch(screen, run, every)
+        return
+    result = read_run(run)
+    if as_json:
+        say_json({**summary(result), "steps": steps(result)})
+    else:
+        screen.print(_drawn(result, screen.width))
+
+
+def _watch(screen: Console, run: Path, every: float) -> None:
+    """Draw the run again and again until it ends, on a terminal; else once, at its end."""
+    result = read_run(run)
+    with Live(console=screen, auto_refresh=False, transient=True) as live:
+        try:
+            while result.stop_reason == UNFINISHED and _goes_on(run):
+                live.update(_drawn(result, screen.width, screen.height - 1), refresh=True)
+                time.sleep(every)
+                result = read_run(run)
+        except KeyboardInterrupt:
+            pass
+        else:
+            result = read_run(run)  # what was written between the last look and the end
+    screen.print(_drawn(result, screen.width))
+    if result.stop_reason == UNFINISHED and not _goes_on(run):
+        note(f"The run does not go on: opro-dspy resume {run} takes it up again.")
+
+
+def _goes_on(run: Path) -> bool:
+    """Tell whether the process that holds the run's folder lives, as far as can be seen."""
+    try:
+        held = json.loads((run / HOLDER).read_text(encoding="utf-8"))
+        pid, host = int(held["pid"]), held["host"]
+    except (OSError, ValueError, TypeError, KeyError):
+        return False
+    if host != socket.gethostname():
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _drawn(result: OPROResult, width: int, height: int | None = None) -> Group:
+    """Return the whole run; or, for a screen of `height` lines, its last steps."""
+    running = result.stop_reason == UNFINISHED
+    parts: list[RenderableType] = [
+        trajectory_table(_last_steps(result, height), width=width),
+        cost_table(result),
+        Text(shown(f"{'Not ended' if running else 'Ended'}: {result.stop_reason}.")),
+        Text(f"{gain_line(result)}"),
+    ]
+    if result.unfinished:
+        met = sum(len(e.scores) for e in result.unfinished)
+        parts.append(Text(f"Being scored: {len(result.unfinished)} candidates, {met} scores."))
+    parts += [Text(shown(f"Seen: {diagnostic}")) for diagnostic in result.diagnostics]
+    if result.best_index is not None:
+        parts += [bold("\nBest instruction"), Text(instruction_of(result))]
+    return Group(*parts)
+
+
+def _last_steps(result: OPROResult, height: int | None) -> OPROResult:
+    if height is None:
+        return result
+    return result.model_copy(update={"steps": result.steps[-max(3, height - 18) :]})
