@@ -106,8 +106,9 @@ class Journalled:
     def result(self) -> OPROResult:
         """Return what is known by now."""
         manifest, seed = self._manifest, self._manifest.settings.get("seed")
-        end = next((line for line in self._lines if isinstance(line, EndLine)), None)
-        choice = next((line for line in self._lines if isinstance(line, ChoiceLine)), None)
+        last = self._lines[-1] if self._lines else None
+        end = last if isinstance(last, EndLine) else None
+        choice = self._choice()
         born = {known: line.step for line in self._told for known in line.candidates}
         ids = [i for i in born if i in self._texts and self._met["trainset"].get(i)]
         best = choice.chosen if choice else self._told[-1].best if self._told else None
@@ -131,6 +132,12 @@ class Journalled:
             versions=manifest.versions,
             seed=seed if isinstance(seed, int) else 0,
         )
+
+    def _choice(self) -> ChoiceLine | None:
+        """Return the final choice, unless the run was continued beyond it."""
+        kinds = (ChoiceLine, StepLine)
+        last = next((line for line in reversed(self._lines) if isinstance(line, kinds)), None)
+        return last if isinstance(last, ChoiceLine) else None
 
     def _evaluation(self, known: str, set_name: str = "trainset") -> Evaluation:
         lines = self._met[set_name].get(known, ())

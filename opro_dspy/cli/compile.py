@@ -103,17 +103,21 @@ def finish(work: Work, log_dir: Path | None, *, as_json: bool) -> None:
     Raises:
         typer.Exit: If the run failed or was interrupted.
     """
-    out = Path(work.job.folder) / work.job.out
-    options.check_out(out)
+    out = options.check_out(Path(work.job.folder) / work.job.out)
     compiled, result, error = work.compile()
+    if error is not None and compiled is None:
+        raise error
     written: dict[str, Any] = {"program": None, "result": str(out.with_suffix(".result.json"))}
     if compiled is not None:
         compiled.save(out)
         written["program"] = str(out)
     result.save(written["result"])
     if as_json:
-        say_json({**summary(result), **written, "log_dir": log_dir and str(log_dir)})
+        more = {"log_dir": log_dir and str(log_dir), "simulated": work.simulated}
+        say_json({**summary(result), **written, **more})
     else:
+        if work.simulated:
+            say(options.SIMULATION)
         tell_run(console(), result)
         say(f"\n{gain_line(result)}")
         say(f"Written: {', '.join(path for path in written.values() if path)}.")

@@ -82,7 +82,7 @@ def demo(
         solve(problem, prompt_model, steps=steps, seed=seed, as_json=as_json)
         return
     if out is not None:
-        options.check_out(out)
+        out = options.check_out(out)
     parts = _Parts(task, land, model, prompt_model, steps=8 if steps is None else steps, seed=seed)
     if not as_json:
         parts.introduce()

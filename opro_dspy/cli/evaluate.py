@@ -11,13 +11,13 @@ from rich.table import Table
 
 from opro_dspy import OPRO, CandidateResult, OPROResult
 from opro_dspy.cli import options
-from opro_dspy.cli.finding import metric_of, program_of, scorer_of
+from opro_dspy.cli.finding import METRICS, SIMULATED, metric_of, program_of, scorer_of
+from opro_dspy.cli.fitting import check_answers, check_inputs_of, check_labels, inputs_of
 from opro_dspy.cli.group import FAILED, INTERRUPTED
 from opro_dspy.cli.intervals import Interval, difference_of, interval_of
-from opro_dspy.cli.jobs import NO_LM, check_inputs_of, inputs_of
+from opro_dspy.cli.jobs import NO_LM
 from opro_dspy.cli.reading import read_examples
 from opro_dspy.cli.screen import complain, console, say, say_json
-from opro_dspy.cli.telling import cost_table
 from opro_dspy.errors import ConfigurationError
 from opro_dspy.loop import INTERRUPTED as STOPPED
 from opro_dspy.report.text import shown
@@ -72,7 +72,11 @@ def evaluate(
     fields = options.names(inputs) or inputs_of(loaded[0])
     for one in loaded:
         check_inputs_of(one, fields)
+        if metric in METRICS:
+            check_answers(one, field)
     examples = read_examples(data, fields, option="--data", folder=folder, limit=limit)
+    if metric in METRICS:
+        check_labels(examples, field, option="--data")
     lm = scorer_of(model, folder, examples) or dspy.settings.lm
     if lm is None:
         raise ConfigurationError(NO_LM)
@@ -91,8 +95,10 @@ def evaluate(
         raise ConfigurationError(f"nothing was scored: {results[-1].stop_reason}.")
     measured = {name: one for name, one in zip(_labels(programs), scored, strict=True) if one}
     if as_json:
-        say_json(_as_json(measured, results))
+        say_json({**_as_json(measured, results), "simulated": model == SIMULATED})
     else:
+        if model == SIMULATED:
+            say(options.SIMULATION)
         _tell(measured, results, n=len(examples))
     _end(measured, results, n=len(examples))
 
@@ -175,12 +181,14 @@ def _tell(measured: Measured, results: Sequence[OPROResult], *, n: int) -> None:
     every = [score for one in measured.values() for score in one.scores.values()]
     percent = all(0.0 <= score <= 1.0 for score in every)
     table = Table(title=f"Score on {n} examples{', in percent' * percent}", title_justify="left")
-    for name in ("program", "score", "95 % interval", "scored", "failed"):
+    for name in ("program", "score", "95 % interval", "scored", "failed", "LM calls", "USD"):
         table.add_column(name, justify="left" if name == "program" else "right")
     spans = [interval_of(list(one.scores.values())) for one in measured.values()]
-    for (name, one), span in zip(measured.items(), spans, strict=True):
+    for (name, one), span, result in zip(measured.items(), spans, results, strict=True):
         low, mean, high = _numbers(span, percent=percent)
-        counts = (f"{len(one.scores):,}", f"{len(one.failures):,}")
+        used = result.used("scorer")
+        usd = "unknown" if used.cost_usd is None else f"{used.cost_usd:,.4f}"
+        counts = (f"{len(one.scores):,}", f"{len(one.failures):,}", f"{used.calls:,}", usd)
         table.add_row(shown(name), mean, f"{low} to {high}", *counts)
     console().print(table)
     say(f"Intervals: {', '.join(dict.fromkeys(span.method for span in spans))}.")
@@ -191,11 +199,9 @@ def _tell(measured: Measured, results: Sequence[OPROResult], *, n: int) -> None:
         better = sum(b > a for a, b in zip(*pairs, strict=True))
         worse = sum(b < a for a, b in zip(*pairs, strict=True))
         say(
-            f"The second is {mean} higher, 95 % interval {low} to {high} ({span.method}): better "
-            f"on {better}, worse on {worse} of {len(pairs[0])} examples."
+            f"The second minus the first: {mean}, 95 % interval {low} to {high} ({span.method}). "
+            f"It is better on {better} and worse on {worse} of {len(pairs[0])} examples."
         )
-    for result in results:
-        console().print(cost_table(result))
 
 
 def _numbers(span: Interval, *, percent: bool, sign: str = "") -> tuple[str, str, str]:

@@ -80,7 +80,7 @@ def _told(error: Exception, *, debug: bool) -> int:
         else:
             context = getattr(error, "ctx", None)
             where = f" See `{context.command_path} --help`." if context else ""
-            complain(error.format_message() + where)
+            complain(error.format_message().rstrip(".") + "." + where)
         return int(error.exit_code)
     if isinstance(error, _WRONG_USE):
         complain(str(error))

@@ -9,7 +9,14 @@ import dspy
 from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
 from opro_dspy import OPRO, OPROResult, RunError, RunEstimate
-from opro_dspy.cli.finding import metric_of, program_of, prompt_model_of, scorer_of
+from opro_dspy.cli.finding import (
+    METRICS,
+    SIMULATED,
+    metric_of,
+    program_of,
+    prompt_model_of,
+    scorer_of,
+)
 from opro_dspy.cli.reading import read_examples
 from opro_dspy.errors import ConfigurationError
 from opro_dspy.protocols import Event
@@ -98,11 +105,17 @@ class Work:
         self._program = program_of(job.program, folder)
         inputs = job.inputs or inputs_of(self._program)
         check_inputs_of(self._program, inputs)
-        self._sets: dict[str, Any] = {
-            name: read_examples(spec, inputs, option=f"--{name}", folder=folder, limit=job.limit)
-            for name, spec in (("trainset", job.trainset), ("valset", job.valset))
-            if spec is not None
-        }
+        if job.metric in METRICS:
+            check_answers(self._program, job.field)
+        self._sets: dict[str, Any] = {}
+        for name, spec in (("trainset", job.trainset), ("valset", job.valset)):
+            if spec is None:
+                continue
+            self._sets[name] = read_examples(
+                spec, inputs, option=f"--{name}", folder=folder, limit=job.limit
+            )
+            if job.metric in METRICS:
+                check_labels(self._sets[name], job.field, option=f"--{name}")
         known = [example for examples in self._sets.values() for example in examples]
         given = job.settings.get("seed", 0)
         seed = given if isinstance(given, int) else 0
@@ -113,7 +126,7 @@ class Work:
         self._optimizer = OPRO(
             metric=metric_of(job.metric, folder, field=job.field),
             prompt_model=prompt_model_of(
-                job.prompt_model or (job.model if job.model == "simulated" else None),
+                job.prompt_model or (job.model if job.model == SIMULATED else None),
                 folder,
                 seed=seed,
             ),
@@ -121,6 +134,11 @@ class Work:
             observers=() if log_dir is None else (_Keeps(job, log_dir),),
             **settings,
         )
+
+    @property
+    def simulated(self) -> bool:
+        """Whether an LM is simulated."""
+        return SIMULATED in (self.job.model, self.job.prompt_model)
 
     def estimate(self) -> RunEstimate:
         """Return what it will cost."""
@@ -162,39 +180,6 @@ class _Keeps:
             draft.write_text(self._job.model_dump_json(indent=2) + "\n", encoding="utf-8")
             draft.replace(self._path)
             self._done = True
-
-
-def inputs_of(program: dspy.Module) -> tuple[str, ...]:
-    """Return the input fields of a program that is one signature.
-
-    Raises:
-        ConfigurationError: If only its author can know them.
-    """
-    signature = _signature(program)
-    if signature is None:
-        raise ConfigurationError(
-            "pass --inputs with the names of the program's input fields, such as "
-            "--inputs question,context: its signature does not tell them."
-        )
-    return tuple(signature.input_fields)
-
-
-def check_inputs_of(program: dspy.Module, inputs: tuple[str, ...]) -> None:
-    """Refuse inputs that lack a field of the program's signature, where it has one alone."""
-    signature = _signature(program)
-    missing = [name for name in (signature.input_fields if signature else ()) if name not in inputs]
-    if missing:
-        raise ConfigurationError(
-            f"the program reads {', '.join(signature.input_fields)}, but --inputs has no "
-            f"{missing[0]!r}: {', '.join(inputs)}. Name all of them."
-        )
-
-
-def _signature(program: dspy.Module) -> Any:
-    """Return the signature of a program that is a predictor, or None."""
-    if isinstance(program, dspy.Predict):
-        return program.signature
-    return program.predict.signature if isinstance(program, dspy.ChainOfThought) else None
 
 
 def settings_of(pairs: Mapping[str, Any], more: list[str]) -> dict[str, JsonValue]:

@@ -17,6 +17,7 @@ LM_HELP = (
     "LM: as dspy.LM names it, such as openai/gpt-5-mini, with keys from the environment; "
     "module:object for a dspy.LM of yours; `simulated` answers offline, to try things out."
 )
+SIMULATION = "An LM is simulated: these are numbers of the simulation, not of a real model."
 PROGRAM_HELP = (
     "PROGRAM: module:object, which is a dspy.Module, or a class or function that makes one (the "
     "working folder comes first); or a signature, such as 'question -> answer' or "
@@ -70,8 +71,8 @@ def names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
-def check_out(path: Path, *, suffix: str = ".json") -> None:
-    """Refuse a file that could not be written, before anything is paid for.
+def check_out(path: Path, *, suffix: str = ".json") -> Path:
+    """Return `path` as it is shown, if it can be written; asked before anything is paid for.
 
     Raises:
         ConfigurationError: If its folder is not there or not writable, or its name ends otherwise.
@@ -83,3 +84,5 @@ def check_out(path: Path, *, suffix: str = ".json") -> None:
             f"--out {path} cannot be written: {path.parent} is no folder that can be written in, "
             "or it is a folder itself."
         )
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path

@@ -18,8 +18,7 @@ def report(
     as_json: options.Json = False,
 ) -> None:
     """Write a run as one HTML page, which needs no network; takes jinja2, of the extra `report`."""
-    options.check_out(out, suffix=".html")
-    path = read_run(run).report(out)
+    path = read_run(run).report(options.check_out(out, suffix=".html"))
     if as_json:
         say_json({"report": str(path)})
     else:
