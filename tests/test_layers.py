@@ -10,7 +10,6 @@ PACKAGE = Path(opro_dspy.__file__).parent
 ROWS = (
     {"__main__"},
     {"cli"},
-    {"cli_cache", "cli_problems", "cli_study"},
     {"__init__"},
     {"studies"},
     {"report"},
@@ -51,7 +50,7 @@ ROWS = (
 WITH_DSPY = {
     *("simulation", "cli", "teleprompter", "run", "inputs", "outcome", "estimate"),
     *("settings", "wiring", "choice", "identity", "samples", "cache", "fingerprints"),
-    *("solving", "studies", "cli_study"),
+    *("solving", "studies"),
     *("conditions", "scoring", "worker", "packing", "remote"),
     *("proposer", "evaluator", "grid", "program", "boundary", "metric", "temperatures"),
     *("announcing", "rows", "metrics", "datasets", "positions"),

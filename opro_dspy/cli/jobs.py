@@ -17,6 +17,7 @@ from opro_dspy.cli.finding import (
     prompt_model_of,
     scorer_of,
 )
+from opro_dspy.cli.fitting import check_answers, check_inputs_of, check_labels, inputs_of
 from opro_dspy.cli.reading import read_examples
 from opro_dspy.errors import ConfigurationError
 from opro_dspy.protocols import Event
