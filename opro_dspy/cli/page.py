@@ -17,7 +17,7 @@ def report(
     out: Annotated[Path, typer.Option(help="Where the page goes.")] = Path("report.html"),
     as_json: options.Json = False,
 ) -> None:
-    """Write a run as one HTML page, which needs no network; takes jinja2, of the extra `report`."""
+    """Write a run as one HTML page, which needs no network."""
     path = read_run(run).report(options.check_out(out, suffix=".html"))
     if as_json:
         say_json({"report": str(path)})

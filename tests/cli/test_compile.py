@@ -1,0 +1,189 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import dspy
+import pytest
+
+from opro_dspy import OPROResult
+from tests import fakes
+from tests.cli.conftest import compiled, plain, run
+
+INTERRUPTING = """
+import os, signal
+from opro_dspy.metrics import exact_text
+
+left = [25]
+
+def metric(example, prediction, trace=None):
+    left[0] -= 1
+    if left[0] == 0:
+        os.kill(os.getpid(), signal.SIGINT)
+    return exact_text(example, prediction)
+"""
+
+
+def test_compile_writes_the_program_and_its_result(here: Path) -> None:
+    done = compiled("--out", "best.json")
+    assert done.exit_code == 0, done.output
+    said = plain(done.stdout)
+    for part in ("An LM is simulated", "Trajectory", "Best instruction", "Gain over the start"):
+        assert part in said
+    assert "Written: best.json, best.result.json." in said
+    result = OPROResult.load(here / "best.result.json")
+    program = dspy.Predict("question -> answer")
+    program.load(here / "best.json")
+    assert program.signature.instructions == result.best.instructions["self"]
+    assert result.num_train == 12 and result.num_val == 8 and result.num_steps == 2
+
+
+def test_for_scripts_there_is_json_and_nothing_else(here: Path) -> None:
+    told = json.loads(compiled("--json").stdout)
+    result = OPROResult.load(here / told["result"])
+    assert told["instructions"] == result.best.instructions
+    assert told["score"] == result.best.score and told["simulated"] is True
+    assert told["usage"]["scorer"]["calls"] == result.used("scorer").calls
+
+
+def test_a_program_comes_from_a_module_or_what_makes_it(here: Path) -> None:
+    sets = ("--trainset", "train.jsonl", "--metric", "my_app:close", "--inputs", "question")
+    lms = ("--model", "simulated", "--max-steps", "1", "--json")
+    first = run("compile", "my_app:Program", *sets, *lms)
+    second = run("compile", "my_app:make", *sets, *lms)
+    assert first.exit_code == 0, first.output
+    assert json.loads(first.stdout) == json.loads(second.stdout)
+    assert list(json.loads(first.stdout)["instructions"]) == ["solve"]
+
+
+def test_an_estimate_calls_no_lm_and_writes_nothing(here: Path) -> None:
+    before = sorted(here.iterdir())
+    told = json.loads(compiled("--estimate", "--json").stdout)
+    assert told["scorer"]["calls"][0] > 0
+    assert "What it will cost" in compiled("--estimate").stdout
+    assert [p for p in sorted(here.iterdir()) if p.name != "__pycache__"] == before
+
+
+WRONG: list[tuple[dict[str, str], str]] = [
+    ({"program": "none:Program"}, "module 'none' was not found"),
+    ({"program": "my_app:Progam"}, "has no 'Progam'. Did you mean Program?"),
+    ({"program": "my_app:needs"}, "needs the arguments lm"),
+    ({"program": "my_app:A_NUMBER"}, "must be a dspy.Module"),
+    ({"program": "my_app:Program"}, "pass --inputs"),
+    ({"program": "my_app"}, "must be module:object, or a signature"),
+    ({"program": "broken:x"}, "raised ZeroDivisionError when it was imported"),
+    ({"program": "1x -> y!"}, "is no signature that DSPy reads"),
+    ({"program": "question -> other"}, "the metric compares 'answer', but the program writes other"),
+    ({"program": "question, more -> answer"}, "has no field 'more'"),
+    ({"--inputs": "answer"}, "--inputs has no 'question'"),
+    ({"--field": "label"}, "the metric compares 'label'"),
+    ({"--trainset": "none.jsonl"}, "does not exist"),
+    ({"--metric": "exact_txt"}, "Did you mean exact_text?"),
+    ({"--metric": "my_app:A_NUMBER"}, "must be a function of"),
+    ({"--model": "gpt5"}, "named as provider/model"),
+    ({"--model": "my_app:A_NUMBER"}, "must be a dspy.LM"),
+    ({"--set": "breadth=4"}, "did you mean `num_candidates`?"),
+    ({"--set": "num_candidates=0"}, "greater than or equal to 1, got 0"),
+    ({"--set": "resume=never"}, "there is an option for it"),
+    ({"--set": "x"}, "--set takes name=value"),
+    ({"--max-steps": "-1"}, "--max-steps"),
+    ({"--out": "none/program.json"}, "cannot be written"),
+    ({"--out": "program.pkl"}, "must be a .json file"),
+]
+
+
+@pytest.mark.parametrize(("change", "said"), WRONG, ids=[said for _, said in WRONG])
+def test_what_is_wrong_is_said_in_one_line_before_anything_is_done(
+    change: dict[str, str], said: str, here: Path
+) -> None:
+    (here / "broken.py").write_text("1 / 0\n")
+    words = {
+        "program": "question -> answer",
+        "--trainset": "train.jsonl",
+        "--metric": "exact_text",
+        "--model": "simulated",
+        **change,
+    }
+    program = words.pop("program")
+    done = run("compile", program, *(word for pair in words.items() for word in pair))
+    assert done.exit_code == 2
+    assert said in done.stderr
+    assert done.stdout == "" and done.stderr.count("\n") == 1 and "Traceback" not in done.stderr
+    assert not (here / "program.json").exists()
+
+
+def test_without_an_lm_it_says_how_to_name_one(here: Path) -> None:
+    sets = ("--trainset", "train.jsonl", "--metric", "exact_text")
+    done = run("compile", "question -> answer", *sets)
+    assert done.exit_code == 2 and "pass --model" in done.stderr
+
+
+def test_debug_shows_the_traceback_wherever_it_stands(here: Path) -> None:
+    (here / "broken.py").write_text("1 / 0\n")
+    sets = ("--trainset", "train.jsonl", "--metric", "exact_text", "--model", "simulated")
+    done = run("compile", "broken:x", "--debug", *sets)
+    assert done.exit_code == 2 and "ZeroDivisionError: division by zero" in done.stderr
+
+
+def test_a_metric_without_a_number_fails_the_run(here: Path) -> None:
+    sets = ("--trainset", "train.jsonl", "--metric", "my_app:nothing", "--model", "simulated")
+    done = run("compile", "question -> answer", *sets)
+    assert done.exit_code == 1
+    assert "the metric `nothing` returned None" in done.stderr and done.stdout == ""
+    assert not (here / "program.json").exists()
+
+
+def calls(result: OPROResult) -> int:
+    return result.used("scorer").calls
+
+
+def test_an_interrupted_run_is_written_and_resumed_to_the_same_end(here: Path) -> None:
+    (here / "stopping.py").write_text(INTERRUPTING)
+    words = ("--log-dir", "run", "--metric", "stopping:metric", "--set", "num_threads=1")
+    done = compiled(*words)
+    assert done.exit_code == 130, done.output
+    assert "opro-dspy resume run goes on" in done.stderr
+    cut = OPROResult.load(here / "program.result.json")
+    done = run("resume", "run")
+    assert done.exit_code == 0, done.output
+    resumed = OPROResult.load(here / "program.result.json")
+    whole = compiled("--log-dir", "whole", "--metric", "stopping:metric", "--out", "whole.json")
+    assert whole.exit_code == 0
+    through = OPROResult.load(here / "whole.result.json")
+    assert resumed.candidates == through.candidates and resumed.best_index == through.best_index
+    assert calls(cut) < calls(resumed) == calls(through)
+
+
+def test_a_finished_run_goes_on_with_a_higher_cap_from_any_folder(
+    here: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert compiled("--log-dir", "run").exit_code == 0
+    monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
+    told = json.loads(run("resume", str(here / "run"), "--max-steps", "3", "--json").stdout)
+    assert told["num_steps"] == 3 and told["program"] == str(here / "program.json")
+    shown = json.loads(run("show", str(here / "run"), "--json").stdout)
+    assert shown["num_steps"] == 3 and shown["stop_reason"] == "max_steps: 3 steps were done"
+
+
+def test_a_run_of_another_job_is_not_gone_on_with_and_stays_resumable(here: Path) -> None:
+    assert compiled("--log-dir", "run").exit_code == 0
+    kept = (here / "run" / "command.json").read_text()
+    done = compiled("--log-dir", "run", "--metric", "my_app:close")
+    assert done.exit_code == 2 and "metric" in done.stderr
+    assert (here / "run" / "command.json").read_text() == kept
+
+
+def change(path: Path, **values: Any) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+
+
+def test_what_cannot_be_resumed_says_what_to_do(here: Path) -> None:
+    fakes.compiled(log_dir=here / "python", max_steps=1)
+    done = run("resume", "python")
+    assert done.exit_code == 2 and "Run the script again with the same log_dir" in done.stderr
+    assert compiled("--log-dir", "run").exit_code == 0
+    change(here / "run" / "command.json", folder=str(here / "gone"))
+    assert "which is gone" in run("resume", "run").stderr
+    (here / "run" / "command.json").write_text("{")
+    assert "command.json is damaged" in run("resume", "run").stderr
+    assert "there is no folder none" in run("resume", "none").stderr
+    assert "there is no run in ." in run("resume", ".").stderr

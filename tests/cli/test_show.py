@@ -1,0 +1,112 @@
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests import fakes
+from tests.cli.conftest import plain, run
+from tests.runs import START, a_run, candidate
+
+HOSTILE = "\x1b[31mRed\x1b[0m [bold]not bold[/bold] :smile: \u202eturned"
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("show") / "run"
+    fakes.compiled(log_dir=path, num_threads=1)
+    return path
+
+
+def cut(finished: Path, to: Path, *, pid: int) -> list[bytes]:
+    """Make a copy that is in its second step, held by a process; return the lines that follow."""
+    shutil.copytree(finished, to)
+    (to / "result.json").unlink()
+    lines = (to / "journal.jsonl").read_bytes().splitlines(keepends=True)
+    middle = next(i for i, line in enumerate(lines) if json.loads(line).get("step") == 2)
+    (to / "journal.jsonl").write_bytes(b"".join(lines[:middle]))
+    held = {"pid": pid, "host": os.uname().nodename, "since": "now"}
+    (to / "holder.json").write_text(json.dumps(held))
+    return lines[middle:]
+
+
+def test_a_run_is_shown_from_its_folder_or_its_file(finished: Path) -> None:
+    done = run("show", str(finished))
+    assert done.exit_code == 0, done.output
+    said = plain(done.stdout)
+    for part in ("Trajectory", "What it cost", "Ended: max_steps", "Best instruction", "Gain"):
+        assert part in said
+    assert done.stdout == run("show", str(finished / "result.json")).stdout
+    told = json.loads(run("show", str(finished), "--json").stdout)
+    assert [step["step"] for step in told["steps"]] == [0, 1, 2, 3]
+
+
+def test_watching_follows_a_run_to_its_end(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rest = cut(finished, tmp_path / "run", pid=os.getpid())
+    looks: list[float] = []
+
+    def goes_on(seconds: float) -> None:
+        looks.append(seconds)
+        with (tmp_path / "run" / "journal.jsonl").open("ab") as file:
+            file.write(rest.pop(0) if len(looks) < 5 else b"".join(rest))
+
+    monkeypatch.setattr("opro_dspy.cli.show.time.sleep", goes_on)
+    done = run("show", str(tmp_path / "run"), "--watch")
+    assert done.exit_code == 0, done.output
+    assert looks == [1.0] * 5
+    assert "Ended: max_steps: 3 steps were done" in plain(done.stdout)
+
+
+def test_watching_ends_when_the_run_was_killed(finished: Path, tmp_path: Path) -> None:
+    cut(finished, tmp_path / "run", pid=2**22 + 1)  # beyond the largest pid
+    done = run("show", str(tmp_path / "run"), "--watch")
+    assert done.exit_code == 0
+    assert "Not ended" in plain(done.stdout) and "opro-dspy resume" in done.stderr
+
+
+def test_ctrl_c_ends_watching_and_leaves_the_run_alone(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cut(finished, tmp_path / "run", pid=os.getpid())
+
+    def pressed(seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("opro_dspy.cli.show.time.sleep", pressed)
+    done = run("show", str(tmp_path / "run"), "--watch")
+    assert done.exit_code == 0 and "Not ended" in plain(done.stdout)
+
+
+def test_text_of_others_stays_text(tmp_path: Path) -> None:
+    found = a_run(candidates=(candidate(START, 0, {0: 0.0}), candidate(HOSTILE, 1, {0: 1.0})))
+    found = found.model_copy(update={"best_index": 1, "stop_reason": HOSTILE})
+    found.save(tmp_path / "result.json")
+    done = run("show", str(tmp_path / "result.json"), FORCE_COLOR="1")
+    assert "\x1b[31m" not in done.stdout and "\u202e" not in done.stdout
+    assert r"\x1b[31mRed\x1b[0m [bold]not bold[/bold] :smile: \x202eturned" in done.stdout
+    assert json.loads(run("show", str(tmp_path / "result.json"), "--json").stdout)["score"] == 1.0
+
+
+def test_colour_is_for_terminals_that_want_it(finished: Path) -> None:
+    assert "\x1b" not in run("show", str(finished)).stdout
+    assert "\x1b[1m" in run("show", str(finished), FORCE_COLOR="1").stdout
+    shown = run("show", str(finished), FORCE_COLOR="1", NO_COLOR="1").stdout
+    assert "\x1b[3" not in shown.replace("\x1b[3m", "")  # slanted is no colour
+
+
+def test_a_run_that_is_none_is_refused_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "other.json").write_text("{}")
+    for path, said in ((tmp_path, "there is no run"), (tmp_path / "other.json", "no OPRO result")):
+        done = run("show", str(path))
+        assert done.exit_code == 2 and said in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_the_report_is_a_page(finished: Path, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    done = run("report", str(finished), "--out", str(page))
+    assert done.exit_code == 0, done.output
+    assert page.read_text().startswith("<!doctype html>")
+    assert run("report", str(finished), "--out", str(tmp_path / "page.pdf")).exit_code == 2
