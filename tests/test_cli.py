@@ -1,3 +1,4 @@
+import json
 import re
 import sys
 from pathlib import Path
@@ -5,8 +6,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from opro_dspy import OPROResult
 from opro_dspy.cache import CacheDir, DiskStore
 from opro_dspy.cli import app
+from opro_dspy.cli.app import COMMANDS
 from opro_dspy.studies.cells import Measured, Record
 
 RUNNER = CliRunner()
@@ -42,6 +45,39 @@ def test_repair_says_what_it_drops(tmp_path: Path) -> None:
     assert journal.read_text() == line + line
     assert "Nothing is damaged" in RUNNER.invoke(app, ["repair", str(tmp_path)]).stdout
     assert RUNNER.invoke(app, ["repair", str(tmp_path / "none")]).exit_code == 2
+
+
+def test_a_demo_for_scripts_writes_its_program(tmp_path: Path) -> None:
+    out = tmp_path / "program.json"
+    words = ["demo", "--steps", "1", "--json", "--out", str(out)]
+    told = json.loads(RUNNER.invoke(app, words).stdout)
+    assert told["simulated"] is True and told["num_steps"] == 1 and told["program"] == str(out)
+    assert 0 <= told["held_out"]["before"] <= 100
+    result = OPROResult.load(tmp_path / "program.result.json")
+    assert result.best.instructions == told["instructions"]
+
+
+def test_the_demo_estimates_with_a_real_lm_and_asks_nobody() -> None:
+    words = ["demo", "--model", "openai/gpt-5-nano", "--estimate"]
+    result = RUNNER.invoke(app, words)
+    assert result.exit_code == 0, result.output
+    assert "The LMs are real" in plain(result.stdout) and "USD" in plain(result.stdout)
+
+
+@pytest.mark.parametrize("problem", ["tsp", "linear-regression"])
+def test_the_demo_of_a_problem_speaks_json(problem: str) -> None:
+    words = ["demo", "--problem", problem, "--steps", "1", "--json"]
+    told = json.loads(RUNNER.invoke(app, words).stdout)
+    assert told["num_steps"] == 1 and told["solution"] and told["simulated"] is True
+    refused = RUNNER.invoke(app, ["demo", "--problem", problem, "--out", "x.json"])
+    assert refused.exit_code == 2
+
+
+def test_every_command_has_examples_and_exit_codes_in_its_help() -> None:
+    for command in (*COMMANDS, "cache info"):
+        result = RUNNER.invoke(app, [*command.split(), "--help"], env={"COLUMNS": "200"})
+        assert result.exit_code == 0
+        assert f"opro-dspy {command}" in result.stdout and "Exit codes: 0 fine" in result.stdout
 
 
 def test_a_wrong_task_is_refused_with_the_right_names() -> None:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from opro_dspy.cli import options
-from opro_dspy.cli.group import FAILED, INTERRUPTED
+from opro_dspy.cli.group import FAILED, INTERRUPTED, Failed
 from opro_dspy.cli.jobs import Job, Work, settings_of
 from opro_dspy.cli.screen import complain, console, note, say, say_json
 from opro_dspy.cli.telling import estimate_table, gain_line, summary, tell_run
@@ -102,11 +102,14 @@ def finish(work: Work, log_dir: Path | None, *, as_json: bool) -> None:
 
     Raises:
         typer.Exit: If the run failed or was interrupted.
+        Failed: If nothing was scored.
     """
     out = options.check_out(Path(work.job.folder) / work.job.out)
     compiled, result, error = work.compile()
     if error is not None and compiled is None:
         raise error
+    if result.best_index is None and result.stop_reason != STOPPED:
+        raise Failed(f"nothing was scored before the run ended with {result.stop_reason}.")
     written: dict[str, Any] = {"program": None, "result": str(out.with_suffix(".result.json"))}
     if compiled is not None:
         compiled.save(out)

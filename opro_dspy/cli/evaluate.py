@@ -13,7 +13,7 @@ from opro_dspy import OPRO, CandidateResult, OPROResult
 from opro_dspy.cli import options
 from opro_dspy.cli.finding import METRICS, SIMULATED, metric_of, program_of, scorer_of
 from opro_dspy.cli.fitting import check_answers, check_inputs_of, check_labels, inputs_of
-from opro_dspy.cli.group import FAILED, INTERRUPTED
+from opro_dspy.cli.group import FAILED, INTERRUPTED, Failed
 from opro_dspy.cli.intervals import Interval, difference_of, interval_of
 from opro_dspy.cli.jobs import NO_LM
 from opro_dspy.cli.reading import read_examples
@@ -92,7 +92,7 @@ def evaluate(
         results = [scorer.compile(one, trainset=examples).detailed_results for one in loaded]
     scored = [result.candidates[0] if result.candidates else None for result in results]
     if any(one is None or not one.scores for one in scored):
-        raise ConfigurationError(f"nothing was scored: {results[-1].stop_reason}.")
+        raise Failed(f"nothing was scored before it ended with {results[-1].stop_reason}.")
     measured = {name: one for name, one in zip(_labels(programs), scored, strict=True) if one}
     if as_json:
         say_json({**_as_json(measured, results), "simulated": model == SIMULATED})

@@ -33,7 +33,7 @@ _Shown: Any = _Usage.__mro__[1]
 
 
 class Failed(OproError):
-    """A command did what it could, and that was not all; the message says what is left."""
+    """A command did what it was told, and nothing came of it."""
 
 
 class Group(TyperGroup):

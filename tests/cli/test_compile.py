@@ -10,14 +10,13 @@ from tests import fakes
 from tests.cli.conftest import compiled, plain, run
 
 INTERRUPTING = """
-import os, signal
+import os, pathlib, signal
 from opro_dspy.metrics import exact_text
 
-left = [25]
-
 def metric(example, prediction, trace=None):
-    left[0] -= 1
-    if left[0] == 0:
+    left = pathlib.Path("left")
+    left.write_text(str(int(left.read_text()) - 1))
+    if left.read_text() == "0":
         os.kill(os.getpid(), signal.SIGINT)
     return exact_text(example, prediction)
 """
@@ -72,7 +71,10 @@ WRONG: list[tuple[dict[str, str], str]] = [
     ({"program": "my_app"}, "must be module:object, or a signature"),
     ({"program": "broken:x"}, "raised ZeroDivisionError when it was imported"),
     ({"program": "1x -> y!"}, "is no signature that DSPy reads"),
-    ({"program": "question -> other"}, "the metric compares 'answer', but the program writes other"),
+    (
+        {"program": "question -> other"},
+        "the metric compares 'answer', but the program writes other",
+    ),
     ({"program": "question, more -> answer"}, "has no field 'more'"),
     ({"--inputs": "answer"}, "--inputs has no 'question'"),
     ({"--field": "label"}, "the metric compares 'label'"),
@@ -132,13 +134,20 @@ def test_a_metric_without_a_number_fails_the_run(here: Path) -> None:
     assert not (here / "program.json").exists()
 
 
+def test_a_run_in_which_nothing_was_scored_failed(here: Path) -> None:
+    done = compiled("--set", "max_seconds=1e-9")
+    assert done.exit_code == 1 and "nothing was scored" in done.stderr
+    assert not (here / "program.json").exists()
+
+
 def calls(result: OPROResult) -> int:
     return result.used("scorer").calls
 
 
 def test_an_interrupted_run_is_written_and_resumed_to_the_same_end(here: Path) -> None:
     (here / "stopping.py").write_text(INTERRUPTING)
-    words = ("--log-dir", "run", "--metric", "stopping:metric", "--set", "num_threads=1")
+    (here / "left").write_text("25")
+    words = ("--log-dir", "run", "--metric", "stopping:metric", "--num-threads", "1")
     done = compiled(*words)
     assert done.exit_code == 130, done.output
     assert "opro-dspy resume run goes on" in done.stderr
@@ -146,7 +155,8 @@ def test_an_interrupted_run_is_written_and_resumed_to_the_same_end(here: Path) -
     done = run("resume", "run")
     assert done.exit_code == 0, done.output
     resumed = OPROResult.load(here / "program.result.json")
-    whole = compiled("--log-dir", "whole", "--metric", "stopping:metric", "--out", "whole.json")
+    words = ("--log-dir", "whole", *words[2:])
+    whole = compiled(*words, "--out", "whole.json")
     assert whole.exit_code == 0
     through = OPROResult.load(here / "whole.result.json")
     assert resumed.candidates == through.candidates and resumed.best_index == through.best_index

@@ -1,7 +1,7 @@
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opro_dspy.cli.intervals import difference_of, interval_of
@@ -34,6 +34,7 @@ def test_programs_that_agree_everywhere_still_have_an_interval() -> None:
     assert found.mean == 0.0 and found.low < -0.01 and found.high > 0.01
 
 
+@settings(max_examples=15)
 @given(st.lists(st.floats(0.01, 0.99), min_size=2, max_size=20))
 def test_a_bootstrap_interval_holds_the_mean(scores: list[float]) -> None:
     found = interval_of(scores)
