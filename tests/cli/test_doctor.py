@@ -7,7 +7,7 @@ from tests.cli.conftest import plain, run
 
 
 def seen(*words: str, **env: str) -> dict[str, tuple[str, str]]:
-    found = json.loads(run("doctor", "--json", *words, **env).stdout)
+    found = json.loads(run("doctor", "--json", *words, width=300, **env).stdout)
     return {check["name"]: (check["state"], check["seen"]) for check in found}
 
 
