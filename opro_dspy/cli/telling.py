@@ -128,7 +128,7 @@ def gain_line(result: OPROResult) -> str:
     gain, unit = result.gain, Unit.of(result)
     if gain is None:
         return "Nothing to compare yet."
-    span = interval(gain, unit)
+    span = interval(gain, unit) if gain.stderr else None
     sure = f" (95 %, normal approximation: {span})" if span else ""
     return f"Gain over the start, paired on {gain.n_examples} examples: " + (
         f"{signed(gain.score, unit)}{sure}."
