@@ -63,17 +63,14 @@ def evaluate(
     """Score a program on data, with a 95 % interval; or two, with their paired difference.
 
     Intervals: Wilson's for scores of 0 and 1, the paired difference by Agresti and Min; for other
-    scores the percentiles of 10,000 bootstrap resamples. What the cache knows is not paid for.
+    scores the percentiles of 10,000 bootstrap resamples. What the cache knows is not paid for;
+    --max-cost is for each program.
     """
     if len(programs) > 2:
         raise ConfigurationError(f"one or two programs can be evaluated, got {len(programs)}.")
     folder = Path.cwd()
     loaded = _loaded(programs, program, folder)
-    fields = options.names(inputs) or inputs_of(loaded[0])
-    for one in loaded:
-        check_inputs_of(one, fields)
-        if metric in METRICS:
-            check_answers(one, field)
+    fields = _fields_of(loaded, options.names(inputs), field if metric in METRICS else None)
     examples = read_examples(data, fields, option="--data", folder=folder, limit=limit)
     if metric in METRICS:
         check_labels(examples, field, option="--data")
@@ -101,6 +98,18 @@ def evaluate(
             say(options.SIMULATION)
         _tell(measured, results, n=len(examples))
     _end(measured, results, n=len(examples))
+
+
+def _fields_of(
+    programs: Sequence[dspy.Module], inputs: tuple[str, ...], answer: str | None
+) -> tuple[str, ...]:
+    """Return the input fields, once all programs were found to read them and to write `answer`."""
+    inputs = inputs or inputs_of(programs[0])
+    for program in programs:
+        check_inputs_of(program, inputs)
+        if answer is not None:
+            check_answers(program, answer)
+    return inputs
 
 
 def _loaded(programs: Sequence[str], of: str | None, folder: Path) -> list[dspy.Module]:
