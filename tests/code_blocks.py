@@ -6,6 +6,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import distributed
 import dspy
 import pytest
 
@@ -62,6 +63,7 @@ def run(codes: Sequence[str], page: str, folder: Path, monkeypatch: pytest.Monke
             return scorer if "mini" in model else optimizer_lm(seed=0)
 
     monkeypatch.setattr(dspy, "LM", ByName)
+    monkeypatch.setattr(distributed, "Client", OneMachine)
     monkeypatch.setattr(dspy, "configure", lambda **settings: None)
     monkeypatch.chdir(folder)
     names = {
