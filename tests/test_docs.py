@@ -1,6 +1,8 @@
 """The documentation builds strictly and offline, its code runs, and it names all that is public."""
 
 import importlib
+import inspect
+import itertools
 import os
 import re
 import subprocess
@@ -9,9 +11,16 @@ from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from types import ModuleType
+from typing import Any, get_args
 
+import dspy
 import pytest
+from pydantic import BaseModel
 
+from opro_dspy import OPRO, OPROResult
+from opro_dspy.journal import Manifest
+from opro_dspy.journal.lines import Line
+from opro_dspy.simulation import exact_match, landscape, make_examples, scorer_lm
 from tests.code_blocks import ROOT, blocks, run
 
 DOCS = ROOT / "docs"
@@ -57,6 +66,56 @@ def test_every_public_name_has_its_place_in_the_reference() -> None:
     told = set(re.findall(r"^::: (\S+)$", text, flags=re.MULTILINE))
     names = {f"{module}.{name}" for module in PUBLIC - told for name in public_names(module)}
     assert names - told == set()
+
+
+def test_the_fields_of_journal_lines_are_told_in_their_order() -> None:
+    told = {row[0]: row[1] for row in table("file-formats.md", "`type`", "Fields")}
+    outer = {"v", "type", "session", "t"}  # of every line, told above the table
+    fields = {
+        model.model_fields["type"].default: [f for f in model.model_fields if f not in outer]
+        for model in get_args(Line)
+    }
+    assert {kind.strip("`"): in_code(names) for kind, names in told.items()} == fields
+
+
+@pytest.mark.parametrize(
+    ("model", "after"), [(OPROResult, "## Results"), (Manifest, "### manifest.json")]
+)
+def test_the_fields_of_a_file_are_all_told(model: type[BaseModel], after: str) -> None:
+    rows = table("file-formats.md", "Field", after=after)
+    assert {name for row in rows for name in in_code(row[0])} == set(model.model_fields)
+
+
+def test_the_settings_page_names_settings_that_there_are() -> None:
+    named = {name for row in table("how-to/settings.md", "Setting") for name in in_code(row[0])}
+    assert named <= set(inspect.signature(OPRO.__init__).parameters)
+
+
+def test_the_sizes_of_auto_are_as_the_page_says() -> None:
+    examples = make_examples("arithmetic", n=90, seed=0)
+    scorer = scorer_lm(answer_key=examples, landscape=landscape("many_small_effects", seed=0))
+    for auto, steps, calls in table("how-to/budgets.md", "`auto`", "steps per predictor"):
+        optimizer = OPRO(metric=exact_match, auto=auto.strip('`"'))
+        with dspy.context(lm=scorer):
+            cost = optimizer.estimate(
+                dspy.Predict("question -> answer"), trainset=examples[:60], valset=examples[60:]
+            )
+        assert (8 * int(steps), int(calls)) == (cost.optimizer.calls[0], cost.metric_calls[1])
+
+
+def table(page: str, *heads: str, after: str = "") -> list[list[str]]:
+    """Return the rows of a page's first table behind `after` whose columns begin with `heads`."""
+    text = (DOCS / page).read_text(encoding="utf-8")
+    text = text[text.index(after) :]
+    start = re.search(r"^\| " + r" \| ".join(map(re.escape, heads)), text, re.MULTILINE)
+    assert start is not None, f"{page} has no such table"
+    lines = text[start.start() :].splitlines()
+    rows = list(itertools.takewhile(lambda line: line.startswith("|"), lines))[2:]
+    return [[cell.strip() for cell in row.split("|")[1:-1]] for row in rows]
+
+
+def in_code(cell: str) -> list[str]:
+    return re.findall(r"`(\w+)`", cell)
 
 
 def loaded_by(page: Path) -> Iterator[str]:

@@ -43,4 +43,9 @@ def test_source_distribution_holds_what_a_contributor_needs(built: Path) -> None
         names = {name.partition("/")[2] for name in opened.getnames()}
     needed = {"pyproject.toml", "mkdocs.yml", "LICENSE", "README.md", "CONTRIBUTING.md"}
     assert needed <= names
-    assert {name.partition("/")[0] for name in names} >= {"opro_dspy", "tests", "docs", "benchmarks"}
+    assert {name.partition("/")[0] for name in names} >= {
+        "opro_dspy",
+        "tests",
+        "docs",
+        "benchmarks",
+    }
