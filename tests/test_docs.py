@@ -46,6 +46,12 @@ def test_the_python_of_a_page_runs_from_top_to_bottom(
     run(blocks(page, "python"), title(page), tmp_path, monkeypatch)
 
 
+@pytest.mark.parametrize("page", PAGES, ids=title)
+def test_python_that_needs_more_than_this_machine_is_written_as_such(page: Path) -> None:
+    for code in blocks(page, "py"):
+        compile(code, title(page), "exec")
+
+
 def test_the_site_builds_strictly_and_asks_no_other_host_for_anything(tmp_path: Path) -> None:
     built = subprocess.run(
         [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "-d", tmp_path / "site"],
@@ -95,7 +101,8 @@ def test_the_sizes_of_auto_are_as_the_page_says() -> None:
     examples = make_examples("arithmetic", n=90, seed=0)
     scorer = scorer_lm(answer_key=examples, landscape=landscape("many_small_effects", seed=0))
     for auto, steps, calls in table("how-to/budgets.md", "`auto`", "steps per predictor"):
-        optimizer = OPRO(metric=exact_match, auto=auto.strip('`"'))
+        size: Any = auto.strip('`"')
+        optimizer = OPRO(metric=exact_match, auto=size)
         with dspy.context(lm=scorer):
             cost = optimizer.estimate(
                 dspy.Predict("question -> answer"), trainset=examples[:60], valset=examples[60:]
