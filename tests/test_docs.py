@@ -18,6 +18,7 @@ import pytest
 from pydantic import BaseModel
 
 from opro_dspy import OPRO, OPROResult
+from opro_dspy.cli.app import COMMANDS
 from opro_dspy.journal import Manifest
 from opro_dspy.journal.lines import Line
 from opro_dspy.simulation import exact_match, landscape, make_examples, scorer_lm
@@ -95,6 +96,11 @@ def test_the_fields_of_a_file_are_all_told(model: type[BaseModel], after: str) -
 def test_the_settings_page_names_settings_that_there_are() -> None:
     named = {name for row in table("how-to/settings.md", "Setting") for name in in_code(row[0])}
     assert named <= set(inspect.signature(OPRO.__init__).parameters)
+
+
+def test_the_commands_are_all_on_their_page() -> None:
+    told = {row[0].strip("`").split()[0] for row in table("how-to/command-line.md", "Command")}
+    assert told == {*COMMANDS, "cache"}
 
 
 def test_the_sizes_of_auto_are_as_the_page_says() -> None:
