@@ -1,4 +1,4 @@
-"""The benchmark of the paper's problems runs, in a small size."""
+"""Benchmarks run, in a small size, and each is on their page."""
 
 import json
 import os
@@ -38,3 +38,9 @@ def test_the_benchmark_of_several_predictors_runs_all_strategies(tmp_path: Path)
     )
     (row,) = json.loads(out.read_text())["rows"]
     assert all(0 < row[name][0] < 100 for name in ("last only", "round_robin", "all"))
+
+
+def test_the_page_of_the_benchmarks_has_the_command_of_each() -> None:
+    told = (SCRIPT.parent / "README.md").read_text(encoding="utf-8")
+    scripts = [path.name for path in SCRIPT.parent.glob("[!_]*.py")]
+    assert [name for name in scripts if f"`python benchmarks/{name}" not in told] == []
