@@ -55,7 +55,7 @@ def test_python_that_needs_a_service_is_python_at_least(page: Path) -> None:
 
 def test_the_site_builds_strictly_and_asks_no_other_host_for_anything(tmp_path: Path) -> None:
     built = subprocess.run(
-        [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "-d", tmp_path / "site"],
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "-d", tmp_path / "site"],
         cwd=ROOT,
         env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
         capture_output=True,
