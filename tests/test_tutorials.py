@@ -85,9 +85,7 @@ def code_cells(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
 
 
 def _stream(cell: nbformat.NotebookNode, name: str) -> str:
-    return "".join(
-        o.text for o in cell.outputs if o.output_type == "stream" and o.name == name
-    )
+    return "".join(o.text for o in cell.outputs if o.output_type == "stream" and o.name == name)
 
 
 def _stderr(cell: nbformat.NotebookNode) -> str:
