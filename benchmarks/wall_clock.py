@@ -31,6 +31,7 @@ from dspy.lm15 import Request, Response
 from dspy.teleprompt import COPRO
 
 from opro_dspy import OPRO
+from opro_dspy.racing import Racing
 from opro_dspy.simulation import (
     Latency,
     SimulatedLM,
@@ -46,7 +47,7 @@ NUM_EXAMPLES = 60
 NUM_FRESH = 400
 FRESH_SEED = 1_000_000
 """Added to a run's seed for its fresh examples."""
-OPRO_SETTINGS = {"num_candidates": 32, "max_steps": 4}
+OPRO_SETTINGS = {"num_candidates": 32, "max_steps": 4, "racing": Racing(scouting_steps=0)}
 """Many proposals at the same time, few steps one after the other."""
 
 
