@@ -60,6 +60,8 @@ class ChatServer:
         self._burst = 0
         self.requests = 0
         """Requests that arrived in full."""
+        self.connections: set[Any] = set()
+        """Addresses that requests came from, a port for each connection."""
         self.fates: Counter[str] = Counter()
         """Requests by what became of them: "ok" or a fault."""
         self.input_tokens = self.output_tokens = 0
@@ -92,6 +94,7 @@ class ChatServer:
         body = await request.body()
         with self._lock:
             self.requests += 1
+            self.connections.add(request.client)
             self.arrivals.append(time.monotonic())
             self.in_flight += 1
             self.most_in_flight = max(self.most_in_flight, self.in_flight)

@@ -29,7 +29,7 @@ ROWS = (
     {"scoring"},
     {"temperatures", "program", "pool", "selectors", "schedules", "stopping", "race"},
     {"lane", "scaffolds", "sharing", "calling"},
-    {"boundary", "journal"},
+    {"boundary", "journal", "loops"},
     {"cache"},
     {"fingerprints"},
     {"meta_prompt", "exemplars", "fitting", "fields", "metric", "memory", "positions"},

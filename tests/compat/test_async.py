@@ -1,6 +1,8 @@
 """Programs that can be awaited only: the same meter, gate, caches and budgets as all others."""
 
 import asyncio
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from dspy.utils.exceptions import LMRateLimitError
 
 from opro_dspy import LMCallError
 from opro_dspy.calling import is_async_only
+from opro_dspy.loops import Loops
 from tests.compat.kinds import KINDS, Awaited, Outer
 from tests.compat.running import optimized
 from tests.compat.world import World, world_lm
@@ -103,18 +106,52 @@ def test_it_compiles_inside_a_running_event_loop() -> None:
     assert result.best.score > result.baseline.score
 
 
-def test_each_examples_event_loop_has_connections_that_work() -> None:
-    class Plain(dspy.Module):  # type: ignore[misc]
-        def __init__(self) -> None:
-            super().__init__()
-            self.ask = dspy.Predict("question -> answer")
+class Plain(dspy.Module):  # type: ignore[misc]
+    """Has `aforward` only, with one call, and notes where it ran."""
 
-        async def aforward(self, question: str) -> Any:
-            return await self.ask.acall(question=question)
+    def __init__(self) -> None:
+        super().__init__()
+        self.ask = dspy.Predict("question -> answer")
 
+    async def aforward(self, question: str) -> Any:
+        LOOPS[asyncio.get_running_loop()] = threading.current_thread()
+        return await self.ask.acall(question=question)
+
+
+LOOPS: dict[asyncio.AbstractEventLoop, threading.Thread] = {}
+
+
+def test_each_thread_has_one_event_loop_and_so_few_connections() -> None:
+    LOOPS.clear()
     with ChatServer(lambda text: field("answer", "31")).running() as server:
         lm = dspy.LM("openai/some-model", api_base=server.url, api_key="no", cache=False)
-        result = optimized(KIND, Plain(), lm, metric=exact, max_steps=0).detailed_results
+        options: dict[str, Any] = {"metric": exact, "max_steps": 0, "num_threads": 2}
+        result = optimized(KIND, Plain(), lm, **options).detailed_results
     assert result.used("scorer").calls == server.requests > 10
     assert result.used("scorer").failures == 0
     assert result.best.score == pytest.approx(1 / 12)  # the first is `30 plus 1`
+    assert len(LOOPS) <= 2 and len(server.connections) <= 2
+
+
+def test_a_threads_event_loop_is_closed_when_the_thread_ends() -> None:
+    LOOPS.clear()
+    optimized(KIND, Plain(), slow_lm()[0], max_steps=0)
+    for thread in LOOPS.values():
+        thread.join(timeout=60)
+    deadline = time.monotonic() + 60
+    while not all(loop.is_closed() for loop in LOOPS) and time.monotonic() < deadline:
+        time.sleep(0.005)  # its locals go a moment after it is joined
+    assert LOOPS and all(loop.is_closed() for loop in LOOPS)
+
+
+def test_what_an_example_leaves_running_ends_with_it() -> None:
+    left: list[asyncio.Task[None]] = []
+
+    async def leave() -> None:
+        left.append(asyncio.create_task(asyncio.sleep(3600)))
+
+    loops = Loops()
+    loops.run(leave())
+    assert left[0].cancelled()
+    loops.run(leave())
+    assert left[1].cancelled() and left[0].get_loop() is left[1].get_loop()
