@@ -24,7 +24,7 @@ class Loops:
         """
         if not hasattr(self._local, "mine"):
             self._local.mine = _Loop(asyncio.new_event_loop())
-        loop = self._local.mine.loop
+        loop: asyncio.AbstractEventLoop = self._local.mine.loop
         try:
             return loop.run_until_complete(coroutine)
         finally:

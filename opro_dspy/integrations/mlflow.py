@@ -22,8 +22,9 @@ class MLflowObserver:
     """Logs each step's numbers to MLflow, and at the end settings, result and report.
 
     It logs to the run that is active in the thread of `compile`, such as the one that
-    `mlflow.dspy.autolog(log_compiles=True)` starts. Without one it starts a run of its own, and
-    ends it with the compile.
+    `mlflow.dspy.autolog(log_compiles=True)` starts; else to the run in which it was made, if that
+    still goes on: `acompile` has a thread of its own, where MLflow knows no run of yours. Without
+    one it starts a run of its own, and ends it with the compile.
 
     Example:
         ```python
@@ -31,7 +32,7 @@ class MLflowObserver:
         ```
 
     Args:
-        run_id: Another run to log to.
+        run_id: The run to log to, whichever is active.
         run_name: Name of the run if one is started.
         prefix: Begins the name of each parameter and metric.
 
@@ -43,8 +44,9 @@ class MLflowObserver:
         self, *, run_id: str | None = None, run_name: str | None = None, prefix: str = "opro/"
     ) -> None:
         self._mlflow = _mlflow()
-        self._client = self._mlflow.MlflowClient()
         self._given, self._run_name, self._prefix = run_id, run_name, prefix
+        made_in = self._mlflow.active_run()
+        self._made_in = None if made_in is None else str(made_in.info.run_id)
         self._started: str | None = None
 
     def __call__(self, event: Event) -> None:
@@ -55,14 +57,23 @@ class MLflowObserver:
         elif isinstance(event, ResultKnown):
             self._finish(event.result)
 
+    @property
+    def _client(self) -> Any:
+        return self._mlflow.MlflowClient()  # of the tracking URI that is set by now
+
     def _run_id(self) -> str:
         if self._given is not None:
             return self._given
         active = self._mlflow.active_run()
+        if active is None and self._made_in is not None and self._goes_on(self._made_in):
+            return self._made_in
         if active is None:
             active = self._mlflow.start_run(run_name=self._run_name)
             self._started = active.info.run_id
         return str(active.info.run_id)
+
+    def _goes_on(self, run_id: str) -> bool:
+        return bool(self._client.get_run(run_id).info.status == "RUNNING")
 
     def _log(self, metrics: Mapping[str, float], *, step: int) -> None:
         now = int(time.time() * 1000)
@@ -73,16 +84,22 @@ class MLflowObserver:
         self._client.log_batch(self._run_id(), metrics=logged)
 
     def _finish(self, result: RunResult) -> None:
-        run_id = self._run_id()
+        run_id, status = self._run_id(), "FAILED"
+        try:
+            self._log_result(run_id, result)
+            status = _status(result.stop_reason)
+        finally:
+            if self._started == run_id:
+                self._started = None
+                self._mlflow.end_run(status)
+
+    def _log_result(self, run_id: str, result: RunResult) -> None:
         self._log({f"result/{n}": v for n, v in result_metrics(result).items()}, step=0)
         self._log_settings(run_id, result)
         self._client.set_tag(run_id, self._prefix + "stop_reason", result.stop_reason)
         with tempfile.TemporaryDirectory() as folder:
             for path in write_files(result, Path(folder)):
                 self._client.log_artifact(run_id, str(path))
-        if self._started == run_id:
-            self._started = None
-            self._mlflow.end_run(_status(result.stop_reason))
 
     def _log_settings(self, run_id: str, result: RunResult) -> None:
         """Log what the run does not have: MLflow refuses to change a parameter."""

@@ -1,19 +1,29 @@
-"""Run as a script: three compiles in an MLflow store of its own; prints what is there then.
+"""Run as a script: compiles in an MLflow store of its own; prints what is there then.
 
 A process of its own, because autologging changes DSPy's global settings and classes.
 """
 
+import asyncio
 import json
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import dspy
 import mlflow
 
-from opro_dspy import LMCallError
+from opro_dspy import OPRO, LMCallError
 from opro_dspy.integrations.mlflow import MLflowObserver
-from tests.fakes import compiled, field, keyword_scorer, scripted_lm
+from tests.fakes import (
+    TRAIN,
+    compiled,
+    exact,
+    field,
+    keyword_scorer,
+    scripted_lm,
+    word_optimizer,
+)
 
 
 def runs(experiment: str) -> list[dict[str, Any]]:
@@ -44,16 +54,37 @@ def runs(experiment: str) -> list[dict[str, Any]]:
     return found
 
 
+async def compiled_in_thread(observer: MLflowObserver) -> None:
+    """Compile as `acompile` does: in another thread than that where the run is active."""
+    student = dspy.Predict("question -> answer")
+    with dspy.context(lm=keyword_scorer()):
+        optimizer = OPRO(
+            metric=exact, prompt_model=word_optimizer(), max_steps=1, observers=[observer]
+        )
+        await optimizer.acompile(student, trainset=TRAIN)
+
+
 def experiment(name: str, folder: Path) -> str:
     made = str(mlflow.create_experiment(name, artifact_location=(folder / name).as_uri()))
     mlflow.set_experiment(name)
     return made
 
 
+def refused(folder: Path) -> dict[str, Any]:
+    """Return what is left where the store takes no files."""
+    unwritable = experiment("unwritable", folder)
+    (folder / "unwritable").write_text("no folder", encoding="utf-8")
+    with suppress(OSError):
+        compiled(observers=[MLflowObserver()], max_steps=0)
+    (run,) = mlflow.MlflowClient().search_runs([unwritable])
+    return {"status": run.info.status, "active": mlflow.active_run() is not None}
+
+
 def main(folder: Path) -> None:
+    early = MLflowObserver(run_name="mine")
     mlflow.set_tracking_uri(f"sqlite:///{folder / 'mlflow.db'}")
     alone = experiment("alone", folder)
-    first = compiled(observers=[MLflowObserver(run_name="mine")], max_steps=2)
+    first = compiled(observers=[early], max_steps=2)
     try:
         broken = scripted_lm(lambda text: dspy.LMAuthError("no key", model="m"))
         compiled(scorer=broken, observers=[MLflowObserver()])
@@ -64,12 +95,21 @@ def main(folder: Path) -> None:
         compiled(scorer=scripted_lm(lambda text: scored), observers=[MLflowObserver()])
         still_open = mlflow.active_run() is not None
 
+    awaited = experiment("awaited", folder)
+    with mlflow.start_run(run_name="of the caller"):
+        inside = MLflowObserver()
+        asyncio.run(compiled_in_thread(inside))
+    compiled(observers=[inside], max_steps=0)
+    unwritable = refused(folder)
+
     automatic = experiment("automatic", folder)
     mlflow.dspy.autolog(log_compiles=True, log_evals=True)
     dspy.configure(lm=keyword_scorer())
     second = compiled(max_steps=2, num_candidates=3, observers=[MLflowObserver()])
     said = {
         "alone": runs(alone),
+        "awaited": runs(awaited),
+        "unwritable": unwritable,
         "still_open": still_open,
         "automatic": runs(automatic),
         "first": first.detailed_results.model_dump(mode="json"),

@@ -73,6 +73,18 @@ def test_the_observer_adds_settings_to_the_run_of_autologging(said: dict[str, An
     assert parent["metrics"]["opro/best"]
 
 
+def test_a_run_that_is_awaited_is_logged_where_the_observer_was_made(said: dict[str, Any]) -> None:
+    outer, later = said["awaited"]
+    assert outer["name"] == "of the caller"
+    assert outer["metrics"]["opro/step"] == [0.0, 1.0]
+    assert later["metrics"]["opro/step"] == [0.0]  # made in a run that is over by then
+    assert {outer["status"], later["status"]} == {"FINISHED"}
+
+
+def test_the_run_it_started_ends_when_the_result_cannot_be_logged(said: dict[str, Any]) -> None:
+    assert said["unwritable"] == {"status": "FAILED", "active": False}
+
+
 def test_the_observer_alone_logs_steps_settings_and_result(said: dict[str, Any]) -> None:
     result = result_of(said, "first")
     (mine,) = [run for run in said["alone"] if run["name"] == "mine"]
