@@ -10,12 +10,19 @@ from typing import Any
 
 import dspy
 
-_NUMBER = re.compile(r"(?:(?<![\w)])-)?\d+(?:,\d{3}(?!\d))*(?:\.\d+)?")
-_CUE = re.compile(r"####|\banswer(?:\s+is\b|\s*:)", re.IGNORECASE)
+_NUMBER = re.compile(
+    r"(?:(?<![\w)])-)?"  # a sign, not the minus of a difference
+    r"(?:\d+(?:,\d{3}(?!\d))*(?:\.\d+)?|(?<![\w.])\.\d+)"
+    r"(?:[eE][+-]?\d{1,3}(?!\w))?"
+)
+_CUE = re.compile(r"####|\banswer(?:\s+is\b\s*:?|\s*:)", re.IGNORECASE)
 _YES_NO = re.compile(r"\b(yes|no|true|false)\b", re.IGNORECASE)
-_CHOICE = re.compile(r"\(([A-Za-z])\)")
-_BARE_CHOICE = re.compile(r"\(?\b([A-Z])\b\)?(?=[\s).:,]|$)")
+_CHOICE = re.compile(r"(?<!\w)\(([A-Za-z])\)")  # not the plural of "object(s)"
+_BARE_CHOICE = re.compile(
+    r"((?:[Tt]he\s+)?(?:[Oo]ption|[Cc]hoice)\s+)?\(?([A-Z])\b\)?(?:(\s)|[.:,]|$)"
+)
 _OPTION = re.compile(r"^\(([A-Z])\)\s*(.+?)\s*$", re.MULTILINE)
+_NO_MARKDOWN = dict.fromkeys(map(ord, "*`_"))
 
 
 def exact_number(
@@ -23,7 +30,8 @@ def exact_number(
 ) -> bool:
     """Tell whether both answers are the same number: the one behind "answer is", else the last.
 
-    Currency signs, units, thousands separators and trailing zeros do not matter.
+    Currency signs, units, thousands separators, trailing zeros and how a power of ten is written
+    do not matter.
     """
     expected, found = number_in(_text(example, field)), number_in(_text(prediction, field))
     return found is not None and found == expected
@@ -61,7 +69,7 @@ def exact_text(
 
 def number_in(text: str) -> Decimal | None:
     """Return the number that `text` answers with; None if there is none."""
-    text = text.replace("$", "")
+    text = text.replace("$", "").replace("\N{MINUS SIGN}", "-")
     said = [match for part in _after_cues(text) if (match := _NUMBER.search(part))]
     every = _NUMBER.findall(text)
     if not every:
@@ -87,16 +95,32 @@ def choice_in(text: str, options: dict[str, str]) -> str | None:
         options: Letter to the option's text.
     """
     for part in [*reversed(_after_cues(text)), text]:
-        letters = _CHOICE.findall(part)
-        if letters:
-            return str(letters[0 if part is not text else -1]).upper()
-    bare = [m for part in [*_after_cues(text), text] if (m := _BARE_CHOICE.match(part.strip()))]
-    if bare and (len(text.split()) == 1 or _after_cues(text) or bare[0][1] in options):
-        return bare[0][1]
-    named = [letter for letter, option in options.items() if _plain(option) == _plain(text)]
-    if not named:
-        named = [letter for letter, option in options.items() if _plain(option) in _plain(text)]
+        exact = [letter for letter, option in options.items() if _plain(option) == _plain(part)]
+        if len(exact) == 1:
+            return exact[0]
+    letter = _letter_in(text.translate(_NO_MARKDOWN), options)
+    if letter is not None:
+        return letter
+    named = [letter for letter, option in options.items() if _plain(option) in _plain(text)]
     return named[0] if len(named) == 1 else None
+
+
+def _letter_in(text: str, options: dict[str, str]) -> str | None:
+    """Return the letter that stands in brackets or at the beginning, one of `options` if known."""
+    cued = _after_cues(text)
+    for part in [*reversed(cued), text]:
+        letters = [found.upper() for found in _CHOICE.findall(part)]
+        letters = [letter for letter in letters if not options or letter in options]
+        if letters:
+            return letters[0 if part is not text else -1]
+    for part in [*cued, text]:
+        found = _BARE_CHOICE.match(part.strip())
+        if found is None or (options and found[2] not in options):
+            continue
+        is_word = found[2] in "AI" and found[3] and not found[1]  # "A bird", "I think"
+        if not is_word and (options or cued or found[1] or len(text.split()) == 1):
+            return str(found[2])
+    return None
 
 
 def _after_cues(text: str) -> list[str]:

@@ -61,6 +61,24 @@ def test_any_number_is_found_with_its_separators_and_sign(number: int) -> None:
         assert number_in(text) == Decimal(number)
 
 
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        (".5", "0.5"),
+        ("-.5", "-0.5"),
+        ("1e3", "1000"),
+        ("so 2.5E-2 in all", "0.025"),
+        ("\N{MINUS SIGN}5", "-5"),
+        ("20\N{MINUS SIGN}4", "4"),
+        ("section 1.2.3", "3"),
+        ("5 eggs", "5"),
+        ("5e", "5"),
+    ],
+)
+def test_numbers_are_read_as_they_are_written(text: str, number: str) -> None:
+    assert number_in(text) == Decimal(number)
+
+
 def test_a_difference_is_no_negative_number() -> None:
     assert number_in("20-4") == 4
     assert number_in("it fell by -4") == -4
@@ -78,6 +96,12 @@ def test_a_difference_is_no_negative_number() -> None:
         "(A) is too old, so the answer is (B), not (C)",
         "not (A) but (B)",
         "Answer: B",
+        "The answer is: B",
+        "**B**",
+        "**Answer:** B, as the others are older",
+        "Option B",
+        "The answer is the object(s) in (B)",
+        "B is the only one",
         "maelstrom",
         "It must be Maelstrom.",
     ],
@@ -86,7 +110,9 @@ def test_an_option_is_named_by_its_letter_or_its_text(text: str) -> None:
     assert multiple_choice(example("(B)"), says(text))
 
 
-@pytest.mark.parametrize("text", ["(A)", "A", "The Front Page", "", "one of them", "I think so"])
+@pytest.mark.parametrize(
+    "text", ["(A)", "A", "The Front Page", "", "one of them", "I think so", "A guess", "(Z)", "Z"]
+)
 def test_another_option_or_none_is_wrong_choice(text: str) -> None:
     assert not multiple_choice(example("(B)"), says(text))
 
@@ -95,6 +121,23 @@ def test_a_label_that_is_an_options_text_is_that_option() -> None:
     assert multiple_choice(example("Monsters, Inc"), says("(C)"))
     assert not multiple_choice(example("Monsters, Inc"), says("(A)"))
     assert multiple_choice(example("Toy Story", "No options."), says("toy story."))
+
+
+def test_an_options_exact_text_is_that_option_whatever_it_begins_with() -> None:
+    options = {"A": "Up", "B": "A Few Good Men", "C": "A bird", "I": "none"}
+    assert choice_in("A Few Good Men", options) == "B"
+    assert choice_in("The answer is **a few good men**.", options) == "B"
+    assert choice_in("A bird", options) == "C"
+    assert choice_in("A bird, not a plane", options) == "C"
+    assert choice_in("I see none of these", options) == "I"
+    assert choice_in("A plane", options) is None
+    assert choice_in("A) Up", options) == choice_in("A: it rises", options) == "A"
+
+
+def test_without_options_a_letter_must_stand_alone_or_be_named() -> None:
+    assert choice_in("B", {}) == choice_in("Answer: B", {}) == choice_in("Option B", {}) == "B"
+    assert choice_in("Bees, A to Z", {}) is None
+    assert choice_in("It is the object(s)", {}) is None
 
 
 def test_a_text_that_names_two_options_names_none() -> None:
