@@ -109,7 +109,7 @@ def _letter_in(text: str, options: dict[str, str]) -> str | None:
     """Return the letter that stands in brackets or at the beginning, one of `options` if known."""
     cued = _after_cues(text)
     for part in [*reversed(cued), text]:
-        letters = [found.upper() for found in _CHOICE.findall(part)]
+        letters: list[str] = [found.upper() for found in _CHOICE.findall(part)]
         letters = [letter for letter in letters if not options or letter in options]
         if letters:
             return letters[0 if part is not text else -1]

@@ -4,6 +4,7 @@ ReAct, ReActV2, CodeAct and RLM write the instruction of the signature that they
 longer text, which names the tools and says how to call them. Only the user's part is optimized.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -60,8 +61,9 @@ def scaffolds_of(
     """Return the scaffold of each of `predictors`, the bare one where nothing is known of another.
 
     DSPy's own modules are asked for theirs. Of other modules with a `signature`, it is what stands
-    around that signature's instruction in those of the predictors that they hold. Where another
-    optimizer has replaced a whole instruction, nothing is left of it: all of it is the user's.
+    around that signature's instruction, on lines of its own, in those of the predictors that they
+    hold. Where another optimizer has replaced a whole instruction, nothing is left of it: all of it
+    is the user's.
     """
     found: dict[int, Scaffold] = {}
     for _, module in program.named_sub_modules(dspy.Module):
@@ -82,10 +84,14 @@ def scaffolds_of(
 
 
 def _around(text: str, instructions: str, signature: Any) -> Scaffold:
-    """Return what stands around `text` in `instructions`; nothing where it does not stand there."""
-    before, there, after = instructions.partition(text) if text else ("", "", "")
-    if not there:
+    """Return what stands around `text` in `instructions`; nothing where it has no lines of its own.
+
+    A short text may stand in any sentence, and no word must be cut.
+    """
+    lines = re.search(f"^{re.escape(text)}$", instructions, re.MULTILINE) if text else None
+    if lines is None:
         return Scaffold(signature=signature)
+    before, after = instructions[: lines.start()], instructions[lines.end() :]
     return Scaffold(before=before, after=after, signature=signature)
 
 

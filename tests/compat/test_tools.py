@@ -94,17 +94,27 @@ def test_any_text_can_stand_in_a_scaffold(text: str) -> None:
 class Polite(dspy.Module):  # type: ignore[misc]
     """A module of a user's own that writes its signature's instruction into a longer one."""
 
-    def __init__(self, rule: str) -> None:
+    def __init__(self, rule: str, *, instruction: str = "Answer.") -> None:
         super().__init__()
-        self.signature = dspy.Signature("question -> answer", "Answer.")
-        self.ask = dspy.Predict(self.signature.with_instructions(f"Be polite. Answer. {rule}"))
+        self.signature = dspy.Signature("question -> answer", instruction)
+        self.ask = dspy.Predict(self.signature.with_instructions(f"Be polite.\nAnswer.\n{rule}"))
 
 
 def test_modules_of_ones_own_keep_what_they_wrote_around_their_signatures_instruction() -> None:
     program = Program(Polite("Never swear."))
     assert program.candidate.texts == {"ask": "Answer."}
     built = program.compiled(Candidate({"ask": "Count."}))
-    assert built.ask.signature.instructions == "Be polite. Count. Never swear."
+    assert built.ask.signature.instructions == "Be polite.\nCount.\nNever swear."
+
+
+@pytest.mark.parametrize("instruction", ["a", "Answer", "swear.", "polite.\nAnswer."])
+def test_an_instruction_that_only_happens_to_stand_in_anothers_line_cuts_nothing(
+    instruction: str,
+) -> None:
+    program = Program(Polite("Never swear.", instruction=instruction))
+    assert program.candidate.texts == {"ask": "Be polite.\nAnswer.\nNever swear."}
+    built = program.compiled(Candidate({"ask": "Count."}))
+    assert built.ask.signature.instructions == "Count."
 
 
 def test_scores_are_not_shared_between_programs_whose_protocol_differs() -> None:
