@@ -5,6 +5,7 @@ import logging
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
+from numbers import Real
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -70,7 +71,7 @@ def gsm8k(
         rows = _from_hub("openai/gsm8k", "main", split=name)
     else:
         rows = _lines(_read(path, f"{name}.jsonl"))
-    examples = [_word_problem(row) for row in rows]
+    examples = [_word_problem(*texts) for texts in _columns(rows, "question", "answer")]
     return examples if split != "train" else _parted(examples, share, seed, "gsm8k")[0]
 
 
@@ -103,8 +104,8 @@ def bbh(
     if path is None:
         rows = _from_hub("lukaemon/bbh", task, split="test")
     else:
-        rows = json.loads(_read(path, f"{task}.json"))["examples"]
-    renamed = [{"question": row["input"], "answer": row["target"]} for row in rows]
+        rows = _task_rows(_read(path, f"{task}.json"))
+    renamed = [{"question": q, "answer": a} for q, a in _columns(rows, "input", "target")]
     examples = as_examples(renamed, ["question"])
     train, test = _parted(examples, share, seed, task)
     return {"train": train, "test": test, "all": examples}[split]
@@ -126,10 +127,10 @@ def bbh_metric(task: str) -> Callable[..., bool]:
     return BBH_TASKS[task]
 
 
-def _word_problem(row: Mapping[str, str]) -> dspy.Example:
-    solution, _, answer = row["answer"].rpartition("####")
+def _word_problem(question: str, worked: str) -> dspy.Example:
+    solution, _, answer = worked.rpartition("####")
     example = dspy.Example(
-        question=row["question"],
+        question=question,
         answer=answer.strip().replace(",", ""),
         solution=solution.strip(),
     )
@@ -144,7 +145,7 @@ def _checked(split: str) -> str:
 
 def _parted(items: Sequence[T], share: float, seed: int, name: str) -> tuple[list[T], list[T]]:
     """Return a random share of `items` and the rest, each in the order in which they stand."""
-    if not 0 < share <= 1:
+    if not isinstance(share, Real) or not 0 < share <= 1:
         raise ConfigurationError(f"`share` must be in (0, 1], got {share!r}.")
     n = max(1, round(share * len(items))) if items else 0
     drawn = set(random.Random(f"{seed}:{name}").sample(range(len(items)), n))
@@ -157,10 +158,48 @@ def _read(path: str | Path, name: str) -> str:
     file = file / name if file.is_dir() else file
     try:
         return file.read_text(encoding="utf-8")
-    except OSError as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(
             f"`path` must be a folder with {name!r}, or that file, got {str(path)!r}: {error}."
         ) from error
+
+
+def _task_rows(text: str) -> Any:
+    """Return the list of a task's file."""
+    try:
+        found = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ConfigurationError(
+            f"the file at `path` is no JSON: {error}. Download it again."
+        ) from error
+    rows = found.get("examples") if isinstance(found, Mapping) else None
+    if not isinstance(rows, list):
+        raise ConfigurationError(
+            'the file at `path` must be a JSON object with a list "examples", as those of BIG-'
+            f"Bench Hard are, got {_shape(found)}."
+        )
+    return rows
+
+
+def _columns(rows: Iterable[Any], *names: str) -> list[list[str]]:
+    """Return the texts of the named columns, row by row.
+
+    Raises:
+        ConfigurationError: If a row lacks one; names the row.
+    """
+    found = []
+    for number, row in enumerate(rows, start=1):
+        if not isinstance(row, Mapping) or not row.keys() >= set(names):
+            raise ConfigurationError(
+                f"row {number} must have {' and '.join(map(repr, names))}, got {_shape(row)}. "
+                "For other data pass a list of rows to `compile`, with `inputs`."
+            )
+        found.append([str(row[name]) for name in names])
+    return found
+
+
+def _shape(value: Any) -> str:
+    return f"{list(value)}" if isinstance(value, Mapping) else type(value).__name__
 
 
 def _lines(text: str) -> list[Any]:

@@ -205,3 +205,49 @@ def test_each_label_of_the_real_files_is_right_by_its_metric() -> None:
                 metric.__name__ == "exact_text" or "(" not in e.answer
             )
     assert set(f.stem for f in files) <= set(BBH_TASKS)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b'{"examples": [{"input": "Q", "tar', "is no JSON: .* Download it again"),
+        (b'{"canary": "", "rows": []}', r'a list "examples".*got \[\'canary\', \'rows\'\]'),
+        (b"[1, 2]", 'a list "examples".*got list'),
+        (b'{"examples": 3}', 'a list "examples"'),
+        (
+            b'{"examples": [{"input": "Q", "target": "A"}, {"q": "Q"}]}',
+            r"row 2 .*'input' and 'targ",
+        ),
+        (b'{"examples": ["Q"]}', "row 1 must have .* got str"),
+        (b"\x89PNG\xff\xfe", "must be a folder with 'snarks.json', or that file.*decode"),
+    ],
+)
+def test_a_file_that_is_no_task_is_told(tmp_path: Path, content: bytes, message: str) -> None:
+    (tmp_path / "snarks.json").write_bytes(content)
+    with pytest.raises(ConfigurationError, match=message):
+        bbh("snarks", path=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            b'{"question": "Q", "solution": "A"}\n',
+            r"row 1 must have 'question' and 'answer', got \[",
+        ),
+        (b"7\n", "row 1 must have .* got int"),
+        (b"\x80\x81", "must be a folder with 'train.jsonl', or that file.*decode"),
+    ],
+)
+def test_lines_that_are_no_word_problems_are_told(
+    tmp_path: Path, content: bytes, message: str
+) -> None:
+    (tmp_path / "train.jsonl").write_bytes(content)
+    with pytest.raises(ConfigurationError, match=message):
+        gsm8k(path=tmp_path)
+
+
+@pytest.mark.parametrize("share", ["a", None, 0, 1.5, float("nan")])
+def test_a_share_that_is_none_is_refused(folder: Path, share: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"`share` must be in \(0, 1\], got"):
+        gsm8k(path=folder, share=share)
