@@ -13,7 +13,7 @@ class ConfigurationError(OproError, ValueError):
 
 
 class UnknownArgumentError(OproError, TypeError):
-    """A keyword that no parameter has; the message names the nearest one."""
+    """An argument that no parameter takes; the message names the nearest one."""
 
 
 class InvalidSolution(OproError, ValueError):

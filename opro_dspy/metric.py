@@ -46,9 +46,9 @@ class Metric:
                 "`metric` is missing. Pass a function of (example, prediction, trace=None) that "
                 "returns a number, higher is better."
             )
-        if not callable(metric):
+        if not callable(metric) or isinstance(metric, dspy.BaseLM):
             raise ConfigurationError(
-                f"`metric` must be callable, got {metric!r}. Pass a function of "
+                f"`metric` must be callable and no LM, got {metric!r}. Pass a function of "
                 "(example, prediction, trace=None)."
             )
         if isinstance(metric, type):

@@ -1,9 +1,14 @@
 """What other optimizers of DSPy call their arguments, and what becomes of them here."""
 
 import difflib
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
+from functools import wraps
+from typing import ParamSpec, TypeVar
 
 from opro_dspy.errors import UnknownArgumentError
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 OTHER_NAMES = {
     "breadth": "num_candidates",
@@ -84,6 +89,33 @@ def refuse_unknown(
         raise UnknownArgumentError(
             f"{where} has no argument {', '.join(told)}. It takes: {', '.join(known)}."
         )
+
+
+def named_from(first: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """Decorate a constructor so that an error says how to pass what was passed by position.
+
+    Other optimizers take other arguments there, and Python names none of them.
+
+    Args:
+        first: The argument that may have no name; all others must.
+    """
+
+    def decorate(init: Callable[P, T]) -> Callable[P, T]:
+        @wraps(init)
+        def checked(*args: P.args, **kwargs: P.kwargs) -> T:
+            given = args[1:]
+            if len(given) > 1:
+                kinds = ", ".join(type(value).__name__ for value in given)
+                name = type(args[0]).__name__
+                raise UnknownArgumentError(
+                    f"{name} takes `{first}` alone without a name, got {kinds}. Name them: "
+                    f"{name}({first}=..., prompt_model=...)."
+                )
+            return init(*args, **kwargs)
+
+        return checked
+
+    return decorate
 
 
 def _advice(name: str, known: Collection[str], settings: Collection[str]) -> str:

@@ -118,9 +118,9 @@ class Program:
                     copies[id(module)].callbacks = list(module.callbacks)
         return program
 
-    def uses_default_lm(self) -> bool:
-        """Tell whether a predictor has no LM of its own."""
-        return None in self.lms.values()
+    def needs_default_lm(self) -> bool:
+        """Tell whether a predictor has no LM of its own, and no module one that it may set."""
+        return None in self.lms.values() and not self.other_lms
 
     def describe(self) -> dict[str, str]:
         """Return, for each predictor, what an author of its instruction has to know."""

@@ -19,12 +19,17 @@ def as_examples(rows: Any, inputs: Sequence[str] | None = None, *, name: str = "
 
     Raises:
         ConfigurationError: If `rows` has no length or is one text or mapping (such as a
-            `DatasetDict`), or `inputs` is no list of names.
+            `DatasetDict`), a row has a column without a name, or `inputs` is no list of names.
     """
     if isinstance(rows, Mapping):
         raise ConfigurationError(
             f"`{name}` must be a list of dspy.Example, got {type(rows).__name__} with "
             f"{list(rows)}. Pass one of these."
+        )
+    if type(rows).__name__ == "DataFrame":
+        raise ConfigurationError(
+            f"`{name}` must be a list of rows, got a DataFrame, which is one of columns. Pass "
+            'frame.to_dict("records") of pandas, or frame.to_dicts() of polars, with `inputs`.'
         )
     if isinstance(rows, (str, bytes)) or not _has_length(rows):
         hint = " Pass list(...) of what is streamed." if isinstance(rows, Iterable) else ""
@@ -34,7 +39,10 @@ def as_examples(rows: Any, inputs: Sequence[str] | None = None, *, name: str = "
     if inputs is None:
         return list(rows)
     names = check_inputs(inputs)
-    return [_example(row).with_inputs(*names) if _is_row(row) else row for row in rows]
+    return [
+        _example(row, f"{name}[{i}]").with_inputs(*names) if _is_row(row) else row
+        for i, row in enumerate(rows)
+    ]
 
 
 def check_inputs(inputs: Any) -> Sequence[str]:
@@ -56,5 +64,12 @@ def _is_row(row: Any) -> bool:
     return isinstance(row, (Mapping, dspy.Example))
 
 
-def _example(row: Any) -> dspy.Example:
-    return row if isinstance(row, dspy.Example) else dspy.Example(**row)
+def _example(row: Any, where: str) -> dspy.Example:
+    if isinstance(row, dspy.Example):
+        return row
+    unnamed = [key for key in row if not isinstance(key, str)]
+    if unnamed:
+        raise ConfigurationError(
+            f"`{where}` has the column {unnamed[0]!r}, but names must be texts. Rename it."
+        )
+    return dspy.Example(dict(row))  # as keywords a column `base` would be lost

@@ -40,7 +40,7 @@ from opro_dspy.inputs import (
 )
 from opro_dspy.meta_prompt import resolve_meta_prompt
 from opro_dspy.metric import Metric
-from opro_dspy.names import refuse_unknown
+from opro_dspy.names import named_from, refuse_unknown
 from opro_dspy.optimizer import View
 from opro_dspy.plan import check_auto
 from opro_dspy.program import Program
@@ -166,6 +166,7 @@ class OPRO(Teleprompter):  # type: ignore[misc]
         Yang et al., "Large Language Models as Optimizers", arXiv:2309.03409.
     """
 
+    @named_from("metric")
     def __init__(
         self,
         metric: Callable[..., Any] | None = None,
@@ -292,7 +293,7 @@ class OPRO(Teleprompter):  # type: ignore[misc]
             log_dir=check_log_dir(log_dir),
             resume=check_one_of("resume", resume, RESUME),
         )
-        self.callbacks = list(callbacks)
+        self.callbacks = list(check_list("callbacks", callbacks))
 
     def get_params(self) -> dict[str, Any]:
         """Return the settings as JSON values, as trackers log them."""

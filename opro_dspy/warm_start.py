@@ -60,4 +60,10 @@ def _of_path(path: Path, log_dir: str | Path | None) -> OPROResult:
             f"`warm_start` is {str(path)!r}, where there is nothing. Name a saved result or the "
             "folder of a run; texts of your own go to `initial_instructions`."
         )
-    return read_run(path)
+    try:
+        return read_run(path)
+    except (ConfigurationError, OSError) as error:
+        raise ConfigurationError(
+            f"`warm_start` is {str(path)!r}, but {error} Pass the `log_dir` of a run, or what "
+            "`OPROResult.save` wrote."
+        ) from error

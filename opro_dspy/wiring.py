@@ -51,7 +51,7 @@ def find_lms(seats: Seats, program: Program) -> tuple[dspy.BaseLM, dspy.BaseLM |
     """
     default = check_lms(program)
     scorer_lm = seats.task_model or default
-    if scorer_lm is None and program.uses_default_lm():
+    if scorer_lm is None and program.needs_default_lm():
         raise ConfigurationError(
             "there is no scorer LM: pass `task_model`, or dspy.configure(lm=dspy.LM(...))."
         )

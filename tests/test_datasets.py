@@ -76,6 +76,26 @@ def test_rows_that_cannot_be_examples_are_refused(trainset: Any, inputs: Any, me
         found(trainset, None, inputs=inputs)
 
 
+def test_a_column_may_have_any_name_that_is_a_text() -> None:
+    row = {"base": "10", "self": "me", "question": "?"}
+    (made,) = as_examples([row], ["question", "base"])
+    assert made.toDict() == row and made.inputs().toDict() == {"base": "10", "question": "?"}
+    with pytest.raises(
+        ConfigurationError, match=r"`rows\[1\]` has the column 0, but names must be"
+    ):
+        as_examples([row, {0: "?", "question": "?"}], ["question"])
+
+
+def test_a_data_frame_is_told_how_to_give_its_rows() -> None:
+    pandas = pytest.importorskip("pandas")
+    frames = [pandas.DataFrame(rows) for rows in (ROWS, VAL_ROWS)]
+    for inputs in (None, ["question"]):
+        with pytest.raises(ConfigurationError, match=r'Pass frame.to_dict\("records"\) of pandas'):
+            found(*frames, inputs=inputs)
+    records = [frame.to_dict("records") for frame in frames]
+    assert found(*records, inputs=["question"]) == found(TRAIN, VAL)
+
+
 def test_rows_are_not_changed() -> None:
     example = dspy.Example(question="?", answer="!")
     (made,) = as_examples([example], ["question"])

@@ -7,8 +7,9 @@ from typing import Any
 
 import dspy
 import pytest
+from dspy.utils.callback import BaseCallback
 
-from opro_dspy import OPRO, UnknownArgumentError
+from opro_dspy import OPRO, ConfigurationError, UnknownArgumentError
 from opro_dspy.names import NO_COUNTERPART, OTHER_NAMES
 from tests.fakes import TRAIN, VAL, exact, keyword_scorer, word_optimizer
 
@@ -180,3 +181,18 @@ def test_every_argument_of_the_others_is_known_or_advised_on(other: Any) -> None
     theirs = set(inspect.signature(other).parameters)
     theirs |= set(inspect.signature(other.compile).parameters) - {"self", "student"}
     assert theirs - {"_kwargs"} <= ours | set(OTHER_NAMES) | set(NO_COUNTERPART)
+
+
+def test_arguments_in_the_order_of_another_optimizer_are_told_to_be_named() -> None:
+    wrong: Any = (word_optimizer(), exact)
+    with pytest.raises(UnknownArgumentError, match=r"got LM, function\. Name them: OPRO\(metric="):
+        OPRO(*wrong)
+    with pytest.raises(ConfigurationError, match="`metric` must be callable and no LM"):
+        OPRO(wrong[0])
+    assert list(inspect.signature(OPRO).parameters)[:2] == ["metric", "prompt_model"]
+
+
+def test_a_callback_that_stands_in_no_list_is_told() -> None:
+    wrong: Any = BaseCallback()
+    with pytest.raises(ConfigurationError, match="`callbacks` must be a list"):
+        OPRO(exact, callbacks=wrong)

@@ -175,3 +175,11 @@ def test_estimates_count_what_a_warm_start_adds(result: OPROResult) -> None:
             for source in (None, result)
         )
     assert str(cold) != str(warm)
+
+
+@pytest.mark.parametrize("name", ["best.json", JOURNAL, "manifest.json"])
+def test_another_file_of_a_run_is_named_and_what_would_do(name: str, tmp_path: Path) -> None:
+    earlier(log_dir=tmp_path, max_steps=0)
+    with pytest.raises(ConfigurationError, match=rf"`warm_start` is '.*{name}', .*log_dir") as told:
+        OPRO(metric=exact, warm_start=tmp_path / name)
+    assert str(tmp_path / name) in str(told.value)

@@ -85,3 +85,9 @@ def test_a_run_with_such_lms_goes_on_and_notices_another_one(tmp_path: Path) -> 
     student.fast = world_lm("other")
     with pytest.raises(ConfigurationError, match=r"HoldsLM.fast.*'world/fast' → 'world/other'"):
         optimized(HOLDS_LM, student, lm, **options)
+
+
+def test_the_lm_that_a_module_holds_is_enough() -> None:
+    student = HoldsLM()
+    optimized(HOLDS_LM, student, None, prompt_model=world_lm("author"), max_steps=0)
+    assert student.fast.engine.prompts
