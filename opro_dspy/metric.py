@@ -46,10 +46,15 @@ class Metric:
                 "`metric` is missing. Pass a function of (example, prediction, trace=None) that "
                 "returns a number, higher is better."
             )
-        if not callable(metric) or isinstance(metric, dspy.BaseLM):
+        if not callable(metric):
             raise ConfigurationError(
-                f"`metric` must be callable and no LM, got {metric!r}. Pass a function of "
+                f"`metric` must be callable, got {metric!r}. Pass a function of "
                 "(example, prediction, trace=None)."
+            )
+        if isinstance(metric, dspy.BaseLM):
+            raise ConfigurationError(
+                "`metric` must be a function of (example, prediction, trace=None), got the LM "
+                f"{metric.model!r}. Name the arguments: OPRO(metric=..., prompt_model=...)."
             )
         if isinstance(metric, type):
             raise ConfigurationError(
