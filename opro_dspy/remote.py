@@ -154,6 +154,7 @@ class Remote:
         try:
             outcome = self._workers.run(self._name, None, job)
             if outcome.get("missing"):
+                outcome = None
                 outcome = self._workers.run(self._name, self._kit, job)
             if "broken" in outcome:
                 why, outcome = outcome["broken"], None

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import dspy
 import pytest
@@ -360,6 +361,21 @@ def test_a_function_makes_the_next_executor_when_one_breaks() -> None:
 def test_workers_that_always_die_are_given_up() -> None:
     with pytest.raises(ExecutorError, match="died 3 times under example"):
         simulated(executor=lambda: Elsewhere(breaks_after=0))
+
+
+def large_student() -> dspy.Module:
+    """One whose kit no other run has sent, and larger than any job."""
+    student = dspy.Predict("question -> answer")
+    student.demos = [dspy.Example(question=f"{uuid4().hex} " * 200, answer="0")]
+    return student
+
+
+def test_workers_that_die_of_the_program_itself_are_no_failure_of_the_candidate() -> None:
+    for executor in (lambda: Elsewhere(most_bytes=5_000), Elsewhere(most_bytes=5_000)):
+        with pytest.raises(ExecutorError, match="died") as caught:
+            simulated(large_student(), executor=executor)
+        assert not caught.value.result.used("scorer").calls  # type: ignore[attr-defined]
+        assert not caught.value.result.unfinished  # type: ignore[attr-defined]
 
 
 def test_a_function_that_makes_no_executor_is_told() -> None:
