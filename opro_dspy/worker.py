@@ -16,6 +16,7 @@ from opro_dspy.boundary.faults import retry_after
 from opro_dspy.boundary.gate import Gate, Task
 from opro_dspy.boundary.meter import SCORER, Meter, lm_failure
 from opro_dspy.boundary.prices import Price
+from opro_dspy.boundary.redaction import redact, secrets_of
 from opro_dspy.conditions import NoTrace
 from opro_dspy.errors import MetricError
 from opro_dspy.metric import Metric
@@ -196,7 +197,7 @@ _LOCK = threading.Lock()
 
 
 def work(name: str, kit: bytes | None, job: Job) -> dict[str, Any]:
-    """Score one example; the one function that an executor is given. Raises no Exception.
+    """Score one example; what an executor is given. Raises no Exception.
 
     Args:
         name: Of the kit.
@@ -207,6 +208,29 @@ def work(name: str, kit: bytes | None, job: Job) -> dict[str, Any]:
         JSON values: what `Bench.score` returns, or `{"missing": True}` if the worker does not have
         the kit, or `{"broken": why}` if it cannot unpack it.
     """
+    benches = _benches(name, kit)
+    if isinstance(benches, dict):
+        return benches
+    return contextvars.Context().run(benches.score, job)  # nothing of the driver's, if it runs here
+
+
+def unpack(name: str, kit: bytes, number: str) -> dict[str, Any]:
+    """Keep a kit for later jobs; what an executor is given before them. Raises no Exception.
+
+    Args:
+        name: Of the kit.
+        kit: The kit, by cloudpickle.
+        number: Differs from call to call: an executor may take equal calls for one.
+
+    Returns:
+        `{}`, or `{"broken": why}` if the worker cannot unpack it.
+    """
+    benches = _benches(name, kit)
+    return benches if isinstance(benches, dict) else {}
+
+
+def _benches(name: str, kit: bytes | None) -> _Benches | dict[str, Any]:
+    """Return the benches of a kit, or what to say without it; see `work`."""
     with _LOCK:
         if name not in _KITS and kit is None:
             return {"missing": True}
@@ -214,8 +238,9 @@ def work(name: str, kit: bytes | None, job: Job) -> dict[str, Any]:
             try:
                 _KITS[name] = _Benches(cloudpickle.loads(kit))
             except Exception as error:  # noqa: BLE001  (the driver raises it)
+                redact(error, secrets_of(None))
                 return {"broken": f"{type(error).__name__}: {error}"}
         benches = _KITS[name] = _KITS.pop(name)
         while len(_KITS) > MAX_KITS:
             del _KITS[next(iter(_KITS))]
-    return contextvars.Context().run(benches.score, job)  # nothing of the driver's, if it runs here
+        return benches

@@ -5,7 +5,7 @@ import os
 import threading
 from collections import Counter
 from collections.abc import Callable
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -31,7 +31,7 @@ from opro_dspy import (
 from opro_dspy.boundary.faults import is_retryable, retry_after
 from opro_dspy.remote import WorkerTraceback, restored
 from opro_dspy.simulation import exact_match, landscape, make_examples, optimizer_lm, scorer_lm
-from opro_dspy.worker import Allowance, told
+from opro_dspy.worker import Allowance, told, unpack
 from tests.executors import Elsewhere, Shared, shared
 from tests.fakes import (
     TRAIN,
@@ -107,7 +107,7 @@ def test_a_job_is_small_and_the_program_travels_once_for_each_worker() -> None:
     student = dspy.Predict("question -> answer")
     student.demos = demos
     executor = Elsewhere()
-    simulated(student, executor=executor, num_threads=1)
+    simulated(student, executor=executor, num_threads=8)
     jobs = [content for content in executor.sent if b"What? What?" not in content]
     kits = [content for content in executor.sent if b"What? What?" in content]
     assert len(kits) == 1 and len(kits[0]) > 8_000
@@ -378,6 +378,34 @@ def test_workers_that_die_of_the_program_itself_are_no_failure_of_the_candidate(
         assert not caught.value.result.unfinished  # type: ignore[attr-defined]
 
 
+def test_a_function_that_raises_is_no_failure_of_the_candidate(tmp_path: Path) -> None:
+    def make() -> Executor:
+        raise ValueError("no such queue")
+
+    log_dir = str(tmp_path / "run")
+    with pytest.raises(ExecutorError, match="raised ValueError: no such queue"):
+        simulated(executor=make, log_dir=log_dir)
+    program = simulated(log_dir=log_dir)  # the journal holds no failure
+    assert all(not candidate.failures for candidate in program.detailed_results.candidates)
+
+
+def test_what_goes_wrong_on_the_drivers_side_is_no_failure_of_the_candidate() -> None:
+    class Garbled(Elsewhere):
+        def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> "Future[Any]":
+            future: Future[Any] = Future()
+            future.set_result({})
+            return future
+
+    class Gone(Elsewhere):
+        def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> "Future[Any]":
+            raise CancelledError
+
+    with pytest.raises(ExecutorError, match="says nothing about the candidate: KeyError"):
+        simulated(executor=Garbled())
+    with pytest.raises(ExecutorError, match=r"about the candidate: CancelledError\. Are its"):
+        simulated(executor=Gone())
+
+
 def test_a_function_that_makes_no_executor_is_told() -> None:
     with pytest.raises(ExecutorError, match=r"must return a concurrent\.futures\.Executor, got 4"):
         simulated(executor=lambda: 4)
@@ -403,6 +431,24 @@ class Stranger(dspy.Module):  # type: ignore[misc]
 def test_a_worker_that_cannot_unpack_the_program_says_why() -> None:
     with pytest.raises(ExecutorError, match=r"cannot unpack the program: .*a_module_of_the_driver"):
         simulated(Stranger(), executor=Elsewhere())
+
+
+def test_what_a_worker_says_holds_no_key_of_its_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SOME_API_KEY", KEY)
+    kit = b"cbuiltins\n" + f"no_{KEY}\n.".encode()
+    said = unpack("a kit that names a key", kit, "1")["broken"]
+    assert "no_[redacted]" in said and KEY not in said
+
+
+def test_workers_that_forget_the_program_get_it_with_each_job() -> None:
+    class Forgetful(Elsewhere):
+        def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> "Future[Any]":
+            name, *rest = args
+            return super().submit(fn, f"{name}{uuid4().hex}", *rest, **kwargs)
+
+    assert found(simulated(executor=Forgetful(), max_steps=1)) == found(simulated(max_steps=1))
 
 
 def test_a_hung_example_is_left_out() -> None:

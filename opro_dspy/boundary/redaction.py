@@ -15,11 +15,11 @@ SHORTEST = 8
 HIDDEN = "[redacted]"
 
 
-def secrets_of(lm: dspy.BaseLM, options: Mapping[str, Any] | None = None) -> set[str]:
+def secrets_of(lm: dspy.BaseLM | None, options: Mapping[str, Any] | None = None) -> set[str]:
     """Return the keys and header values that `lm`, its engine or the environment holds.
 
     Args:
-        lm: The LM.
+        lm: The LM, if there is one.
         options: Of a call.
     """
     engine = getattr(lm, "engine", None)
