@@ -1,7 +1,7 @@
 """Fills the seats of a run: LMs, evaluator, optimizer, stop rule."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -91,6 +91,7 @@ def make_evaluator(
     config: OproConfig,
     program: Program,
     trainset: Sequence[dspy.Example],
+    valset: Sequence[dspy.Example],
     *,
     scorer_lm: dspy.BaseLM | None,
     executor: Executor,
@@ -126,9 +127,9 @@ def make_evaluator(
         memory=memory,
     )
     if seats.executor is not None and seats.executor is not threads:
-        with conditions.context():
-            workers = Workers(seats.executor)
-            remote = make_remote(workers, seats, program, trainset, scorer_lm=scorer_lm, gate=gate)
+        sets = {"trainset": trainset, "valset": valset}
+        workers = Workers(seats.executor)
+        remote = make_remote(workers, seats, program, sets, scorer_lm=scorer_lm, gate=gate)
         conditions = replace(conditions, remote=remote)
     return ProgramEvaluator(
         program.build,
@@ -144,7 +145,7 @@ def make_remote(
     workers: Workers,
     seats: Seats,
     program: Program,
-    trainset: Sequence[dspy.Example],
+    sets: Mapping[str, Sequence[dspy.Example]],
     *,
     scorer_lm: dspy.BaseLM | None,
     gate: Gate,
@@ -161,8 +162,9 @@ def make_remote(
         lm=scorer_lm,
         prices=seats.prices,
     )
-    for index, example in enumerate(trainset):
-        packed(f"`trainset[{index}]`", example)
+    for name, examples in sets.items():
+        for index, example in enumerate(examples):
+            packed(f"`{name}[{index}]`", example)
     return Remote(workers, kit, gate=gate, model=lms[0].model)
 
 

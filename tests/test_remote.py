@@ -12,6 +12,7 @@ from uuid import uuid4
 
 import dspy
 import pytest
+from dspy.lm15 import Message, Request, Response, TextPart, Usage
 from dspy.utils.exceptions import (
     ContextWindowExceededError,
     LMAuthError,
@@ -35,6 +36,7 @@ from opro_dspy.worker import Allowance, told, unpack
 from tests.executors import Elsewhere, Shared, shared
 from tests.fakes import (
     TRAIN,
+    VAL,
     compiled,
     exact,
     field,
@@ -175,7 +177,18 @@ def test_what_cannot_travel_is_refused_before_the_first_call() -> None:
         pytest.raises(ConfigurationError, match=r"dspy\.settings\.rm cannot travel"),
     ):
         compiled(**options)
+    locked_up = dspy.Example(question="What is 1 plus 1?", answer=lock).with_inputs("question")
+    with pytest.raises(ConfigurationError, match=r"`valset\[1\]` cannot travel"):
+        compiled(valset=[VAL[0], locked_up], **options)
     assert scorer.engine._engine.calls == optimizer.engine.calls == 0
+
+
+def test_an_estimate_packs_nothing() -> None:
+    student = dspy.Predict("question -> answer")
+    student.lock = threading.Lock()
+    optimizer = OPRO(metric=exact, prompt_model=word_optimizer(), executor=Elsewhere())
+    with dspy.context(lm=keyword_scorer()):
+        assert optimizer.estimate(student, trainset=TRAIN).scorer.calls
 
 
 def test_settings_travel() -> None:
@@ -192,6 +205,54 @@ def test_settings_travel() -> None:
             scorer=shared(scripted_lm(reply)), metric=adapter, executor=Elsewhere(), max_steps=0
         )
     assert program.detailed_results.best.score == 1.0
+
+
+def test_an_answer_of_another_engine_is_not_taken_from_dspys_cache() -> None:
+    class Says:
+        def __init__(self, word: str) -> None:
+            self.word = word
+
+        def dump_state(self) -> dict[str, str]:
+            return {"word": self.word}
+
+        def complete(self, request: Request) -> Response:
+            usage = Usage(input_tokens=1, output_tokens=1, total_tokens=2)
+            text = TextPart(field("answer", self.word))
+            return Response(
+                id=None,
+                model=request.model,
+                message=Message.assistant([text]),
+                finish_reason="stop",
+                usage=usage,
+            )
+
+    def says_one(example: Any, prediction: Any, trace: Any = None) -> bool:
+        return bool(prediction.answer == "one")
+
+    model = f"scripted/{uuid4().hex}"
+    options: dict[str, Any] = {"metric": says_one, "max_steps": 0}
+    for word, score in (("two", 0.0), ("one", 1.0)):
+        lm = dspy.LM(model, engine=Says(word), cache=True)
+        program = compiled(scorer=lm, executor=Elsewhere(), **options)
+        assert program.detailed_results.best.score == score
+
+
+def test_an_adapters_own_lm_travels_and_is_counted() -> None:
+    answer = shared(keyword_scorer())
+    reader = shared(scripted_lm(lambda text: field("answer", "1"), max_tokens=40))
+    options: dict[str, Any] = {"max_steps": 0, "racing": False, "valset": None}
+    with dspy.context(adapter=dspy.TwoStepAdapter(reader)):
+        here = compiled(scorer=answer, **options).detailed_results
+        calls = reader.engine._engine.calls
+        there = compiled(scorer=answer, executor=Elsewhere(), **options).detailed_results
+        capped = compiled(
+            scorer=answer, executor=Elsewhere(), **{**options, "max_tokens": 1_500}
+        ).detailed_results
+    used = {row.model: row.calls for row in there.usage}
+    assert used == {row.model: row.calls for row in here.usage}
+    assert used[reader.model] == calls == len(TRAIN)
+    assert sum(u.input_tokens + u.output_tokens for u in capped.usage) <= 1_500
+    assert capped.stop_reason.startswith("max_tokens")
 
 
 @pytest.mark.parametrize(
