@@ -153,6 +153,53 @@ def test_a_credential_in_the_program_is_refused(monkeypatch: pytest.MonkeyPatch)
         simulated(student, executor=Elsewhere())
 
 
+class Judge:
+    """A metric with a key."""
+
+    def __init__(self) -> None:
+        self.api_key = KEY
+
+    def __call__(self, example: Any, prediction: Any, trace: Any = None) -> bool:
+        return exact(example, prediction)
+
+
+class Search:
+    """A tool with a key."""
+
+    def __init__(self) -> None:
+        self.api_key = KEY
+
+
+def test_what_has_the_name_of_a_credential_is_refused_in_modules_metric_and_settings() -> None:
+    for name, value in (
+        ("api_key", KEY),
+        ("search", Search()),
+        ("connection", {"password": KEY}),
+    ):
+        inner = dspy.Predict("question -> answer")
+        setattr(inner, name, value)
+        student = dspy.Refine(inner, N=1, reward_fn=lambda *_: 1.0, threshold=0.0)
+        with pytest.raises(ConfigurationError, match="the program holds a credential that would"):
+            simulated(student, executor=Elsewhere())
+    with pytest.raises(ConfigurationError, match="the metric holds a credential that would"):
+        simulated(metric=Judge(), executor=Elsewhere())
+    with (
+        dspy.context(rm=Search()),
+        pytest.raises(ConfigurationError, match=r"dspy\.settings\.rm holds a credential"),
+    ):
+        simulated(executor=Elsewhere())
+
+
+def test_the_password_in_an_address_stays_here() -> None:
+    student = dspy.Predict("question -> answer")
+    student.judge = dspy.LM("openai/x", api_base=f"https://me:{KEY}@host.example/v1?seed=1")
+    executor = Elsewhere()
+    simulated(student, executor=executor, max_steps=0)
+    assert [content for content in executor.sent if KEY.encode() in content] == []
+    assert any(b"https://host.example/v1?seed=1" in content for content in executor.sent)
+    assert KEY in student.judge.kwargs["api_base"]
+
+
 def test_what_cannot_travel_is_refused_before_the_first_call() -> None:
     scorer, optimizer = shared(keyword_scorer()), word_optimizer()
     lock = threading.Lock()
