@@ -285,20 +285,21 @@ def test_an_answer_of_another_engine_is_not_taken_from_dspys_cache() -> None:
 
 
 def test_an_adapters_own_lm_travels_and_is_counted() -> None:
-    answer = shared(keyword_scorer())
-    reader = shared(scripted_lm(lambda text: field("answer", "1"), max_tokens=40))
+    answer = shared(keyword_scorer(max_tokens=40))
+    long = field("answer", "1 " * 800)
+    reader = shared(scripted_lm(lambda text: long, max_tokens=420))
     options: dict[str, Any] = {"max_steps": 0, "racing": False, "valset": None}
     with dspy.context(adapter=dspy.TwoStepAdapter(reader)):
         here = compiled(scorer=answer, **options).detailed_results
         calls = reader.engine._engine.calls
         there = compiled(scorer=answer, executor=Elsewhere(), **options).detailed_results
         capped = compiled(
-            scorer=answer, executor=Elsewhere(), **{**options, "max_tokens": 1_500}
+            scorer=answer, executor=Elsewhere(), **{**options, "max_tokens": 2_500}
         ).detailed_results
     used = {row.model: row.calls for row in there.usage}
     assert used == {row.model: row.calls for row in here.usage}
     assert used[reader.model] == calls == len(TRAIN)
-    assert sum(u.input_tokens + u.output_tokens for u in capped.usage) <= 1_500
+    assert sum(u.input_tokens + u.output_tokens for u in capped.usage) <= 2_500
     assert capped.stop_reason.startswith("max_tokens")
 
 
@@ -512,6 +513,21 @@ def test_what_goes_wrong_on_the_drivers_side_is_no_failure_of_the_candidate() ->
         simulated(executor=Garbled())
     with pytest.raises(ExecutorError, match=r"about the candidate: CancelledError\. Are its"):
         simulated(executor=Gone())
+
+
+def test_threads_that_were_shut_down_are_told() -> None:
+    executor = ThreadPoolExecutor(2)
+    executor.shutdown()
+    with pytest.raises(ExecutorError, match="takes no work: cannot schedule new futures after"):
+        simulated(executor=executor)
+    busy = ThreadPoolExecutor(1)
+
+    def shuts(example: Any, prediction: Any, trace: Any = None) -> bool:
+        busy.shutdown(wait=False, cancel_futures=True)
+        return True
+
+    with pytest.raises(ExecutorError, match=r"(takes no work|work cancelled)"):
+        simulated(metric=shuts, executor=busy)
 
 
 def test_a_function_that_makes_no_executor_is_told() -> None:
