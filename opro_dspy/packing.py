@@ -1,4 +1,4 @@
-"""What travels to workers, as bytes: by cloudpickle, and never a credential."""
+"""What travels to workers, as bytes: by cloudpickle, and no credential that is known as such."""
 
 import pickle
 from collections.abc import Callable, Iterable, Mapping

@@ -286,20 +286,20 @@ def test_an_answer_of_another_engine_is_not_taken_from_dspys_cache() -> None:
 
 def test_an_adapters_own_lm_travels_and_is_counted() -> None:
     answer = shared(keyword_scorer(max_tokens=40))
-    long = field("answer", "1 " * 800)
-    reader = shared(scripted_lm(lambda text: long, max_tokens=420))
+    long = field("answer", "1 " * 2_400)
+    reader = shared(scripted_lm(lambda text: long, max_tokens=1_250))
     options: dict[str, Any] = {"max_steps": 0, "racing": False, "valset": None}
     with dspy.context(adapter=dspy.TwoStepAdapter(reader)):
         here = compiled(scorer=answer, **options).detailed_results
         calls = reader.engine._engine.calls
         there = compiled(scorer=answer, executor=Elsewhere(), **options).detailed_results
         capped = compiled(
-            scorer=answer, executor=Elsewhere(), **{**options, "max_tokens": 2_500}
+            scorer=answer, executor=Elsewhere(), **{**options, "max_tokens": 1_000}
         ).detailed_results
     used = {row.model: row.calls for row in there.usage}
     assert used == {row.model: row.calls for row in here.usage}
     assert used[reader.model] == calls == len(TRAIN)
-    assert sum(u.input_tokens + u.output_tokens for u in capped.usage) <= 2_500
+    assert sum(u.input_tokens + u.output_tokens for u in capped.usage) <= 1_000
     assert capped.stop_reason.startswith("max_tokens")
 
 
