@@ -2,8 +2,7 @@
 
 import hashlib
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import BrokenExecutor, Executor
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import uuid4
 
@@ -18,100 +17,15 @@ from opro_dspy.boundary.gate import Gate
 from opro_dspy.boundary.meter import TASK
 from opro_dspy.boundary.task import Task, Visit
 from opro_dspy.errors import ExecutorError, MetricError
+from opro_dspy.executing import Workers, lost
 from opro_dspy.filters import printable
 from opro_dspy.packing import packed
 from opro_dspy.records import Candidate, Usage
 from opro_dspy.scoring import Scored
 from opro_dspy.worker import Job, unpack, work
 
-MAX_DEATHS = 3
-"""How often the workers may die under a job before the run stops."""
-
 MAX_ASKED = 3
 """How often a job is sent to workers without the kit before it brings the kit along."""
-
-
-class Workers:
-    """Whoever runs jobs.
-
-    Args:
-        executor: Any `concurrent.futures.Executor`, or a function that returns one: it is asked
-            again when the executor breaks, as process pools do when one of their processes dies.
-    """
-
-    def __init__(self, executor: Executor | Callable[[], Executor]) -> None:
-        self._make = None if isinstance(executor, Executor) else executor
-        self._executor = executor if isinstance(executor, Executor) else None
-        self._lock = threading.Lock()
-
-    def run(
-        self, where: str, function: Callable[..., dict[str, Any]], /, *args: Any
-    ) -> dict[str, Any]:
-        """Return what `function(*args)` returns on a worker; `where` names it in errors.
-
-        Raises:
-            ExecutorError: If the executor fails, whose work never raises.
-        """
-        for _ in range(MAX_DEATHS):
-            executor = self._current()
-            try:
-                outcome: dict[str, Any] = executor.submit(function, *args).result()
-            except Exception as error:
-                if self._make is None or not isinstance(error, BrokenExecutor):
-                    raise _lost(error) from error
-                self._drop(executor)
-            else:
-                return outcome
-        raise ExecutorError(
-            f"the workers of `executor` died {MAX_DEATHS} times under {where}. See what they "
-            "say: too little memory, or a program that ends its process."
-        )
-
-    def _current(self) -> Executor:
-        with self._lock:
-            if self._executor is None and self._make is not None:
-                self._executor = self._made(self._make)
-            if not isinstance(self._executor, Executor):
-                raise ExecutorError(
-                    "`executor` is a function that must return a concurrent.futures.Executor, got "
-                    f"{self._executor!r}."
-                )
-            return self._executor
-
-    def _made(self, make: Callable[[], Executor]) -> Executor:
-        try:
-            return make()
-        except Exception as error:
-            raise ExecutorError(
-                f"the function that was passed as `executor` raised {_said(error)}. It must return "
-                "a concurrent.futures.Executor, also when it is asked again."
-            ) from error
-
-    def _drop(self, broken: Executor) -> None:
-        with self._lock:
-            if self._executor is broken:
-                self._executor = None
-
-
-def _lost(error: Exception) -> ExecutorError:
-    return ExecutorError(
-        f"the executor failed, which says nothing about the candidate: {_said(error)}. Are its "
-        "workers and its scheduler up, with opro_dspy installed?"
-    )
-
-
-def _check(outcome: dict[str, Any]) -> dict[str, Any]:
-    """Return `outcome` unless it is that a worker cannot unpack the kit."""
-    if "broken" in outcome:
-        raise ExecutorError(
-            f"a worker cannot unpack the program: {printable(outcome['broken'])}. What it is made "
-            "of has to be installed there, or defined in the script itself."
-        )
-    return outcome
-
-
-def _said(error: Exception) -> str:
-    return printable(f"{type(error).__name__}: {error}".removesuffix(": "))
 
 
 class Remote:
@@ -153,7 +67,7 @@ class Remote:
         except (CallRefused, ExecutorError):
             raise
         except Exception as error:  # the driver's own: nothing that a program did
-            raise _lost(error) from error
+            raise lost(error) from error
         if isinstance(found, Exception):
             raise found
         return found
@@ -270,6 +184,16 @@ class Remote:
         if outcome["error"] is not None:
             return restored(outcome["error"])
         return Scored(**outcome["scored"])
+
+
+def _check(outcome: dict[str, Any]) -> dict[str, Any]:
+    """Return `outcome` unless it is that a worker cannot unpack the kit."""
+    if "broken" in outcome:
+        raise ExecutorError(
+            f"a worker cannot unpack the program: {printable(outcome['broken'])}. What it is made "
+            "of has to be installed there, or defined in the script itself."
+        )
+    return outcome
 
 
 class WorkerTraceback(Exception):

@@ -19,6 +19,7 @@ from opro_dspy.conditions import Conditions, NoTrace
 from opro_dspy.config import OproConfig
 from opro_dspy.errors import ConfigurationError
 from opro_dspy.evaluator import ProgramEvaluator
+from opro_dspy.executing import Workers
 from opro_dspy.inputs import check_lms
 from opro_dspy.interrupt import Interrupt
 from opro_dspy.memory import Answer, Meeting, Sample, Score
@@ -32,7 +33,7 @@ from opro_dspy.protocols import Memory, Observer
 from opro_dspy.racing import estimates
 from opro_dspy.rasch import Fit
 from opro_dspy.records import Candidate
-from opro_dspy.remote import Remote, Workers
+from opro_dspy.remote import Remote
 from opro_dspy.settings import Seats
 from opro_dspy.stopping import Stop, max_steps, nothing_new, patience, target_score
 from opro_dspy.trajectory import plain_means
