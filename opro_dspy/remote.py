@@ -16,7 +16,7 @@ from opro_dspy.boundary.faults import is_overload, may_be_load
 from opro_dspy.boundary.gate import Gate
 from opro_dspy.boundary.meter import TASK
 from opro_dspy.boundary.task import Task, Visit
-from opro_dspy.errors import ExecutorError, MetricError
+from opro_dspy.errors import ConfigurationError, ExecutorError, MetricError
 from opro_dspy.executing import Workers, lost
 from opro_dspy.filters import printable
 from opro_dspy.packing import packed
@@ -66,6 +66,8 @@ class Remote:
             )
         except (CallRefused, ExecutorError):
             raise
+        except ConfigurationError as error:  # the example cannot travel
+            raise ExecutorError(str(error)) from error
         except Exception as error:  # the driver's own: nothing that a program did
             raise lost(error) from error
         if isinstance(found, Exception):
