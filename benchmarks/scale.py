@@ -34,12 +34,13 @@ from opro_dspy.boundary.gate import Gate
 from opro_dspy.boundary.meter import SCORER, Meter
 from opro_dspy.conditions import Conditions, NoTrace
 from opro_dspy.evaluator import ProgramEvaluator
+from opro_dspy.executing import Workers
 from opro_dspy.metric import Metric
 from opro_dspy.packing import packed_kit
 from opro_dspy.pool import DaemonExecutor
 from opro_dspy.program import Program
 from opro_dspy.records import Candidate, Usage
-from opro_dspy.remote import Remote, Workers
+from opro_dspy.remote import Remote
 from opro_dspy.trajectory import Trajectory
 
 BURN_S = 0.02

@@ -1,4 +1,4 @@
-"""What travels to workers, as bytes: by cloudpickle, and never a credential."""
+"""What travels to workers, as bytes: by cloudpickle, and no credential that is known as such."""
 
 import pickle
 from collections.abc import Callable, Iterable, Mapping
@@ -9,9 +9,9 @@ import cloudpickle
 import dspy
 
 from opro_dspy.boundary.prices import Price
-from opro_dspy.boundary.redaction import secrets_of
+from opro_dspy.boundary.redaction import secrets_held, secrets_of
 from opro_dspy.errors import ConfigurationError
-from opro_dspy.fingerprints import is_secret, without_secrets
+from opro_dspy.fingerprints import is_secret, without_logins, without_secrets
 from opro_dspy.worker import Kit
 
 LEFT_BEHIND = frozenset(
@@ -40,9 +40,11 @@ class _Packer(cloudpickle.Pickler):  # type: ignore[misc]
             make, args, state, *rest = obj.__reduce_ex__(pickle.HIGHEST_PROTOCOL)
             if isinstance(state, dict):
                 own = {name: value for name, value in state.items() if not is_secret(name)}
-                kwargs = without_secrets(own.get("kwargs"))
+                kwargs = without_logins(without_secrets(own.get("kwargs")))
                 state = {**own, "kwargs": kwargs, "history": [], "callbacks": []}
             return make, args, state, *rest
+        if isinstance(obj, dspy.Module):
+            self._secrets |= secrets_held(obj)
         return super().reducer_override(obj)
 
 
@@ -94,7 +96,7 @@ def packed_kit(
     }
     parts = {"the program": program, "the metric": metric, "the scorer LM": lm}
     parts |= {f"dspy.settings.{name}": value for name, value in settings.items()}
-    secrets: set[str] = set()
+    secrets = secrets_held(settings).union(*(secrets_held(part) for part in parts.values()))
     contents = {what: packed(what, part, secrets) for what, part in parts.items()}
     for what, content in contents.items():
         _check_no_secret(what, content, secrets)

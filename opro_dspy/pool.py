@@ -11,6 +11,7 @@ from math import inf
 from queue import Empty, SimpleQueue
 from typing import Any, Generic, ParamSpec, TypeVar
 
+from opro_dspy.errors import ExecutorError
 from opro_dspy.interrupt import Interrupt
 
 K = TypeVar("K")
@@ -140,6 +141,7 @@ def completed(
 
     Raises:
         KeyboardInterrupt: If `interrupt` was pressed.
+        ExecutorError: If `executor` was shut down.
     """
     interrupt = interrupt or Interrupt()
     interrupt.check()
@@ -151,7 +153,7 @@ def completed(
         while True:
             while len(flying) < window and not interrupt.pressed and (drawn := draw()) is not None:
                 flight = _Flight(drawn[0])
-                future = executor.submit(flight.run, context.copy(), drawn[1])
+                future = _submitted(executor, flight.run, context.copy(), drawn[1])
                 flying[future] = flight
                 future.add_done_callback(finished.put)
             if interrupt.pressed:
@@ -161,6 +163,7 @@ def completed(
                 break
             done = _first(finished, timeout_s, seconds_left())
             if done is not None and done in flying:
+                _check_not_cancelled(done)
                 longest = max(longest, flying[done].seconds)
                 yield flying.pop(done).key, done
             limit_s = inf if timeout_s is None else timeout_s
@@ -172,6 +175,20 @@ def completed(
     finally:
         for future in flying:
             future.cancel()
+
+
+def _submitted(
+    executor: Executor, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
+) -> "Future[T]":
+    try:
+        return executor.submit(function, *args, **kwargs)
+    except RuntimeError as error:
+        raise ExecutorError(f"`executor` takes no work: {error}. Pass one that is open.") from error
+
+
+def _check_not_cancelled(future: "Future[T]") -> None:
+    if future.cancelled():
+        raise ExecutorError("`executor` was shut down and its work cancelled. Keep it open.")
 
 
 def _first(

@@ -2,8 +2,7 @@
 
 import hashlib
 import threading
-from collections.abc import Callable, Mapping
-from concurrent.futures import BrokenExecutor, Executor
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import uuid4
 
@@ -11,80 +10,22 @@ import dspy
 from dspy.utils import exceptions
 from dspy.utils.exceptions import LMError
 
-from opro_dspy.boundary.admission import BudgetRefused
+from opro_dspy.boundary.admission import BudgetRefused, CallRefused
 from opro_dspy.boundary.budget import NOTHING, Spending
 from opro_dspy.boundary.faults import is_overload, may_be_load
 from opro_dspy.boundary.gate import Gate
 from opro_dspy.boundary.meter import TASK
 from opro_dspy.boundary.task import Task, Visit
 from opro_dspy.errors import ConfigurationError, ExecutorError, MetricError
+from opro_dspy.executing import Workers, lost
 from opro_dspy.filters import printable
 from opro_dspy.packing import packed
 from opro_dspy.records import Candidate, Usage
 from opro_dspy.scoring import Scored
-from opro_dspy.worker import Job, work
+from opro_dspy.worker import Job, unpack, work
 
-MAX_DEATHS = 3
-"""How often the workers may die under a job before the run stops."""
-
-
-class Workers:
-    """Whoever runs jobs.
-
-    Args:
-        executor: Any `concurrent.futures.Executor`, or a function that returns one: it is asked
-            again when the executor breaks, as process pools do when one of their processes dies.
-    """
-
-    def __init__(self, executor: Executor | Callable[[], Executor]) -> None:
-        self._make = None if isinstance(executor, Executor) else executor
-        self._executor = executor if isinstance(executor, Executor) else None
-        self._lock = threading.Lock()
-
-    def run(self, name: str, kit: bytes | None, job: Job) -> dict[str, Any]:
-        """Return the outcome of `work(name, kit, job)`.
-
-        Raises:
-            ExecutorError: If the executor fails, whose work never raises.
-        """
-        for _ in range(MAX_DEATHS):
-            executor = self._current()
-            try:
-                outcome: dict[str, Any] = executor.submit(work, name, kit, job).result()
-            except Exception as error:
-                if self._make is None or not isinstance(error, BrokenExecutor):
-                    raise _lost(error) from error
-                self._drop(executor)
-            else:
-                return outcome
-        raise ExecutorError(
-            f"the workers of `executor` died {MAX_DEATHS} times under {job.where}. See what they "
-            "say: too little memory, or a program that ends its process."
-        )
-
-    def _current(self) -> Executor:
-        with self._lock:
-            if self._executor is None and self._make is not None:
-                self._executor = self._make()
-            if not isinstance(self._executor, Executor):
-                raise ExecutorError(
-                    "`executor` is a function that must return a concurrent.futures.Executor, got "
-                    f"{self._executor!r}."
-                )
-            return self._executor
-
-    def _drop(self, broken: Executor) -> None:
-        with self._lock:
-            if self._executor is broken:
-                self._executor = None
-
-
-def _lost(error: Exception) -> ExecutorError:
-    said = printable(f"{type(error).__name__}: {error}")
-    return ExecutorError(
-        f"the executor failed, which says nothing about the candidate: {said}. Are its workers and "
-        "its scheduler up, with opro_dspy installed?"
-    )
+MAX_ASKED = 3
+"""How often a job is sent to workers without the kit before it brings the kit along."""
 
 
 class Remote:
@@ -106,6 +47,9 @@ class Remote:
         self._name = hashlib.sha256(kit).hexdigest()
         self._lock = threading.Lock()
         self._needed = NOTHING
+        self._sending = threading.Lock()
+        self._n_sent = 0
+        """How often the kit was sent alone."""
 
     def __call__(self, candidate: Candidate, example: dspy.Example, *, where: str) -> Scored:
         """Return what comes of an example; call it in a thread, within a task of the gate.
@@ -115,23 +59,36 @@ class Remote:
             CallRefused: If the budget refuses it; the task says why.
             Exception: What the LM, the program or the metric raised, as `restored`.
         """
-        try:
-            content = packed(where, example)
-        except ConfigurationError as error:
-            raise ExecutorError(str(error)) from error
-        short = NOTHING
         visit = Visit(model=self._model, task=dspy.settings.get(TASK))
+        try:
+            found = self._found(
+                self._outcome(visit, candidate, packed(where, example), where), visit
+            )
+        except (CallRefused, ExecutorError):
+            raise
+        except ConfigurationError as error:  # the example cannot travel
+            raise ExecutorError(str(error)) from error
+        except Exception as error:  # the driver's own: nothing that a program did
+            raise lost(error) from error
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    def _outcome(
+        self, visit: Visit, candidate: Candidate, example: bytes, where: str
+    ) -> dict[str, Any]:
+        """Return what came of an example that was given what it needs."""
+        short = NOTHING
         while True:
             with self._lock:
                 needed = self._needed
             visit.tokens = max(needed.tokens, 2 * short.tokens)
             visit.cost = max(needed.cost, 2 * short.cost)
-            outcome = self._admitted(visit, self._job(visit, candidate, content, where))
+            outcome = self._admitted(visit, self._job(visit, candidate, example, where))
             if not outcome["too_small"]:
-                break
+                self._learn(Spending(**outcome["needed"]))
+                return outcome
             short = Spending(**outcome["needed"])
-        self._learn(Spending(**outcome["needed"]))
-        return self._read(outcome, visit)
 
     def _job(self, visit: Visit, candidate: Candidate, example: bytes, where: str) -> Job:
         caps, seconds_left = self._gate.budget.caps, self._gate.budget.seconds_left
@@ -150,24 +107,37 @@ class Remote:
     def _admitted(self, visit: Visit, job: Job) -> dict[str, Any]:
         """Send `job` once it is let in, and book what it took."""
         self._gate.admission.enter(visit)
-        outcome = None
+        outcome: dict[str, Any] | None = None
+        rows: list[Usage] = []
         try:
-            outcome = self._workers.run(self._name, None, job)
-            if outcome.get("missing"):
-                outcome = self._workers.run(self._name, self._kit, job)
-            if "broken" in outcome:
-                why, outcome = outcome["broken"], None
-                raise ExecutorError(
-                    f"a worker cannot unpack the program: {printable(why)}. What it is made of has "
-                    "to be installed there, or defined in the script itself."
-                )
+            answer = self._asked(job)
+            rows, outcome = [Usage(**row) for row in answer["used"]], answer
             return outcome
         finally:
-            self._close(visit, outcome)
+            self._close(visit, outcome, rows)
 
-    def _close(self, visit: Visit, outcome: Mapping[str, Any] | None) -> None:
+    def _asked(self, job: Job) -> dict[str, Any]:
+        """Return what a worker says to `job`; it gets the kit first if it has none.
+
+        The kit is sent alone, and by one thread at a time: the others, whose workers had none
+        either, ask again first. It goes with the job where workers do not keep it.
+        """
+        for _ in range(MAX_ASKED):
+            n_sent = self._n_sent
+            outcome = self._workers.run(job.where, work, self._name, None, job)
+            if not outcome.get("missing"):
+                return outcome
+            with self._sending:
+                if self._n_sent == n_sent:
+                    unpacked = (self._name, self._kit, uuid4().hex)
+                    _check(self._workers.run(job.where, unpack, *unpacked))
+                    self._n_sent += 1
+        return _check(self._workers.run(job.where, work, self._name, self._kit, job))
+
+    def _close(
+        self, visit: Visit, outcome: Mapping[str, Any] | None, rows: Sequence[Usage]
+    ) -> None:
         admission = self._gate.admission
-        rows = [Usage(**row) for row in outcome["used"]] if outcome else []
         admission.came_back(visit)
         for row in rows:
             self._gate.meter.add(row)
@@ -197,8 +167,8 @@ class Remote:
                 cost=max(self._needed.cost, needed.cost),
             )
 
-    def _read(self, outcome: Mapping[str, Any], visit: Visit) -> Scored:
-        """Return the score, or raise what came instead."""
+    def _found(self, outcome: Mapping[str, Any], visit: Visit) -> Scored | Exception:
+        """Return the score, or what is to be raised instead."""
         task: Task | None = visit.task
         if outcome["fatal"] is not None:
             self._gate.admission.refuse_all(restored(outcome["fatal"]))
@@ -207,15 +177,25 @@ class Remote:
             self._gate.budget.refuse(reason)
             if task is not None:
                 task.refused = reason
-            raise BudgetRefused(reason)
+            return BudgetRefused(reason)
         if outcome["outage"] is not None:
             error = restored(outcome["outage"])
             if task is not None:
                 task.failed(error)
-            raise error
+            return error
         if outcome["error"] is not None:
-            raise restored(outcome["error"])
+            return restored(outcome["error"])
         return Scored(**outcome["scored"])
+
+
+def _check(outcome: dict[str, Any]) -> dict[str, Any]:
+    """Return `outcome` unless it is that a worker cannot unpack the kit."""
+    if "broken" in outcome:
+        raise ExecutorError(
+            f"a worker cannot unpack the program: {printable(outcome['broken'])}. What it is made "
+            "of has to be installed there, or defined in the script itself."
+        )
+    return outcome
 
 
 class WorkerTraceback(Exception):

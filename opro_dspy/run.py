@@ -93,7 +93,6 @@ class Run:
         )
         self.versions = {name: version(name) for name in ("dspy", "opro_dspy")}
         self.versions["python"] = platform.python_version()
-        self._fill_seats()
 
     def _fill_seats(self) -> None:
         seats, config, program = self.seats, self.config, self.program
@@ -141,6 +140,7 @@ class Run:
             config,
             program,
             self.trainset,
+            self.valset,
             scorer_lm=self.scorer_lm,
             executor=self.executor,
             num_threads=num_threads,
@@ -172,6 +172,7 @@ class Run:
 
     def compile(self) -> dspy.Module:
         """Search, choose, and dress the chosen program with its result."""
+        self._fill_seats()
         keys = {"trainset": example_keys(self.trainset), "valset": example_keys(self.valset)}
         with self.log.open(partial(self._manifest, keys), keys), self.interrupt.listening():
             best, reason = self._search_and_choose()

@@ -1,7 +1,7 @@
 """Fills the seats of a run: LMs, evaluator, optimizer, stop rule."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -19,6 +19,7 @@ from opro_dspy.conditions import Conditions, NoTrace
 from opro_dspy.config import OproConfig
 from opro_dspy.errors import ConfigurationError
 from opro_dspy.evaluator import ProgramEvaluator
+from opro_dspy.executing import Workers
 from opro_dspy.inputs import check_lms
 from opro_dspy.interrupt import Interrupt
 from opro_dspy.memory import Answer, Meeting, Sample, Score
@@ -32,7 +33,7 @@ from opro_dspy.protocols import Memory, Observer
 from opro_dspy.racing import estimates
 from opro_dspy.rasch import Fit
 from opro_dspy.records import Candidate
-from opro_dspy.remote import Remote, Workers
+from opro_dspy.remote import Remote
 from opro_dspy.settings import Seats
 from opro_dspy.stopping import Stop, max_steps, nothing_new, patience, target_score
 from opro_dspy.trajectory import plain_means
@@ -91,6 +92,7 @@ def make_evaluator(
     config: OproConfig,
     program: Program,
     trainset: Sequence[dspy.Example],
+    valset: Sequence[dspy.Example],
     *,
     scorer_lm: dspy.BaseLM | None,
     executor: Executor,
@@ -126,9 +128,9 @@ def make_evaluator(
         memory=memory,
     )
     if seats.executor is not None and seats.executor is not threads:
-        with conditions.context():
-            workers = Workers(seats.executor)
-            remote = make_remote(workers, seats, program, trainset, scorer_lm=scorer_lm, gate=gate)
+        sets = {"trainset": trainset, "valset": valset}
+        workers = Workers(seats.executor)
+        remote = make_remote(workers, seats, program, sets, scorer_lm=scorer_lm, gate=gate)
         conditions = replace(conditions, remote=remote)
     return ProgramEvaluator(
         program.build,
@@ -144,7 +146,7 @@ def make_remote(
     workers: Workers,
     seats: Seats,
     program: Program,
-    trainset: Sequence[dspy.Example],
+    sets: Mapping[str, Sequence[dspy.Example]],
     *,
     scorer_lm: dspy.BaseLM | None,
     gate: Gate,
@@ -161,8 +163,9 @@ def make_remote(
         lm=scorer_lm,
         prices=seats.prices,
     )
-    for index, example in enumerate(trainset):
-        packed(f"`trainset[{index}]`", example)
+    for name, examples in sets.items():
+        for index, example in enumerate(examples):
+            packed(f"`{name}[{index}]`", example)
     return Remote(workers, kit, gate=gate, model=lms[0].model)
 
 

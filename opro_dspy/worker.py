@@ -11,11 +11,15 @@ import cloudpickle
 import dspy
 from dspy.utils.exceptions import LMError
 
+from opro_dspy.boundary.adapters import watched
+from opro_dspy.boundary.answers import Answers
 from opro_dspy.boundary.budget import NOTHING, Budget, Reservation, Spending
 from opro_dspy.boundary.faults import retry_after
 from opro_dspy.boundary.gate import Gate, Task
 from opro_dspy.boundary.meter import SCORER, Meter, lm_failure
 from opro_dspy.boundary.prices import Price
+from opro_dspy.boundary.redaction import redact, secrets_of
+from opro_dspy.cache import MemoryStore
 from opro_dspy.conditions import NoTrace
 from opro_dspy.errors import MetricError
 from opro_dspy.metric import Metric
@@ -28,6 +32,9 @@ MAX_KITS = 4
 
 MAX_BUILT = 16
 """Candidates' programs that a bench keeps."""
+
+MAX_ANSWERS = 1024
+"""LM answers that a worker keeps of a kit, beside what DSPy's own cache keeps."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,11 +99,17 @@ class Bench:
     """Scores one example at a time, behind a gate of its own: one LM call at a time.
 
     It lives as long as the worker, so that connections, forecasts and programs are used again.
+
+    Args:
+        kit: Of the run.
+        answers: Where answers are kept: with them, nothing is taken from DSPy's cache that may be
+            another engine's or endpoint's.
     """
 
-    def __init__(self, kit: Kit) -> None:
-        self._kit = kit
-        self._gate = Gate(Meter(), max_in_flight=1, prices=kit.prices)
+    def __init__(self, kit: Kit, answers: Answers) -> None:
+        self._gate = Gate(Meter(), max_in_flight=1, prices=kit.prices, answers=answers)
+        adapter = watched(kit.settings.get("adapter"), self._gate.watch)
+        self._settings = {**kit.settings, "adapter": adapter}
         self._program = Program(kit.program)
         self._program.watch_lms(self._gate.watch)
         self._lm = None if kit.lm is None else self._gate.watch(kit.lm)
@@ -114,7 +127,7 @@ class Bench:
             if not gate.meter.answered(model):
                 gate.meter.add(Usage(role=SCORER, model=model, cache_hits=1))
         scored, error = None, None
-        settings = dspy.context(**self._kit.settings)
+        settings = dspy.context(**self._settings)
         with settings, gate.meter.role(SCORER, lm=self._lm, trace=NoTrace()), gate.task() as task:
             try:
                 example = cloudpickle.loads(job.example)
@@ -178,13 +191,14 @@ class _Benches:
 
     def __init__(self, kit: Kit) -> None:
         self._kit = kit
+        self._answers = Answers(MemoryStore(max_entries=MAX_ANSWERS))
         self._idle: list[Bench] = []
 
     def score(self, job: Job) -> dict[str, Any]:
         try:
             bench = self._idle.pop()
         except IndexError:
-            bench = Bench(self._kit)
+            bench = Bench(self._kit, self._answers)
         outcome = bench.score(job)
         self._idle.append(bench)
         return outcome
@@ -196,7 +210,7 @@ _LOCK = threading.Lock()
 
 
 def work(name: str, kit: bytes | None, job: Job) -> dict[str, Any]:
-    """Score one example; the one function that an executor is given. Raises no Exception.
+    """Score one example; what an executor is given. Raises no Exception.
 
     Args:
         name: Of the kit.
@@ -207,6 +221,29 @@ def work(name: str, kit: bytes | None, job: Job) -> dict[str, Any]:
         JSON values: what `Bench.score` returns, or `{"missing": True}` if the worker does not have
         the kit, or `{"broken": why}` if it cannot unpack it.
     """
+    benches = _benches(name, kit)
+    if isinstance(benches, dict):
+        return benches
+    return contextvars.Context().run(benches.score, job)  # nothing of the driver's, if it runs here
+
+
+def unpack(name: str, kit: bytes, number: str) -> dict[str, Any]:
+    """Keep a kit for later jobs; what an executor is given before them. Raises no Exception.
+
+    Args:
+        name: Of the kit.
+        kit: The kit, by cloudpickle.
+        number: Differs from call to call: an executor may take equal calls for one.
+
+    Returns:
+        `{}`, or `{"broken": why}` if the worker cannot unpack it.
+    """
+    benches = _benches(name, kit)
+    return benches if isinstance(benches, dict) else {}
+
+
+def _benches(name: str, kit: bytes | None) -> _Benches | dict[str, Any]:
+    """Return the benches of a kit, or what to say without it; see `work`."""
     with _LOCK:
         if name not in _KITS and kit is None:
             return {"missing": True}
@@ -214,8 +251,9 @@ def work(name: str, kit: bytes | None, job: Job) -> dict[str, Any]:
             try:
                 _KITS[name] = _Benches(cloudpickle.loads(kit))
             except Exception as error:  # noqa: BLE001  (the driver raises it)
+                redact(error, secrets_of(None))
                 return {"broken": f"{type(error).__name__}: {error}"}
         benches = _KITS[name] = _KITS.pop(name)
         while len(_KITS) > MAX_KITS:
             del _KITS[next(iter(_KITS))]
-    return contextvars.Context().run(benches.score, job)  # nothing of the driver's, if it runs here
+        return benches

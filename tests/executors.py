@@ -17,11 +17,12 @@ class Elsewhere(Executor):
 
     Args:
         breaks_after: Calls after which it breaks, as a process pool whose process dies.
+        most_bytes: A longer call kills it too, as one too large for its memory.
     """
 
-    def __init__(self, *, breaks_after: int | None = None) -> None:
+    def __init__(self, *, breaks_after: int | None = None, most_bytes: int | None = None) -> None:
         self._pool = ThreadPoolExecutor(4)
-        self._left = breaks_after
+        self._left, self._most_bytes = breaks_after, most_bytes
         self.sent: list[bytes] = []
 
     def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> "Future[Any]":
@@ -31,6 +32,8 @@ class Elsewhere(Executor):
             self._left -= 1
             if self._left < 0:
                 raise BrokenExecutor("a process died")
+        if self._most_bytes is not None and len(content) > self._most_bytes:
+            raise BrokenExecutor("a process died")
         return self._pool.submit(_called, content)
 
 

@@ -22,7 +22,7 @@ ROWS = (
     | {"announcing", "awaiting"},
     {"optimizer", "evaluator", "settings"},
     {"asking", "proposer", "grid", "progress", "plan", "remote"},
-    {"packing"},
+    {"packing", "executing"},
     {"worker"},
     {"failures", "outages", "ledger"},
     {"conditions", "samples"},

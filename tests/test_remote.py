@@ -5,12 +5,14 @@ import os
 import threading
 from collections import Counter
 from collections.abc import Callable
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import dspy
 import pytest
+from dspy.lm15 import Message, Request, Response, TextPart, Usage
 from dspy.utils.exceptions import (
     ContextWindowExceededError,
     LMAuthError,
@@ -30,10 +32,11 @@ from opro_dspy import (
 from opro_dspy.boundary.faults import is_retryable, retry_after
 from opro_dspy.remote import WorkerTraceback, restored
 from opro_dspy.simulation import exact_match, landscape, make_examples, optimizer_lm, scorer_lm
-from opro_dspy.worker import Allowance, told
+from opro_dspy.worker import Allowance, told, unpack
 from tests.executors import Elsewhere, Shared, shared
 from tests.fakes import (
     TRAIN,
+    VAL,
     compiled,
     exact,
     field,
@@ -106,7 +109,7 @@ def test_a_job_is_small_and_the_program_travels_once_for_each_worker() -> None:
     student = dspy.Predict("question -> answer")
     student.demos = demos
     executor = Elsewhere()
-    simulated(student, executor=executor, num_threads=1)
+    simulated(student, executor=executor, num_threads=8)
     jobs = [content for content in executor.sent if b"What? What?" not in content]
     kits = [content for content in executor.sent if b"What? What?" in content]
     assert len(kits) == 1 and len(kits[0]) > 8_000
@@ -150,6 +153,53 @@ def test_a_credential_in_the_program_is_refused(monkeypatch: pytest.MonkeyPatch)
         simulated(student, executor=Elsewhere())
 
 
+class Judge:
+    """A metric with a key."""
+
+    def __init__(self) -> None:
+        self.api_key = KEY
+
+    def __call__(self, example: Any, prediction: Any, trace: Any = None) -> bool:
+        return exact(example, prediction)
+
+
+class Search:
+    """A tool with a key."""
+
+    def __init__(self) -> None:
+        self.api_key = KEY
+
+
+def test_what_has_the_name_of_a_credential_is_refused_in_modules_metric_and_settings() -> None:
+    for name, value in (
+        ("api_key", KEY),
+        ("search", Search()),
+        ("connection", {"password": KEY}),
+    ):
+        inner = dspy.Predict("question -> answer")
+        setattr(inner, name, value)
+        student = dspy.Refine(inner, N=1, reward_fn=lambda *_: 1.0, threshold=0.0)
+        with pytest.raises(ConfigurationError, match="the program holds a credential that would"):
+            simulated(student, executor=Elsewhere())
+    with pytest.raises(ConfigurationError, match="the metric holds a credential that would"):
+        simulated(metric=Judge(), executor=Elsewhere())
+    with (
+        dspy.context(rm=Search()),
+        pytest.raises(ConfigurationError, match=r"dspy\.settings\.rm holds a credential"),
+    ):
+        simulated(executor=Elsewhere())
+
+
+def test_the_password_in_an_address_stays_here() -> None:
+    student = dspy.Predict("question -> answer")
+    student.judge = dspy.LM("openai/x", api_base=f"https://me:{KEY}@host.example/v1?seed=1")
+    executor = Elsewhere()
+    simulated(student, executor=executor, max_steps=0)
+    assert [content for content in executor.sent if KEY.encode() in content] == []
+    assert any(b"https://host.example/v1?seed=1" in content for content in executor.sent)
+    assert KEY in student.judge.kwargs["api_base"]
+
+
 def test_what_cannot_travel_is_refused_before_the_first_call() -> None:
     scorer, optimizer = shared(keyword_scorer()), word_optimizer()
     lock = threading.Lock()
@@ -174,7 +224,18 @@ def test_what_cannot_travel_is_refused_before_the_first_call() -> None:
         pytest.raises(ConfigurationError, match=r"dspy\.settings\.rm cannot travel"),
     ):
         compiled(**options)
+    locked_up = dspy.Example(question="What is 1 plus 1?", answer=lock).with_inputs("question")
+    with pytest.raises(ConfigurationError, match=r"`valset\[1\]` cannot travel"):
+        compiled(valset=[VAL[0], locked_up], **options)
     assert scorer.engine._engine.calls == optimizer.engine.calls == 0
+
+
+def test_an_estimate_packs_nothing() -> None:
+    student = dspy.Predict("question -> answer")
+    student.lock = threading.Lock()
+    optimizer = OPRO(metric=exact, prompt_model=word_optimizer(), executor=Elsewhere())
+    with dspy.context(lm=keyword_scorer()):
+        assert optimizer.estimate(student, trainset=TRAIN).scorer.calls
 
 
 def test_settings_travel() -> None:
@@ -191,6 +252,55 @@ def test_settings_travel() -> None:
             scorer=shared(scripted_lm(reply)), metric=adapter, executor=Elsewhere(), max_steps=0
         )
     assert program.detailed_results.best.score == 1.0
+
+
+def test_an_answer_of_another_engine_is_not_taken_from_dspys_cache() -> None:
+    class Says:
+        def __init__(self, word: str) -> None:
+            self.word = word
+
+        def dump_state(self) -> dict[str, str]:
+            return {"word": self.word}
+
+        def complete(self, request: Request) -> Response:
+            usage = Usage(input_tokens=1, output_tokens=1, total_tokens=2)
+            text = TextPart(field("answer", self.word))
+            return Response(
+                id=None,
+                model=request.model,
+                message=Message.assistant([text]),
+                finish_reason="stop",
+                usage=usage,
+            )
+
+    def says_one(example: Any, prediction: Any, trace: Any = None) -> bool:
+        return bool(prediction.answer == "one")
+
+    model = f"scripted/{uuid4().hex}"
+    options: dict[str, Any] = {"metric": says_one, "max_steps": 0}
+    for word, score in (("two", 0.0), ("one", 1.0)):
+        lm = dspy.LM(model, engine=Says(word), cache=True)
+        program = compiled(scorer=lm, executor=Elsewhere(), **options)
+        assert program.detailed_results.best.score == score
+
+
+def test_an_adapters_own_lm_travels_and_is_counted() -> None:
+    answer = shared(keyword_scorer(max_tokens=40))
+    long = field("answer", "1 " * 2_400)
+    reader = shared(scripted_lm(lambda text: long, max_tokens=1_250))
+    options: dict[str, Any] = {"max_steps": 0, "racing": False, "valset": None}
+    with dspy.context(adapter=dspy.TwoStepAdapter(reader)):
+        here = compiled(scorer=answer, **options).detailed_results
+        calls = reader.engine._engine.calls
+        there = compiled(scorer=answer, executor=Elsewhere(), **options).detailed_results
+        capped = compiled(
+            scorer=answer, executor=Elsewhere(), **{**options, "max_tokens": 1_000}
+        ).detailed_results
+    used = {row.model: row.calls for row in there.usage}
+    assert used == {row.model: row.calls for row in here.usage}
+    assert used[reader.model] == calls == len(TRAIN)
+    assert sum(u.input_tokens + u.output_tokens for u in capped.usage) <= 1_000
+    assert capped.stop_reason.startswith("max_tokens")
 
 
 @pytest.mark.parametrize(
@@ -362,6 +472,64 @@ def test_workers_that_always_die_are_given_up() -> None:
         simulated(executor=lambda: Elsewhere(breaks_after=0))
 
 
+def large_student() -> dspy.Module:
+    """One whose kit no other run has sent, and larger than any job."""
+    student = dspy.Predict("question -> answer")
+    student.demos = [dspy.Example(question=f"{uuid4().hex} " * 200, answer="0")]
+    return student
+
+
+def test_workers_that_die_of_the_program_itself_are_no_failure_of_the_candidate() -> None:
+    for executor in (lambda: Elsewhere(most_bytes=5_000), Elsewhere(most_bytes=5_000)):
+        with pytest.raises(ExecutorError, match="died") as caught:
+            simulated(large_student(), executor=executor)
+        assert not caught.value.result.used("scorer").calls  # type: ignore[attr-defined]
+        assert not caught.value.result.unfinished  # type: ignore[attr-defined]
+
+
+def test_a_function_that_raises_is_no_failure_of_the_candidate(tmp_path: Path) -> None:
+    def make() -> Executor:
+        raise ValueError("no such queue")
+
+    log_dir = str(tmp_path / "run")
+    with pytest.raises(ExecutorError, match="raised ValueError: no such queue"):
+        simulated(executor=make, log_dir=log_dir)
+    program = simulated(log_dir=log_dir)  # the journal holds no failure
+    assert all(not candidate.failures for candidate in program.detailed_results.candidates)
+
+
+def test_what_goes_wrong_on_the_drivers_side_is_no_failure_of_the_candidate() -> None:
+    class Garbled(Elsewhere):
+        def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> "Future[Any]":
+            future: Future[Any] = Future()
+            future.set_result({})
+            return future
+
+    class Gone(Elsewhere):
+        def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> "Future[Any]":
+            raise CancelledError
+
+    with pytest.raises(ExecutorError, match="says nothing about the candidate: KeyError"):
+        simulated(executor=Garbled())
+    with pytest.raises(ExecutorError, match=r"about the candidate: CancelledError\. Are its"):
+        simulated(executor=Gone())
+
+
+def test_threads_that_were_shut_down_are_told() -> None:
+    executor = ThreadPoolExecutor(2)
+    executor.shutdown()
+    with pytest.raises(ExecutorError, match="takes no work: cannot schedule new futures after"):
+        simulated(executor=executor)
+    busy = ThreadPoolExecutor(1)
+
+    def shuts(example: Any, prediction: Any, trace: Any = None) -> bool:
+        busy.shutdown(wait=False, cancel_futures=True)
+        return True
+
+    with pytest.raises(ExecutorError, match=r"(takes no work|work cancelled)"):
+        simulated(metric=shuts, executor=busy)
+
+
 def test_a_function_that_makes_no_executor_is_told() -> None:
     with pytest.raises(ExecutorError, match=r"must return a concurrent\.futures\.Executor, got 4"):
         simulated(executor=lambda: 4)
@@ -387,6 +555,24 @@ class Stranger(dspy.Module):  # type: ignore[misc]
 def test_a_worker_that_cannot_unpack_the_program_says_why() -> None:
     with pytest.raises(ExecutorError, match=r"cannot unpack the program: .*a_module_of_the_driver"):
         simulated(Stranger(), executor=Elsewhere())
+
+
+def test_what_a_worker_says_holds_no_key_of_its_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SOME_API_KEY", KEY)
+    kit = b"cbuiltins\n" + f"no_{KEY}\n.".encode()
+    said = unpack("a kit that names a key", kit, "1")["broken"]
+    assert "no_[redacted]" in said and KEY not in said
+
+
+def test_workers_that_forget_the_program_get_it_with_each_job() -> None:
+    class Forgetful(Elsewhere):
+        def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> "Future[Any]":
+            name, *rest = args
+            return super().submit(fn, f"{name}{uuid4().hex}", *rest, **kwargs)
+
+    assert found(simulated(executor=Forgetful(), max_steps=1)) == found(simulated(max_steps=1))
 
 
 def test_a_hung_example_is_left_out() -> None:

@@ -370,3 +370,10 @@ def test_threads_that_write_at_once_find_all_written_when_they_are_through(tmp_p
     with ThreadPoolExecutor(8) as pool:
         assert all(pool.map(write, range(80)))
     assert all(others.get(f"score:{number}") == number for number in range(80))
+
+
+def test_a_store_in_memory_that_is_bounded_begins_anew_when_it_is_full() -> None:
+    store = MemoryStore(max_entries=2)
+    for key in "abc":
+        store.put(key, key.upper())
+    assert [store.get(key) for key in "abc"] == [None, None, "C"]

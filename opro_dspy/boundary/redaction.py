@@ -15,11 +15,11 @@ SHORTEST = 8
 HIDDEN = "[redacted]"
 
 
-def secrets_of(lm: dspy.BaseLM, options: Mapping[str, Any] | None = None) -> set[str]:
+def secrets_of(lm: dspy.BaseLM | None, options: Mapping[str, Any] | None = None) -> set[str]:
     """Return the keys and header values that `lm`, its engine or the environment holds.
 
     Args:
-        lm: The LM.
+        lm: The LM, if there is one.
         options: Of a call.
     """
     engine = getattr(lm, "engine", None)
@@ -28,11 +28,23 @@ def secrets_of(lm: dspy.BaseLM, options: Mapping[str, Any] | None = None) -> set
     return {part for text in found for part in (text, text.removeprefix("Bearer "))}
 
 
+def secrets_held(owner: Any) -> set[str]:
+    """Return what stands under names that speak of credentials in `owner` and what it holds.
+
+    Args:
+        owner: A mapping, or any object: its attributes, those of the objects among them, and the
+            entries of the mappings among them are looked at, and nothing deeper.
+    """
+    places = [owner] if isinstance(owner, Mapping) else []
+    return {text for place in (*places, *_held(owner)) for text in _secrets(place)}
+
+
 def _held(owner: Any) -> Iterator[Any]:
     """Yield the attributes of `owner`, and of the clients and the like that it holds."""
     own = getattr(owner, "__dict__", None) or {}
     yield own
-    yield from (getattr(value, "__dict__", None) for value in list(own.values()))
+    for value in list(own.values()):
+        yield value if isinstance(value, Mapping) else getattr(value, "__dict__", None)
 
 
 def _secrets(place: Any) -> Iterator[str]:

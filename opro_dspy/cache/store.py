@@ -59,12 +59,17 @@ class Store(Protocol):
 
 
 class MemoryStore:
-    """A store as long as it lives; see `Store`."""
+    """A store as long as it lives; see `Store`.
+
+    Args:
+        max_entries: With so many it is full, and begins anew; None keeps all.
+    """
 
     locks: Path | None = None
 
-    def __init__(self) -> None:
+    def __init__(self, *, max_entries: int | None = None) -> None:
         self._values: dict[str, Any] = {}
+        self._max_entries = max_entries
 
     def get(self, key: str) -> Any:
         """See `Store`."""
@@ -72,6 +77,8 @@ class MemoryStore:
 
     def put(self, key: str, value: Any, *, soon: bool = False) -> None:
         """See `Store`."""
+        if self._max_entries is not None and len(self._values) >= self._max_entries:
+            self._values = {}
         self._values[key] = value
 
     def flush(self) -> None:

@@ -10,7 +10,7 @@ from opro_dspy.fingerprints.describing import (
     describe_request,
 )
 from opro_dspy.fingerprints.hashing import canonical, fingerprint
-from opro_dspy.fingerprints.lms import endpoint_of, is_secret, without_secrets
+from opro_dspy.fingerprints.lms import endpoint_of, is_secret, without_logins, without_secrets
 
 __all__ = [
     "canonical",
@@ -24,5 +24,6 @@ __all__ = [
     "endpoint_of",
     "fingerprint",
     "is_secret",
+    "without_logins",
     "without_secrets",
 ]

@@ -105,6 +105,14 @@ def without_credentials(url: object) -> str:
     return urlunsplit((parts.scheme, host, parts.path.rstrip("/"), query, ""))
 
 
+def without_logins(parameters: Any) -> Any:
+    """Return an LM's parameters without user and password in the addresses among them."""
+    if not isinstance(parameters, dict):
+        return parameters
+    urls = {n: without_credentials(parameters[n]) for n in _URLS if parameters.get(n)}
+    return {**parameters, **urls}
+
+
 def without_secrets(value: Any) -> Any:
     """Return `value` with its dicts, at any depth, without entries that hold a credential."""
     if isinstance(value, dict):

@@ -1,0 +1,86 @@
+"""Whoever runs jobs: an executor, or a function that makes the next one when one breaks."""
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import BrokenExecutor, Executor
+from typing import Any
+
+from opro_dspy.errors import ExecutorError
+from opro_dspy.filters import printable
+
+MAX_DEATHS = 3
+"""How often the workers may die under a job before the run stops."""
+
+
+class Workers:
+    """Whoever runs jobs.
+
+    Args:
+        executor: Any `concurrent.futures.Executor`, or a function that returns one: it is asked
+            again when the executor breaks, as process pools do when one of their processes dies.
+    """
+
+    def __init__(self, executor: Executor | Callable[[], Executor]) -> None:
+        self._make = None if isinstance(executor, Executor) else executor
+        self._executor = executor if isinstance(executor, Executor) else None
+        self._lock = threading.Lock()
+
+    def run(
+        self, where: str, function: Callable[..., dict[str, Any]], /, *args: Any
+    ) -> dict[str, Any]:
+        """Return what `function(*args)` returns on a worker; `where` names it in errors.
+
+        Raises:
+            ExecutorError: If the executor fails, whose work never raises.
+        """
+        for _ in range(MAX_DEATHS):
+            executor = self._current()
+            try:
+                outcome: dict[str, Any] = executor.submit(function, *args).result()
+            except Exception as error:
+                if self._make is None or not isinstance(error, BrokenExecutor):
+                    raise lost(error) from error
+                self._drop(executor)
+            else:
+                return outcome
+        raise ExecutorError(
+            f"the workers of `executor` died {MAX_DEATHS} times under {where}. See what they "
+            "say: too little memory, or a program that ends its process."
+        )
+
+    def _current(self) -> Executor:
+        with self._lock:
+            if self._executor is None and self._make is not None:
+                self._executor = self._made(self._make)
+            if not isinstance(self._executor, Executor):
+                raise ExecutorError(
+                    "`executor` is a function that must return a concurrent.futures.Executor, got "
+                    f"{self._executor!r}."
+                )
+            return self._executor
+
+    def _made(self, make: Callable[[], Executor]) -> Executor:
+        try:
+            return make()
+        except Exception as error:
+            raise ExecutorError(
+                f"the function that was passed as `executor` raised {_said(error)}. It must return "
+                "a concurrent.futures.Executor, also when it is asked again."
+            ) from error
+
+    def _drop(self, broken: Executor) -> None:
+        with self._lock:
+            if self._executor is broken:
+                self._executor = None
+
+
+def lost(error: Exception) -> ExecutorError:
+    """Return the error that says that an executor failed, or what is around it."""
+    return ExecutorError(
+        f"the executor failed, which says nothing about the candidate: {_said(error)}. Are its "
+        "workers and its scheduler up, with opro_dspy installed?"
+    )
+
+
+def _said(error: Exception) -> str:
+    return printable(f"{type(error).__name__}: {error}".removesuffix(": "))
