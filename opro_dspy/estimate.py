@@ -142,7 +142,11 @@ def _scorer_tokens(program: Program, examples: Sequence[dspy.Example]) -> tuple[
         answers.append(sum(estimate_tokens(as_text(v)) for v in example.labels().values()))
         for predictor in program.predictors.values():
             signature = predictor.signature
-            inputs = {name: given.get(name, "") for name in signature.input_fields}
+            inputs = {
+                name: given.get(name, "")
+                for name, field in signature.input_fields.items()
+                if name in given or field.annotation is not dspy.History  # "" is no history
+            }
             messages = adapter.format(signature, predictor.demos, inputs)
             prompts.append(sum(estimate_tokens(str(m["content"])) for m in messages))
     return (min(prompts) * 3 // 4, max(prompts) * 2), max(1, min(answers[1:] or answers))

@@ -10,13 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from opro_dspy import OPRO
 from opro_dspy.fingerprints import describe_program, fingerprint
 from opro_dspy.program import Program
 from opro_dspy.records import Candidate
 from tests.compat.kinds import KINDS, successor
 from tests.compat.running import Run, students
-from tests.compat.world import Interpreter
-from tests.fakes import WORDS
+from tests.compat.world import Interpreter, world_lm
+from tests.fakes import TRAIN, WORDS, exact
 
 AGENTS = {kind.title.strip("`"): kind for kind in KINDS if "protocol" in kind.note}
 
@@ -147,3 +148,10 @@ def test_what_another_optimizer_wrote_over_the_protocol_is_the_users_as_a_whole(
     agent = dspy.ReAct("question -> answer", [successor])
     agent.react.signature = agent.react.signature.with_instructions("All new.")
     assert Program(agent).candidate.texts["react"] == "All new."
+
+
+def test_an_agent_that_keeps_a_history_is_estimated_before_there_is_one() -> None:
+    agent = dspy.ReActV2("question -> answer", [successor])
+    with dspy.context(lm=world_lm()):
+        estimate = OPRO(metric=exact).estimate(agent, trainset=TRAIN)
+    assert estimate.scorer.calls[1] > 0
