@@ -47,7 +47,11 @@ NUM_EXAMPLES = 60
 NUM_FRESH = 400
 FRESH_SEED = 1_000_000
 """Added to a run's seed for its fresh examples."""
-OPRO_SETTINGS = {"num_candidates": 32, "max_steps": 4, "racing": Racing(scouting_steps=0)}
+OPRO_SETTINGS = {
+    "num_candidates": 32,
+    "max_steps": 4,
+    "racing": Racing(scouting_steps=0, num_contenders=8),
+}
 """Many proposals at the same time, few steps one after the other."""
 
 

@@ -1,8 +1,10 @@
 """One hypothesis profile for all tests, and DSPy's cache in a folder of the run's own."""
 
+import logging
 import os
 import signal
 import tempfile
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
@@ -28,3 +30,14 @@ def _no_lm_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep provider keys of the machine away from the tests."""
     for name in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_it_was() -> Iterator[None]:
+    """Undo what a library set up for the whole process while a test ran it."""
+    loggers = [logging.getLogger(name) for name in (None, "opro_dspy", "dspy")]
+    before = [(logger, logger.level, logger.disabled) for logger in loggers]
+    yield
+    for logger, level, disabled in before:
+        logger.setLevel(level)
+        logger.disabled = disabled
