@@ -1,10 +1,11 @@
 """What programs and metrics raised on examples: kept for the result, told once per candidate."""
 
 import logging
+import traceback
 from collections.abc import Sequence
 
 from opro_dspy.conditions import Conditions
-from opro_dspy.filters import printable
+from opro_dspy.filters import printable, shown
 from opro_dspy.race import Cell
 from opro_dspy.records import Candidate
 
@@ -30,13 +31,16 @@ class Failures:
         """Keep and tell what was raised on example `index`; return it as one text."""
         said = self._said[cell] = printable(f"{type(error).__name__}: {error}")
         key, told = self._candidates[cell.candidate].key, self._conditions.told
-        shown = "Example %d failed and scores %g: %s"
-        what = index, self._conditions.failure_score, " ".join(said.split())[:_SHOWN_CHARS]
+        line = "Example %d failed and scores %g: %s"
+        what = index, self._conditions.failure_score, shown(" ".join(said.split())[:_SHOWN_CHARS])
+        where = shown("".join(traceback.format_exception(error)))
         if key not in told:
             told.add(key)
-            with_traceback = self._conditions.provide_traceback
-            logger.warning(shown, *what, exc_info=error if with_traceback else None)
-        logger.debug(shown, *what, exc_info=error)
+            if self._conditions.provide_traceback:
+                logger.warning(f"{line}\n%s", *what, where)
+            else:
+                logger.warning(line, *what)
+        logger.debug(f"{line}\n%s", *what, where)
         place, _ = self._first.get(cell.candidate, (cell.place, error))
         if cell.place <= place:
             self._first[cell.candidate] = cell.place, error
@@ -63,6 +67,6 @@ class Failures:
                 "%d of %d examples failed with the instructions %s%s.",
                 n,
                 n_scored,
-                " | ".join(self._candidates[candidate].texts.values())[:100],
+                shown(" | ".join(self._candidates[candidate].texts.values())[:100]),
                 f": {dropped}" if dropped else "",
             )

@@ -83,9 +83,19 @@ def polish(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
+_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
+"""Control characters, and those that hide or turn other text around."""
+
+
 def printable(text: str) -> str:
     """Return `text` with each lone surrogate replaced, so that it can be sent and written.
 
     Surrogates that stand in pairs become the character that they mean. Idempotent.
     """
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def shown(text: str) -> str:
+    r"""Return `text` with what cannot be seen spelt out, e.g. an escape as `\x1b`."""
+    text = printable(text).replace("\r\n", "\n")
+    return _UNSEEN.sub(lambda found: f"\\x{ord(found[0]):02x}", text)

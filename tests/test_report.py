@@ -5,11 +5,12 @@ from pathlib import Path
 import pytest
 
 from opro_dspy import OPROResult
+from opro_dspy.filters import shown
 from opro_dspy.plots.axes import Unit
 from opro_dspy.records import Estimate
 from opro_dspy.report import render
 from opro_dspy.report.drawing import nice_ticks
-from opro_dspy.report.text import MAX_WORDS, interval, shown, signed, word_diff
+from opro_dspy.report.text import MAX_WORDS, interval, signed, word_diff
 from tests.runs import START, a_run, a_step, candidate
 
 PERCENT = Unit(factor=100.0, name="%")

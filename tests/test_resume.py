@@ -161,7 +161,11 @@ def test_a_journal_cut_anywhere_is_made_whole_again(
     assert bench.paid <= paid - kept
 
 
-def test_what_a_failing_example_scored_is_recalled_as_it_was(bench: Bench) -> None:
+def test_what_a_failing_example_scored_is_recalled_as_it_was(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, logger="opro_dspy")
+
     def metric(example: dspy.Example, prediction: Any, trace: Any = None) -> bool:
         if "3" in example.question:
             raise ValueError("cannot read \x1b[31m\ud800")
@@ -172,6 +176,7 @@ def test_what_a_failing_example_scored_is_recalled_as_it_was(bench: Bench) -> No
     assert bench.paid == 0
     assert found(again) == found(first)
     assert any(c.failures for c in again.detailed_results.candidates)
+    assert not [c for c in caplog.text if not c.isprintable() and c not in "\n\ufffd"]
 
 
 CHANGES: dict[str, tuple[dict[str, Any], str]] = {

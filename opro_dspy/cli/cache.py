@@ -13,7 +13,7 @@ from opro_dspy.cache.upkeep import cache_info, clear_cache, prune_cache
 from opro_dspy.cli import options
 from opro_dspy.cli.screen import console, say_json
 from opro_dspy.errors import ConfigurationError
-from opro_dspy.report.text import shown
+from opro_dspy.filters import shown
 
 app = typer.Typer(no_args_is_help=True, help="The cache of example scores and LM answers.")
 

@@ -8,8 +8,8 @@ from rich.table import Table
 from opro_dspy import Result, optimize
 from opro_dspy.cli.finding import SIMULATED, prompt_model_of
 from opro_dspy.cli.screen import bold, console, say, say_json
+from opro_dspy.filters import shown
 from opro_dspy.problems import LinearRegression, TravelingSalesman
-from opro_dspy.report.text import shown
 from opro_dspy.simulation import numeric_optimizer_lm
 
 NUM_STEPS = 500

@@ -20,7 +20,7 @@ from opro_dspy.cli import options
 from opro_dspy.cli.finding import scorer_of
 from opro_dspy.cli.group import FAILED
 from opro_dspy.cli.screen import console, say_json
-from opro_dspy.report.text import shown
+from opro_dspy.filters import shown
 
 PACKAGE = "opro_dspy"
 TIMEOUT_S = 20.0

@@ -19,8 +19,8 @@ from opro_dspy.cli.jobs import NO_LM
 from opro_dspy.cli.reading import read_examples
 from opro_dspy.cli.screen import complain, console, say, say_json
 from opro_dspy.errors import ConfigurationError
+from opro_dspy.filters import shown
 from opro_dspy.loop import INTERRUPTED as STOPPED
-from opro_dspy.report.text import shown
 
 EPILOG = options.examples(
     "evaluate program.json --program 'question -> answer' --data test.jsonl --metric exact_text "

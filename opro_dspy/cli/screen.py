@@ -6,7 +6,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from opro_dspy.report.text import shown
+from opro_dspy.filters import shown
 
 
 def console(*, stderr: bool = False) -> Console:

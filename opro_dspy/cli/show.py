@@ -24,8 +24,8 @@ from opro_dspy.cli.telling import (
     trajectory_table,
 )
 from opro_dspy.errors import ConfigurationError
+from opro_dspy.filters import shown
 from opro_dspy.journal.folder import HOLDER
-from opro_dspy.report.text import shown
 from opro_dspy.runs import UNFINISHED
 
 EPILOG = options.examples("show runs/1", "show runs/1 --watch", "show program.result.json --json")

@@ -11,7 +11,7 @@ from rich.table import Table
 from opro_dspy.cli import options
 from opro_dspy.cli.screen import console, note, say, say_json
 from opro_dspy.errors import ConfigurationError
-from opro_dspy.report.text import shown
+from opro_dspy.filters import shown
 from opro_dspy.simulation import LANDSCAPE_NAMES, TASK_NAMES, make_examples
 from opro_dspy.studies import STUDIES, Cap, StudyTable, plot, run_study
 from opro_dspy.studies.subject import SubjectOf, real_subject, simulated_subject

@@ -8,9 +8,10 @@ from rich.text import Text
 
 from opro_dspy import OPROResult, RunEstimate
 from opro_dspy.cli.screen import bold, say, shortened
+from opro_dspy.filters import shown
 from opro_dspy.plots.axes import Unit
 from opro_dspy.records import Usage
-from opro_dspy.report.text import interval, number, shown, signed
+from opro_dspy.report.text import interval, number, signed
 from opro_dspy.result import RunResult
 
 ROLES = ("optimizer", "scorer")

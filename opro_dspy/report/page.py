@@ -8,9 +8,9 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from opro_dspy.filters import shown
 from opro_dspy.plots.axes import Unit
 from opro_dspy.report import view
-from opro_dspy.report.text import shown
 from opro_dspy.result import OPROResult
 
 

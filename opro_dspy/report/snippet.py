@@ -2,8 +2,8 @@
 
 from html import escape
 
+from opro_dspy.filters import shown
 from opro_dspy.plots.axes import Unit
-from opro_dspy.report.text import shown
 from opro_dspy.report.view import summary
 from opro_dspy.result import OPROResult
 

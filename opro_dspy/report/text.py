@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from opro_dspy.filters import printable
+from opro_dspy.filters import shown
 from opro_dspy.plots.axes import Unit
 from opro_dspy.records import Estimate
 
@@ -17,14 +17,6 @@ MIN_COMMON = 5
 """Words and gaps that two texts must share at a stretch; less is by chance, as a single "the"."""
 
 _TOKEN = re.compile(r"\s+|\w+|[^\w\s]")
-_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
-"""Control characters, and those that hide or turn other text around."""
-
-
-def shown(text: str) -> str:
-    r"""Return `text` with what cannot be seen spelt out, e.g. an escape as `\x1b`."""
-    text = printable(text).replace("\r\n", "\n")
-    return _UNSEEN.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
 
 
 def number(value: float, unit: Unit) -> str:

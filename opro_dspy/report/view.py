@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from opro_dspy.filters import shown
 from opro_dspy.plots.axes import Unit
 from opro_dspy.plots.data import curve_data
 from opro_dspy.records import Candidate, Step
@@ -13,7 +14,6 @@ from opro_dspy.report.text import (
     interval,
     number,
     plain,
-    shown,
     signed,
     with_error,
     word_diff,
