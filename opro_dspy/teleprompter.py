@@ -13,7 +13,7 @@ import dspy
 from dspy.teleprompt import Teleprompter
 
 from opro_dspy.awaiting import in_thread
-from opro_dspy.boundary.prices import Price
+from opro_dspy.boundary.prices import Price, resolve_prices
 from opro_dspy.cache import (
     DEFAULT_CACHE,
     CacheDir,
@@ -274,7 +274,7 @@ class OPRO(Teleprompter):  # type: ignore[misc]
             view=check_options("view", view, View),
             filters=check_options("filters", filters, Filters),
             racing=resolve_racing(racing),
-            prices=dict(prices or {}),
+            prices=resolve_prices(prices),
             cache_dir=resolve_cache_dir(cache_dir),
             stop=None if stop is None else Stop(check_callable("stop", stop)),
             observers=tuple(

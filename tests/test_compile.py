@@ -442,6 +442,8 @@ def test_a_model_that_takes_no_temperature_is_told_and_gets_none(
         ({"meta_prompt": "taged"}, "tagged"),
         ({"exemplars": "rand"}, "random"),
         ({"component_selector": "some"}, "round_robin"),
+        ({"prices": {"openai/gpt-5": 1}}, "`prices` must map model names to prices"),
+        ({"prices": "cheap"}, "`prices` must map"),
         ({"prompt_model": "openai/gpt-5"}, r"dspy.LM\('openai/gpt-5'\)"),
     ],
 )

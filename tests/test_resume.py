@@ -11,7 +11,7 @@ from typing import Any
 
 import dspy
 import pytest
-from dspy.lm15 import AuthError, RateLimitError, ServerError
+from dspy.lm15 import AuthError, RateLimitError, ServerError, UnsupportedModelError
 
 from opro_dspy import (
     OPRO,
@@ -296,7 +296,9 @@ def test_never_moves_the_old_run_aside(bench: Bench) -> None:
     assert (bench.log_dir / "before-2" / "journal.jsonl").exists()
 
 
-@pytest.mark.parametrize("error", [ServerError("down"), AuthError("no key")])
+@pytest.mark.parametrize(
+    "error", [ServerError("down"), AuthError("no key"), UnsupportedModelError("gone")]
+)
 def test_an_outage_is_gone_on_from_when_it_is_over(error: Exception, bench: Bench) -> None:
     whole = found(Bench(bench.log_dir.parent / "whole").compile())
     bench.reply = lambda text: error if "What is 103 plus" in text else SCORE(text)

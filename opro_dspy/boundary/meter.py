@@ -12,7 +12,7 @@ from typing import Any
 import dspy
 from dspy.utils.exceptions import ContextWindowExceededError, LMError, LMInvalidRequestError
 
-from opro_dspy.boundary.faults import chain
+from opro_dspy.boundary.faults import chain, is_fatal
 from opro_dspy.boundary.hooks import Call, History, Tracker
 from opro_dspy.records import Usage
 
@@ -174,7 +174,8 @@ def lm_failure(error: BaseException, *, answered: bool) -> BaseException | None:
     for link in chain(error):
         if isinstance(link, ContextWindowExceededError):
             return None
-        if isinstance(link, LMInvalidRequestError) and answered:
+        refused = isinstance(link, LMInvalidRequestError) and answered
+        if refused and not is_fatal(link, answered=answered):
             return None
         if isinstance(link, LMError) or getattr(link, _MARK, False):
             return link

@@ -159,7 +159,14 @@ class Passage:
             admission.refuse_all(error)
 
     def _close(self, call: Call, error: BaseException | None) -> None:
-        """Count the attempt, settle its reservation and free its place."""
+        """Count the attempt, settle its reservation and free its place, whatever happens."""
+        try:
+            self._settle(call, error)
+        finally:
+            paid = call.answers > 0
+            self.desk.admission.leave(self.visit, failed=error is not None, paid=paid)
+
+    def _settle(self, call: Call, error: BaseException | None) -> None:
         if call.answers:
             call.cost = self.desk.forecast.cost(call.model, call)
             self.desk.forecast.learn(self.lm, self.need, call)
@@ -174,7 +181,6 @@ class Passage:
             reservation.settle()
         else:
             reservation.release()
-        self.desk.admission.leave(self.visit, failed=error is not None, paid=call.answers > 0)
 
     def _try_again(self, error: Exception) -> bool:
         """Tell whether another attempt is due, and when; if not, note the failure."""

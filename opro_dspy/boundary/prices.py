@@ -45,6 +45,22 @@ class Price:
         ) / 1e6
 
 
+def resolve_prices(prices: object) -> dict[str, Price]:
+    """Return `prices` if it maps model names to prices; none by default.
+
+    Raises:
+        ConfigurationError: If it is something else.
+    """
+    if prices is None:
+        return {}
+    if not isinstance(prices, Mapping) or not all(isinstance(p, Price) for p in prices.values()):
+        raise ConfigurationError(
+            f"`prices` must map model names to prices, got {prices!r}. "
+            'Write {"openai/…": Price(input_per_million=…, output_per_million=…)}.'
+        )
+    return dict(prices)
+
+
 def known_price(lm: dspy.BaseLM) -> Price | None:
     """Return what DSPy's model metadata says of `lm`, at its dearest rates, or None.
 

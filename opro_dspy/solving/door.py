@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar
 import dspy
 
 from opro_dspy.asking import View
-from opro_dspy.boundary.prices import Price
+from opro_dspy.boundary.prices import Price, resolve_prices
 from opro_dspy.cache import DEFAULT_CACHE, CacheDir, resolve_cache_dir
 from opro_dspy.config import checked
 from opro_dspy.inputs import (
@@ -139,7 +139,7 @@ def optimize(
         verbose=verbose,
     )
     view = check_options("view", view, View)
-    lm = find_lm(prompt_model, config, prices or {})
+    lm = find_lm(prompt_model, config, resolve_prices(prices))
     named = isinstance(temperature_schedule, str)
     given = Given(
         problem=check_problem(problem),
@@ -157,7 +157,7 @@ def optimize(
         ),
         view=within_window(view.model_copy(update={"score_buckets": None}), lm),
         stop=None if stop is None else Stop(check_callable("stop", stop)),
-        prices=dict(prices or {}),
+        prices=resolve_prices(prices),
         observers=[check_callable("observers", o) for o in check_list("observers", observers)],
         cache_dir=resolve_cache_dir(cache_dir),
         log_dir=check_log_dir(log_dir),
