@@ -33,14 +33,12 @@ class Failures:
         key, told = self._candidates[cell.candidate].key, self._conditions.told
         line = "Example %d failed and scores %g: %s"
         what = index, self._conditions.failure_score, shown(" ".join(said.split())[:_SHOWN_CHARS])
-        where = shown("".join(traceback.format_exception(error)))
         if key not in told:
             told.add(key)
-            if self._conditions.provide_traceback:
-                logger.warning(f"{line}\n%s", *what, where)
-            else:
-                logger.warning(line, *what)
-        logger.debug(f"{line}\n%s", *what, where)
+            traced = self._conditions.provide_traceback
+            logger.warning(f"{line}%s", *what, _trace(error) if traced else "")
+        if logger.isEnabledFor(logging.DEBUG):
+            logger.debug(f"{line}%s", *what, _trace(error))
         place, _ = self._first.get(cell.candidate, (cell.place, error))
         if cell.place <= place:
             self._first[cell.candidate] = cell.place, error
@@ -70,3 +68,7 @@ class Failures:
                 shown(" | ".join(self._candidates[candidate].texts.values())[:100]),
                 f": {dropped}" if dropped else "",
             )
+
+
+def _trace(error: Exception) -> str:
+    return "\n" + shown("".join(traceback.format_exception(error)))
