@@ -10,9 +10,7 @@ from typing import Any
 import dspy
 
 from opro_dspy.announcing import Announcer
-from opro_dspy.boundary.answers import Answers
 from opro_dspy.boundary.budget import Kept
-from opro_dspy.boundary.gate import Gate
 from opro_dspy.boundary.meter import Meter
 from opro_dspy.cache import ScoreCache, ScoreMemory, Store
 from opro_dspy.choice import Choice
@@ -43,10 +41,12 @@ from opro_dspy.wiring import (
     find_lms,
     make_budget,
     make_evaluator,
+    make_gate,
     make_optimizer,
     make_proposer,
     make_scores,
     make_stop,
+    threads_of,
 )
 
 logger = logging.getLogger(__name__)
@@ -96,7 +96,7 @@ class Run:
 
     def _fill_seats(self) -> None:
         seats, config, program = self.seats, self.config, self.program
-        num_threads = config.num_threads or dspy.settings.num_threads or 1
+        num_threads = threads_of(config)
         self.executor = DaemonExecutor(num_threads, name="opro_dspy")
         self.interrupt = Interrupt.prevailing()
         self.meter, self.budget = Meter(), make_budget(config)
@@ -107,14 +107,13 @@ class Run:
             meter=self.meter,
             saved=partial(saved, program),
         )
-        gate = Gate(
-            self.meter,
+        gate = make_gate(
+            config,
+            meter=self.meter,
             budget=self.budget,
-            max_in_flight=num_threads,
-            requests_per_minute=config.requests_per_minute,
             prices=seats.prices,
             interrupt=self.interrupt,
-            answers=Answers(self.store),
+            store=self.store,
         )
         program.watch_lms(gate.watch)
         self.scores: ScoreCache | None = None

@@ -10,10 +10,11 @@ import dspy
 
 from opro_dspy.asking import View
 from opro_dspy.boundary.adapters import lms_of, watched
+from opro_dspy.boundary.answers import Answers
 from opro_dspy.boundary.budget import Budget
 from opro_dspy.boundary.gate import Gate
-from opro_dspy.boundary.meter import OPTIMIZER, SCORER
-from opro_dspy.boundary.prices import check_prices
+from opro_dspy.boundary.meter import OPTIMIZER, SCORER, Meter
+from opro_dspy.boundary.prices import Price, check_prices
 from opro_dspy.cache import ScoreCache, Store, score_context
 from opro_dspy.conditions import Conditions, NoTrace
 from opro_dspy.config import OproConfig
@@ -76,6 +77,32 @@ def make_budget(config: OproConfig) -> Budget:
         max_cost=config.max_cost,
         max_seconds=config.max_seconds,
     )
+
+
+def make_gate(
+    config: OproConfig,
+    *,
+    meter: Meter,
+    budget: Budget,
+    prices: Mapping[str, Price],
+    interrupt: Interrupt,
+    store: Store,
+) -> Gate:
+    """Return the gate that every LM call of a run passes."""
+    return Gate(
+        meter,
+        budget=budget,
+        max_in_flight=threads_of(config),
+        requests_per_minute=config.requests_per_minute,
+        prices=prices,
+        interrupt=interrupt,
+        answers=Answers(store),
+    )
+
+
+def threads_of(config: OproConfig) -> int:
+    """Return how many calls may be in flight."""
+    return config.num_threads or dspy.settings.num_threads or 1
 
 
 def make_scores(

@@ -9,7 +9,6 @@ from typing import Generic, TypeVar
 
 import dspy
 
-from opro_dspy.boundary.answers import Answers
 from opro_dspy.boundary.gate import Gate
 from opro_dspy.boundary.meter import SCORER, Meter
 from opro_dspy.cache import ScoreMemory, open_store
@@ -35,7 +34,7 @@ from opro_dspy.solving.settings import Given
 from opro_dspy.stopping import Stop
 from opro_dspy.trajectory import Trajectory
 from opro_dspy.watching import SpentBySteps
-from opro_dspy.wiring import make_budget, make_proposer, make_stop
+from opro_dspy.wiring import make_budget, make_gate, make_proposer, make_stop, threads_of
 
 S = TypeVar("S")
 
@@ -64,7 +63,7 @@ class SolvingRun(Generic[S]):
 
     def _fill_seats(self) -> None:
         given, config = self.given, self.given.config
-        num_threads = config.num_threads or dspy.settings.num_threads or 1
+        num_threads = threads_of(config)
         self.executor = DaemonExecutor(num_threads, name="opro_dspy")
         self.interrupt = Interrupt.prevailing()
         self.meter, self.budget = Meter(), make_budget(config)
@@ -79,14 +78,13 @@ class SolvingRun(Generic[S]):
         self.spent = SpentBySteps(self.budget)
         self.observers: tuple[Observer, ...] = (self.log, self.spent, *given.observers, self.bars)
         self.store = open_store(given.cache_dir)
-        gate = Gate(
-            self.meter,
+        gate = make_gate(
+            config,
+            meter=self.meter,
             budget=self.budget,
-            max_in_flight=num_threads,
-            requests_per_minute=config.requests_per_minute,
             prices=given.prices,
             interrupt=self.interrupt,
-            answers=Answers(self.store),
+            store=self.store,
         )
         example = dspy.Example(problem=self.key).with_inputs()
         self.scores = None
