@@ -45,9 +45,8 @@ def program_of(spec: str, folder: Path) -> dspy.Module:
     signature = _SIGNATURE.fullmatch(spec.strip())
     if signature is not None:
         return _of_signature(spec, signature[1] or "Predict", signature[2] or signature[3])
-    found = _found(spec, folder, "program", 'or a signature such as "question -> answer"')
-    if not isinstance(found, dspy.Module) and callable(found):
-        found = _called(found, spec)
+    hint = 'or a signature such as "question -> answer"'
+    found = _made(spec, folder, "program", hint, kind=dspy.Module)
     if not isinstance(found, dspy.Module):
         raise ConfigurationError(
             f"the program {spec!r} must be a dspy.Module, or a class or function that makes one, "
@@ -113,9 +112,8 @@ def prompt_model_of(spec: str | None, folder: Path, *, seed: int = 0) -> dspy.LM
 
 def _lm(spec: str, folder: Path) -> dspy.LM:
     if "/" not in spec and ":" in spec:
-        found = _found(spec, folder, "LM", "or a name such as openai/gpt-5-mini")
-        if not isinstance(found, dspy.BaseLM) and callable(found):
-            found = _called(found, spec)
+        hint = "or a name such as openai/gpt-5-mini"
+        found = _made(spec, folder, "LM", hint, kind=dspy.BaseLM)
         if not isinstance(found, dspy.BaseLM):
             raise ConfigurationError(
                 f"the LM {spec!r} must be a dspy.LM, or a function that makes one, got "
@@ -139,6 +137,12 @@ def _of_signature(spec: str, module: str, signature: str) -> dspy.Module:
             '"question, context -> answer: float".'
         ) from error
     return made
+
+
+def _made(spec: str, folder: Path, what: str, hint: str, *, kind: type) -> Any:
+    """Return the object that `spec` names, or what it makes when it is not of `kind` but called."""
+    found = _found(spec, folder, what, hint)
+    return _called(found, spec) if not isinstance(found, kind) and callable(found) else found
 
 
 def _found(spec: str, folder: Path, what: str, otherwise: str) -> Any:

@@ -139,7 +139,8 @@ def optimize(
         verbose=verbose,
     )
     view = check_options("view", view, View)
-    lm = find_lm(prompt_model, config, resolve_prices(prices))
+    known_prices = resolve_prices(prices)
+    lm = find_lm(prompt_model, config, known_prices)
     named = isinstance(temperature_schedule, str)
     given = Given(
         problem=check_problem(problem),
@@ -157,7 +158,7 @@ def optimize(
         ),
         view=within_window(view.model_copy(update={"score_buckets": None}), lm),
         stop=None if stop is None else Stop(check_callable("stop", stop)),
-        prices=resolve_prices(prices),
+        prices=known_prices,
         observers=[check_callable("observers", o) for o in check_list("observers", observers)],
         cache_dir=resolve_cache_dir(cache_dir),
         log_dir=check_log_dir(log_dir),
