@@ -60,15 +60,16 @@ class Recall:
             self._land()
 
     def _look(self) -> Answer | None:
-        """Return the answer if it is there; if not, take the turn to ask if nobody has it."""
+        """Return the answer if it is there; if not, take the turn to ask if nobody has it.
+
+        The turn comes first: whoever had it before may have kept the answer meanwhile.
+        """
+        self._flight = self._answers.claim(self._key, self._owner)
         found = self._answers.find(self._key)
         if found is None:
             self._check()
-            self._flight = self._answers.claim(self._key, self._owner)
-            if self._flight is not None:  # whoever asked before may have kept it meanwhile
-                found = self._answers.find(self._key)
-            if self._over:  # cancelled while this thread looked
-                self._land()
+        if self._over:  # cancelled while this thread looked
+            self._land()
         return found
 
     def _land(self) -> None:

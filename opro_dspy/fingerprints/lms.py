@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
@@ -24,6 +25,7 @@ _CONNECTION = frozenset({"timeout", "num_retries", "max_retries", "cache"})
 _URLS = ("api_base", "base_url")
 
 
+@lru_cache(maxsize=4096)
 def is_secret(name: str) -> bool:
     """Tell whether a parameter or attribute of that name holds a credential or headers."""
     return _SECRET.search(name) is not None
