@@ -176,6 +176,12 @@ class Run:
         with self.log.open(partial(self._manifest, keys), keys), self.interrupt.listening():
             best, reason = self._search_and_choose()
             result = self._result(best, reason)
+            if result.best_index is None and reason != INTERRUPTED:
+                logger.warning(
+                    "Nothing was measured before the run ended (%s): the student comes back as it "
+                    "is, without a score.",
+                    reason,
+                )
             self.log.ended(result, best)
             conclude(self.observers, result)
             if reason == INTERRUPTED and self.log.how_to_go_on:
@@ -289,11 +295,14 @@ class Run:
 
     def _result(self, best: Candidate | None, reason: str) -> OPROResult:
         trajectory = self.optimizer.trajectory
-        keys = [evaluation.candidate.key for evaluation in trajectory]
         candidates = candidate_results(
-            trajectory, completed=self.choice.completed, selection=self.choice.selection
+            trajectory,
+            completed=self.choice.completed,
+            selection=self.choice.selection,
+            given_up=self.choice.given_up,
         )
-        best_index = keys.index(best.key) if best is not None and best.key in keys else None
+        texts = [found.instructions for found in candidates]
+        best_index = texts.index(best.texts) if best is not None and best.texts in texts else None
         compared_on = (self.choice.selection and self.valset) or self.trainset
         return OPROResult(
             candidates=candidates,
@@ -305,7 +314,13 @@ class Run:
             unfinished=self.evaluator.unfinished,
             unfinished_set=self._scored_set if self.evaluator.unfinished else None,
             stop_reason=reason,
-            diagnostics=signatures(trajectory, self.program, self.trainset),
+            diagnostics=signatures(
+                trajectory,
+                self.program,
+                self.trainset,
+                given_up=self.choice.given_up,
+                cut=self.choice.cut,
+            ),
             usage=self.meter.usage(),
             spent=tuple(self.spent.steps),
             score_reuse=ScoreReuse() if self.scores is None else self.scores.reuse,

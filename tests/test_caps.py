@@ -94,6 +94,46 @@ def test_a_cap_without_room_for_a_comparison_is_told_before_the_first_call(
     assert "too small" not in caplog.text
 
 
+@pytest.mark.parametrize("racing", [True, False])
+@pytest.mark.parametrize("valset", [VAL, None])
+@pytest.mark.parametrize(
+    "cap", [{"max_metric_calls": 1}, {"max_metric_calls": 7}, {"max_tokens": 1_500}]
+)
+def test_a_cap_below_the_first_examples_leaves_the_student_with_what_was_measured(
+    cap: dict[str, int], valset: Any, racing: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    program, scorer, _ = run(racing=racing, valset=valset, **cap)
+    result = program.detailed_results
+    assert result.best_index == 0 and result.best is result.baseline
+    measured = set(result.best.scores) | {-1 - i for i in result.best.selection_scores}
+    if valset is None:
+        measured = set(result.best.scores)
+    assert len(measured) == scorer.engine.calls > 0
+    told = result.best.selection or result.best.train
+    assert told.n_examples == len(result.best.selection_scores or result.best.scores)
+    assert program.score == 100 * told.score
+    assert result.gain.score == 0.0
+    assert [d.name for d in result.diagnostics] == ["cut choice"]
+    assert "then a cap ended the choice (max_" in caplog.text
+    assert type(result).from_json(result.model_dump_json()) == result
+
+
+def test_a_run_that_measured_nothing_has_no_score_and_says_so(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    program, scorer, _ = run(max_tokens=100)
+    assert scorer.engine.calls == 0
+    assert program.score is None and program.detailed_results.baseline is None
+    assert "Nothing was measured before the run ended (max_tokens: 0 of 100 used" in caplog.text
+
+
+def test_a_choice_that_a_cap_cuts_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    program, _, _ = run(max_metric_calls=40)
+    (found,) = program.detailed_results.diagnostics
+    assert found.name == "cut choice" and found.value == 0.5
+    assert "1 of 2 contenders met all 16 examples of the valset" in caplog.text
+
+
 def test_time_is_a_cap() -> None:
     program, _, _ = run(max_seconds=0.05, max_steps=500)
     assert program.detailed_results.stop_reason.startswith("max_seconds:")

@@ -36,7 +36,7 @@ ROWS = (
     {"protocols"},
     {"result"},
     {"diagnostics"},
-    {"trajectory", "racing"},
+    {"trajectory", "racing", "failing"},
     {"rasch"},
     {
         *("records", "seats", "config", "filters", "frame", "answers", "interrupt", "likeness"),
