@@ -7,6 +7,7 @@ from math import fsum
 
 import dspy
 
+from opro_dspy.diagnostics import Diagnostic, cut_choice
 from opro_dspy.errors import ProgramFailedError, RunError
 from opro_dspy.evaluator import ProgramEvaluator
 from opro_dspy.racing import Racing, estimates, rounds_of_choice
@@ -43,6 +44,10 @@ class Choice:
         """Candidate key to its evaluation on the selection set."""
         self.completed: dict[str, Evaluation] = {}
         """Candidate key to its evaluation on the training set, the choice's scores among them."""
+        self.given_up: dict[str, Evaluation] = {}
+        """Candidate key to its evaluation on the selection set, of those given up there."""
+        self.cut: Diagnostic | None = None
+        """What a cap of the budget left undone, if one did."""
 
     @property
     def set_name(self) -> str:
@@ -63,8 +68,6 @@ class Choice:
         Source:
             OPRO (arXiv:2309.03409), section 5.2, evaluates the best few of a run on held-out data.
         """
-        if self._student not in trajectory:  # a budget that ended before the first score
-            return self._student
         examples = self._valset or self._trainset
         known = {} if self._valset else {e.candidate.key: e for e in trajectory}
         finalists = self._finalists(trajectory, evaluator, known)
@@ -72,19 +75,36 @@ class Choice:
             self.completed = known
         contenders = [self._student, *finalists]
         found = evaluator.complete(contenders, examples, known, set_name=self.set_name)
+        self._note_given_up([*known.values(), *found], trajectory)
         if found[0].dropped:
             raise ProgramFailedError(
                 f"the student failed on the {self.set_name}: {found[0].dropped}."
             )
         if evaluator.refused:  # whoever the budget left no time for does not compete
-            found = [e for e in found if len(e.scores) == len(examples)]
-            if not found or found[0].candidate != self._student:
-                return self._student
+            whole = [e for e in found if len(e.scores) == len(examples)]
+            self.cut = cut_choice(
+                evaluator.refused,
+                n_whole=len(whole),
+                n=len(found),
+                on=f"{len(examples)} examples of the {self.set_name}",
+            )
+            found = whole if found[0] in whole else found[:1]
+        found = [e for e in found if e.scores]
+        if not found or found[0].candidate != self._student:
+            return self._student
         self.selection = {e.candidate.key: e for e in found}
         known.update(self.selection)
         met = set.intersection(*(set(e.scores) for e in found))
         competing = (e for e in found if e.dropped is None)
         return max(competing, key=lambda e: fsum(e.scores[i] for i in met)).candidate
+
+    def _note_given_up(self, found: Sequence[Evaluation], trajectory: Trajectory) -> None:
+        """Keep who was given up on the selection set, and say where it was."""
+        for e in found:
+            before = e.candidate in trajectory and trajectory.evaluation(e.candidate).dropped
+            if e.dropped is not None and not before:
+                said = f"{e.dropped} of the {self.set_name}"
+                self.given_up[e.candidate.key] = replace(e, dropped=said)
 
     def _finalists(
         self,

@@ -8,14 +8,14 @@ Source:
 import logging
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from math import sqrt
 from statistics import fmean, variance
 
 from pydantic import BaseModel, ConfigDict
 
 from opro_dspy.filters import ALREADY_SCORED
-from opro_dspy.records import Proposal, Step
+from opro_dspy.records import Evaluation, Proposal, Step
 from opro_dspy.trajectory import Trajectory
 
 logger = logging.getLogger(__name__)
@@ -43,8 +43,8 @@ class Diagnostic(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
-    """"early plateau", "spread within steps", "drift from the task", "repeats", "invalid answers"
-    or "window overflow"."""
+    """"early plateau", "spread within steps", "drift from the task", "repeats", "invalid answers",
+    "window overflow", "failing candidates" or "cut choice"."""
     value: float
     """The number behind it: a share in [0, 1]; for spread and drift a ratio, lower is worse."""
     threshold: float
@@ -85,6 +85,42 @@ def told(diagnostics: tuple[Diagnostic, ...]) -> tuple[Diagnostic, ...]:
     for diagnostic in diagnostics:
         logger.warning("Seen in this run: %s", diagnostic)
     return diagnostics
+
+
+def failing(given_up: Collection[Evaluation], *, n: int) -> Diagnostic | None:
+    """Tell of candidates that were given up for their failures, of `n`."""
+    if not given_up:
+        return None
+    said = next((text for e in given_up for text in e.failures.values()), "")
+    return Diagnostic(
+        name="failing candidates",
+        value=len(given_up) / n,
+        threshold=0.0,
+        seen=f"{len(given_up)} of {n} candidates were given up, for the program or the metric "
+        f"failed on most examples; first with {' '.join(said.split())[:200]}",
+        advice="See `failures` of the candidates with `dropped`, and let program or metric cope.",
+    )
+
+
+def cut_choice(reason: str, *, n_whole: int, n: int, on: str) -> Diagnostic | None:
+    """Tell of a final choice that a cap cut short.
+
+    Args:
+        reason: The cap, with its numbers.
+        n_whole: Contenders that met the whole selection set all the same.
+        n: Contenders, the student among them.
+        on: What they should have met.
+    """
+    if n_whole == n:
+        return None
+    return Diagnostic(
+        name="cut choice",
+        value=n_whole / n,
+        threshold=1.0,
+        seen=f"{n_whole} of {n} contenders met all {on}, then a cap ended the choice ({reason}).",
+        advice="Raise the cap (or `requests_per_minute`, if the time went into waiting), or pass "
+        "a smaller valset.",
+    )
 
 
 def _plateau(trajectory: Trajectory) -> Diagnostic | None:

@@ -9,13 +9,12 @@ from opro_dspy.boundary.prices import Price, known_price
 from opro_dspy.config import OproConfig
 from opro_dspy.fields import as_text
 from opro_dspy.fitting import estimate_tokens
-from opro_dspy.plan import Sizes, metric_calls
+from opro_dspy.limits import Limit, Range, Rate, Rates, metric_calls_within, requests_within
+from opro_dspy.plan import Course
 from opro_dspy.program import Program, as_exemplar
 from opro_dspy.protocols import MetaPromptContext
 from opro_dspy.records import ShownEntry
 from opro_dspy.settings import Seats
-
-Range = tuple[int, int]
 
 _SAMPLE = 8
 """Examples that are rendered to see how long they are."""
@@ -33,12 +32,17 @@ class RoleEstimate(BaseModel):
     calls: Range
     input_tokens: Range
     output_tokens: Range
+    tokens: Range
+    """Both together; a cap can lie below their sum."""
     cost_usd: tuple[float, float] | None
     """None when the price of an LM is not known."""
 
 
 class RunEstimate(BaseModel):
-    """What a run will cost; caches, retries and early stops aside."""
+    """What a run will cost within its caps; caches, retries, `max_seconds` and early stops aside.
+
+    Of `max_seconds` no more is known than how many calls `requests_per_minute` allows by then.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -51,14 +55,12 @@ class RunEstimate(BaseModel):
         lines = [f"{_shown(self.metric_calls)} scored examples"]
         for role in ("optimizer", "scorer"):
             part: RoleEstimate = getattr(self, role)
-            tokens = (
-                part.input_tokens[0] + part.output_tokens[0],
-                (part.input_tokens[1] + part.output_tokens[1]),
-            )
             cost = "price unknown"
             if part.cost_usd is not None:
                 cost = f"${part.cost_usd[0]:,.2f} to ${part.cost_usd[1]:,.2f}"
-            lines.append(f"{role}: {_shown(part.calls)} calls, {_shown(tokens)} tokens, {cost}")
+            lines.append(
+                f"{role}: {_shown(part.calls)} calls, {_shown(part.tokens)} tokens, {cost}"
+            )
         return "; ".join(lines)
 
 
@@ -66,26 +68,22 @@ def _shown(span: Range) -> str:
     return f"{span[0]:,}" if span[0] == span[1] else f"{span[0]:,} to {span[1]:,}"
 
 
-def estimate_run(
+def rates_of(
     seats: Seats,
-    config: OproConfig,
     program: Program,
     examples: Sequence[dspy.Example],
     *,
-    sizes: Sizes,
     texts: Mapping[str, str],
     optimizer_lm: dspy.BaseLM,
     scorer_lm: dspy.BaseLM,
     instruction_position: str,
-) -> RunEstimate:
-    """Return the range of calls, tokens and USD by role.
+) -> Rates:
+    """Return what LM calls will take.
 
     Args:
         seats: What `OPRO` was told.
-        config: Its settings, `auto` resolved.
         program: The student.
         examples: The training set; a few are rendered.
-        sizes: Numbers of examples and predictors.
         texts: The student's instructions, by predictor.
         optimizer_lm: The optimizer LM; not called.
         scorer_lm: The scorer LM; not called.
@@ -103,34 +101,64 @@ def estimate_run(
             instruction_position=instruction_position,
         )
     )
-    low, _, high = metric_calls(config, seats.racing, sizes)
-    samples = config.num_candidates * sizes.per_step * config.max_steps
     first = estimate_tokens(meta_prompt)
     grown = first + seats.view.num_entries * -(-seats.filters.max_chars // 3)
-    optimizer = _role(
-        (samples, samples * config.max_attempts),
-        (first * 3 // 4, grown),
-        _OPTIMIZER_ANSWER,
-        _price(optimizer_lm, seats),
-    )
     prompts, answers = _scorer_tokens(program, examples[:_SAMPLE])
     most = scorer_lm.kwargs.get("max_tokens") or _DEFAULT_ANSWER
-    calls = (low * len(program.lms), 2 * high * len(program.lms))
-    scorer = _role(calls, prompts, (min(answers, most), most), _price(scorer_lm, seats))
-    return RunEstimate(metric_calls=(low, high), optimizer=optimizer, scorer=scorer)
+    return Rates(
+        optimizer=Rate(
+            prompt=(first // 2, grown),
+            answer=_OPTIMIZER_ANSWER,
+            price=_price(optimizer_lm, seats),
+        ),
+        scorer=Rate(
+            prompt=prompts, answer=(min(answers, most), most), price=_price(scorer_lm, seats)
+        ),
+        calls=(len(program.lms), 2 * len(program.lms)),
+    )
+
+
+def estimate_run(
+    config: OproConfig, course: Course, rates: Rates, limits: Sequence[Limit]
+) -> RunEstimate:
+    """Return the range of calls, tokens and USD by role.
+
+    Args:
+        config: The settings, `auto` resolved.
+        course: What the run does without caps.
+        rates: What its calls take.
+        limits: Its caps.
+    """
+    scored = metric_calls_within(course, limits)
+    low, high = rates.calls
+    return RunEstimate(
+        metric_calls=scored,
+        optimizer=_role(requests_within(course, limits), rates.optimizer, config),
+        scorer=_role((scored[0] * low, scored[1] * high), rates.scorer, config),
+    )
 
 
 def _price(lm: dspy.BaseLM, seats: Seats) -> Price | None:
     return seats.prices.get(lm.model) or known_price(lm)
 
 
-def _role(calls: Range, prompt: Range, answer: Range, price: Price | None) -> RoleEstimate:
-    inputs = (calls[0] * prompt[0], calls[1] * prompt[1])
-    outputs = (calls[0] * answer[0], calls[1] * answer[1])
+def _role(calls: Range, rate: Rate, config: OproConfig) -> RoleEstimate:
+    """Return what `calls` take; each at most what its cap leaves."""
+    tokens, cap = rate.tokens, config.max_tokens
+    if cap is not None:
+        calls = calls[0], min(calls[1], cap // max(1, tokens[0]))
     cost = None
-    if price is not None:
-        cost = (price.cost(inputs[0], outputs[0]), price.cost(inputs[1], outputs[1]))
-    return RoleEstimate(calls=calls, input_tokens=inputs, output_tokens=outputs, cost_usd=cost)
+    if rate.price is not None:
+        cost = calls[0] * rate.cost[0], calls[1] * rate.cost[1]
+        if config.max_cost is not None:
+            cost = cost[0], min(cost[1], config.max_cost)
+    spans = ((calls[0] * low, calls[1] * high) for low, high in (rate.prompt, rate.answer, tokens))
+    inputs, outputs, both = (
+        span if cap is None else (span[0], min(span[1], cap)) for span in spans
+    )
+    return RoleEstimate(
+        calls=calls, input_tokens=inputs, output_tokens=outputs, tokens=both, cost_usd=cost
+    )
 
 
 def _scorer_tokens(program: Program, examples: Sequence[dspy.Example]) -> tuple[Range, int]:

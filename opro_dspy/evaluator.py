@@ -9,6 +9,8 @@ import dspy
 
 from opro_dspy.conditions import Conditions
 from opro_dspy.errors import ProgramFailedError
+from opro_dspy.failing import ALIKE, all_failed, broken, without_the_failing
+from opro_dspy.filters import shown
 from opro_dspy.grid import Grid
 from opro_dspy.protocols import StepStarted
 from opro_dspy.race import Race
@@ -18,9 +20,6 @@ from opro_dspy.records import Candidate, Evaluation
 from opro_dspy.trajectory import Trajectory
 
 logger = logging.getLogger(__name__)
-
-ALIKE = 3
-"""Candidates of one step that must all fail alike before program or metric are taken for broken."""
 
 
 class ProgramEvaluator:
@@ -73,16 +72,23 @@ class ProgramEvaluator:
         if not candidates:
             return []
         step, racing = len(trajectory.steps), self._racing
+        self._first_errors = {}
         order, race = self._plan(trajectory, n_candidates=len(candidates))
         for observe in self._conditions.observers:
             observe(StepStarted(step=step, n_scores=race.n_cells))
-        evaluations = self._run(
+        found = self._run(
             race, candidates, self._examples, [order] * len(candidates), fill=racing is None
         )
-        self._check(step, [e for e in evaluations if e.scores])
+        if racing is not None and step and not self.refused and all(map(all_failed, found)):
+            # The few examples of a first step may be to blame: so all of them meet more.
+            found = self._further(found, order, n=racing.rungs[-1] - racing.rungs_of(step)[-1])
+        first = 0 if step else 1  # the student is no candidate to give up lightly
+        earlier = [*trajectory.evaluations, *found[:first]]
+        found[first:] = self._without_the_failing(found[first:], earlier)
+        self._check(trajectory, [e for e in found if e.scores])
         if racing is None or not step or self.refused:
-            return evaluations
-        return self._with_leaders(trajectory, evaluations, order, racing)
+            return found
+        return self._with_leaders(trajectory, found, order, racing)
 
     def complete(
         self,
@@ -134,14 +140,16 @@ class ProgramEvaluator:
     def _plan(self, trajectory: Trajectory, *, n_candidates: int) -> tuple[Sequence[int], Race]:
         """Return the step's examples in the order in which candidates meet them, and its race."""
         n, step, racing = len(self._examples), len(trajectory.steps), self._racing
+        order: Sequence[int]
         max_errors = self._conditions.max_errors
-        if racing is None:
-            return range(n), Race([n] * n_candidates, rungs=(n,), max_errors=max_errors)
         rng = random.Random(f"{self._seed}:{step}:examples")
-        if step == 0:
-            order = draw_order(None, n_examples=n, rng=rng)
-            first = min(n, racing.start)
-            return order, Race([n] * n_candidates, rungs=(first,), max_errors=max_errors)
+        if step == 0 or racing is None:
+            first = n if racing is None else min(n, racing.start)
+            order = range(n) if racing is None else draw_order(None, n_examples=n, rng=rng)
+            # Step 0 takes the student first, and keeps what a budget that ends there has paid for.
+            return order, Race(
+                [n] * n_candidates, rungs=(first,), max_errors=max_errors, in_turn=step == 0
+            )
         evaluations = trajectory.evaluations
         model = self._fit(evaluations, n_examples=n)
         order = draw_order(model, n_examples=n, rng=rng)
@@ -172,18 +180,24 @@ class ProgramEvaluator:
             everything[i] for i in leaders(found, n_examples=n, k=racing.num_leaders, z=racing.z)
         ]
         chosen = [e for e in chosen if e.dropped is None]
-        orders = [[i for i in order if i not in e.scores][: racing.batch] for e in chosen]
-        race = Race(
-            [len(o) for o in orders],
-            rungs=(racing.batch,),
-            max_errors=self._conditions.max_errors,
-            before=[_met(e) for e in chosen],
-        )
-        more = self._run(race, [e.candidate for e in chosen], self._examples, orders)
         result = {e.candidate.key: e for e in new}
-        for old, further in zip(chosen, more, strict=True):
-            result[old.candidate.key] = _merged(old, further)
+        for further in self._further(chosen, order, n=racing.batch):
+            result[further.candidate.key] = further
         return list(result.values())
+
+    def _further(
+        self, known: Sequence[Evaluation], order: Sequence[int], *, n: int
+    ) -> list[Evaluation]:
+        """Return `known` with up to `n` further examples for each."""
+        orders = [[i for i in order if i not in e.scores][:n] for e in known]
+        race = Race(
+            [len(own) for own in orders],
+            rungs=(max(1, n),),
+            max_errors=self._conditions.max_errors,
+            before=[_met(e) for e in known],
+        )
+        more = self._run(race, [e.candidate for e in known], self._examples, orders)
+        return [_merged(old, new) for old, new in zip(known, more, strict=True)]
 
     def _run(
         self,
@@ -218,33 +232,42 @@ class ProgramEvaluator:
             self.unfinished = tuple(e for e in found if e.scores)
             raise
         finally:
-            self._first_errors = grid.failures.first
+            self._first_errors = {**grid.failures.first, **self._first_errors}
         return [grid.evaluation(lane, fill=fill) for lane in lanes]
 
-    def _check(self, step: int, evaluations: Sequence[Evaluation]) -> None:
+    def _without_the_failing(
+        self, new: Sequence[Evaluation], earlier: Sequence[Evaluation]
+    ) -> list[Evaluation]:
+        found = without_the_failing(new, earlier)
+        for before, after in zip(new, found, strict=True):
+            if after.dropped != before.dropped:
+                texts = " | ".join(after.candidate.texts.values())
+                logger.warning(
+                    "The instructions %s are %s, where others did not fail.",
+                    shown(texts[:100]),
+                    after.dropped,
+                )
+        return found
+
+    def _check(self, trajectory: Trajectory, evaluations: Sequence[Evaluation]) -> None:
         """Stop the run when nothing can be learned from it; tell of misleading failure scores.
 
-        That is when the student is given up, or when all of several candidates are, or fail on
-        every example, with the same kind of error.
+        That is when the student is given up, or when program or metric are `broken`.
         """
         self._warn_of_failure_score(evaluations)
-        hopeless = [e for e in evaluations if e.dropped or len(e.failures) == len(e.scores)]
-        kinds = {said.split(":")[0] for e in hopeless for said in e.failures.values()}
-        student = step == 0 and evaluations and evaluations[0].dropped is not None
-        alike = len(hopeless) == len(evaluations) >= ALIKE and len(kinds) == 1
-        if not student and not alike:
+        first_step = not trajectory.steps
+        student = bool(first_step and evaluations and evaluations[0].dropped is not None)
+        if not student and not broken(evaluations, trajectory.evaluations):
             return
-        errors = hopeless[0].failures
-        first, n = min(errors), len(errors)
-        found = hopeless[0].dropped or f"{n} errors in {len(hopeless[0].scores)} examples"
-        who = (
-            "initial instruction" if student else f"instructions of all {len(hopeless)} candidates"
-        )
+        errors, n = evaluations[0].failures, max(ALIKE, len(evaluations))
+        first = min(errors)
+        found = evaluations[0].dropped or f"{len(errors)} errors in {len(errors)} examples"
+        who = "initial instruction" if student else f"instructions of the last {n} candidates"
         raise ProgramFailedError(
             f"the program or the metric failed on the training set with the {who}: {found} "
             f"(`max_errors` is {self._conditions.max_errors}, and most may not fail). "
             f"First error, on example {first}: {errors[first]}"
-        ) from self._first_errors.get(hopeless[0].candidate.key)
+        ) from self._first_errors.get(evaluations[0].candidate.key)
 
     def _warn_of_failure_score(self, evaluations: Sequence[Evaluation]) -> None:
         failure_score = self._conditions.failure_score

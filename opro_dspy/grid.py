@@ -27,6 +27,9 @@ from opro_dspy.scoring import score_example
 logger = logging.getLogger(__name__)
 
 
+BUDGET = "budget"
+"""Says why a call is refused that could be admitted only if others came back."""
+
 MAX_HANGS = 2
 """How often an example may hang before a candidate goes on without it."""
 
@@ -115,6 +118,8 @@ class Grid:
             raise self._fatal[min(self._fatal)]
         if self.refused:  # only now: what was in flight may have ended a rung
             self._race.stop()
+            if self.refused == BUDGET:
+                self.refused = conditions.gate.budget.exhausted or BUDGET
         for lane in range(len(self._candidates)):
             n_scored, dropped = len(self._race.lanes[lane].scores), self._dropped(lane)
             self.failures.tell(lane, n_scored=n_scored, dropped=dropped)
@@ -154,7 +159,7 @@ class Grid:
             reason = budget.refusal(metric_calls=calls)
             if reason is not None:
                 self._refuse(cell, reason)
-            self.refused = reason or "budget"  # once the calls in flight are back
+            self.refused = reason or BUDGET  # once the calls in flight are back
             return False
         self._trials[cell] = Trial(reservation=reservation)
         return True
@@ -227,7 +232,7 @@ class Grid:
             outage = lm_failure(error, answered=self._conditions.gate.meter.answered())
         _settle(trial, calls=int(not refused and outage is None))
         if refused and task is not None:
-            self._refuse(cell, task.refused or "budget", trial.used)
+            self._refuse(cell, task.refused or BUDGET, trial.used)
         elif isinstance(error, (MetricError, JournalError, ExecutorError)):
             self._fatal[cell.candidate, cell.place] = error
         elif outage is not None:

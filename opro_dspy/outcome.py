@@ -7,7 +7,7 @@ from typing import Any
 import dspy
 from dspy.utils.saving import get_dependency_versions
 
-from opro_dspy.diagnostics import Diagnostic, diagnose, told
+from opro_dspy.diagnostics import Diagnostic, diagnose, failing, told
 from opro_dspy.fields import as_key
 from opro_dspy.fingerprints import is_secret
 from opro_dspy.program import Program, as_exemplar
@@ -33,6 +33,7 @@ def candidate_results(
     *,
     completed: Mapping[str, Evaluation],
     selection: Mapping[str, Evaluation],
+    given_up: Mapping[str, Evaluation],
 ) -> tuple[CandidateResult, ...]:
     """Return all scored candidates, oldest first.
 
@@ -41,37 +42,63 @@ def candidate_results(
         completed: Candidate key to its evaluation on the whole training set, where the final
             choice completed it.
         selection: Candidate key to its evaluation on the selection set.
+        given_up: The same, of those given up there.
     """
     born = {c.key: step.index for step in trajectory.steps for c in step.candidates}
+    # A budget may have ended before the student met any training example.
+    unknown = [e.candidate for e in selection.values() if e.candidate not in trajectory]
     found = []
-    for evaluation in trajectory:
-        key = evaluation.candidate.key
-        full, chosen_on = completed.get(key, evaluation), selection.get(key)
+    for candidate in [*unknown, *(e.candidate for e in trajectory)]:
+        key = candidate.key
+        nothing = Evaluation(candidate=candidate, scores={})
+        known = trajectory.evaluation(candidate) if candidate in trajectory else nothing
+        full, chosen_on = completed.get(key, known), selection.get(key, nothing)
+        failing = given_up.get(key, chosen_on)
+        chosen = chosen_on.estimate if chosen_on.scores else None
         found.append(
             CandidateResult(
-                instructions=evaluation.candidate.texts,
+                instructions=candidate.texts,
                 step=born[key],
-                train=trajectory.estimate(evaluation.candidate),
+                train=(
+                    trajectory.estimate(candidate)
+                    if candidate in trajectory
+                    else chosen_on.estimate
+                ),
                 scores=full.scores,
                 failures=full.failures,
-                dropped=full.dropped,
+                dropped=failing.dropped or full.dropped,
                 feedback=full.feedback,
-                selection=None if chosen_on is None else chosen_on.estimate,
-                selection_scores={} if chosen_on is None else chosen_on.scores,
-                selection_failures={} if chosen_on is None else chosen_on.failures,
+                selection=chosen,
+                selection_scores=chosen_on.scores,
+                selection_failures=failing.failures,
             )
         )
     return tuple(found)
 
 
 def signatures(
-    trajectory: Trajectory, program: Program, trainset: Sequence[dspy.Example]
+    trajectory: Trajectory,
+    program: Program,
+    trainset: Sequence[dspy.Example],
+    *,
+    given_up: Mapping[str, Evaluation],
+    cut: Diagnostic | None,
 ) -> tuple[Diagnostic, ...]:
-    """Return the failure signatures that a run shows, having logged them."""
+    """Return the failure signatures that a run shows, having logged them.
+
+    Args:
+        trajectory: The run's.
+        program: Tells what the task is.
+        trainset: Examples of the task.
+        given_up: Candidate key to its evaluation on the selection set, of those given up there.
+        cut: What a cap left undone of the final choice.
+    """
     shown = [as_exemplar(example, program.output_names) for example in trainset[:NUM_READ]]
     examples = [" ".join((*e.inputs.values(), *e.outputs.values())) for e in shown]
     task = "\n".join([*program.describe().values(), *examples])
-    return told(diagnose(trajectory, task=task))
+    failed = {e.candidate.key: e for e in trajectory if e.dropped is not None}
+    more = failing({**failed, **given_up}.values(), n=len(trajectory)), cut
+    return told((*diagnose(trajectory, task=task), *(found for found in more if found)))
 
 
 def shown_examples(

@@ -1,11 +1,15 @@
 """How many calls a run may take: sizes of `auto`, and the range that an estimate starts from."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from opro_dspy.config import OproConfig
 from opro_dspy.errors import ConfigurationError
 from opro_dspy.race import Race
 from opro_dspy.racing import Racing, rounds_of_choice
+
+CHOICE_SHARE = 0.3
+"""Share of a budget without `max_metric_calls` that is kept for the final choice."""
 
 AUTO_STEPS = {"light": 6, "medium": 12, "heavy": 25}
 """Steps for each predictor."""
@@ -24,26 +28,55 @@ class Sizes:
     n_initial: int = 1
 
 
-def metric_calls(config: OproConfig, racing: Racing | None, sizes: Sizes) -> tuple[int, int, int]:
-    """Return how many examples a run scores: at least, as a rule, and at most.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Course:
+    """What a run without caps scores and asks, part by part."""
+
+    start: int
+    """Scored examples of the initial instructions."""
+    steps: Sequence[tuple[int, int, int]]
+    """Those of each step: at least, as a rule, and at most."""
+    final: tuple[int, int, int]
+    """Those of the final choice."""
+    samples: tuple[int, int]
+    """Requests to the optimizer LM in a step, at least and at most."""
+    first: int
+    """Scored examples before there is anything to choose from."""
+    compared: int
+    """Those by which the student and one other have met the whole selection set after that."""
+
+    @property
+    def metric_calls(self) -> tuple[int, int, int]:
+        """How many examples a run scores: at least, as a rule, and at most."""
+        low, mid, high = (
+            self.start + sum(calls) for calls in zip((0, 0, 0), *self.steps, strict=True)
+        )
+        return low + self.final[0], mid + self.final[1], high + self.final[2]
+
+
+def course(config: OproConfig, racing: Racing | None, sizes: Sizes) -> Course:
+    """Return what a run without caps scores and asks.
 
     At least: half of the proposals are known already, and no leader is measured further. As a
     rule: all are new, and nobody ties. At most: everybody ties and goes on to the end.
     """
     k, n = config.num_candidates * sizes.per_step, sizes.n_train
+    start, first = (n, n) if racing is None else (min(racing.start, n), min(racing.rungs[0], n))
     if racing is None:
-        start, steps = sizes.n_initial * n, [((k + 1) // 2 * n, k * n, k * n)] * config.max_steps
+        steps = [((k + 1) // 2 * n, k * n, k * n)] * config.max_steps
     else:
-        start = sizes.n_initial * min(racing.start, n)
         steps = [_calls_of(racing, step, k, n) for step in range(1, config.max_steps + 1)]
     final = choice_calls(racing, sizes, num_finalists=config.num_finalists)
-    met = 0 if sizes.n_val else (n if racing is None else min(racing.start, n))
     if racing is not None and sizes.n_val:  # the chosen one meets the rest of the training set
-        final += n - min(racing.start, n)
-    low, mid, high = (start + sum(calls) for calls in zip((0, 0, 0), *steps, strict=True))
-    calls = (low + (sizes.n_val or n) - met, mid + final, high + final)
-    cap = config.max_metric_calls
-    return calls if cap is None else (min(calls[0], cap), min(calls[1], cap), min(calls[2], cap))
+        final += n - start
+    return Course(
+        start=sizes.n_initial * start,
+        steps=steps,
+        final=(sizes.n_val or n - start, final, final),
+        samples=(k, k * config.max_attempts),
+        first=sizes.n_initial * start + k * first,
+        compared=2 * sizes.n_val if sizes.n_val else 2 * n - start - first,
+    )
 
 
 def _calls_of(racing: Racing, step: int, k: int, n: int) -> tuple[int, int, int]:
@@ -70,27 +103,17 @@ def choice_calls(racing: Racing | None, sizes: Sizes, *, num_finalists: int) -> 
     return n - met[0] + num_finalists * (n - met[1]) + racing_calls
 
 
-def kept_for_the_choice(
-    config: OproConfig, racing: Racing | None, sizes: Sizes
-) -> tuple[int, int | None]:
-    """Return how many metric calls are held back for the final choice, and what a cap lacks.
+def kept_for_the_choice(config: OproConfig, racing: Racing | None, sizes: Sizes) -> int:
+    """Return how many metric calls of `max_metric_calls` are held back for the final choice.
 
     That is what the choice needs as a rule, at most half of the cap; but always enough for the
     student and one other to meet the whole selection set, where that leaves a first step.
-
-    Returns:
-        The calls kept, and the least cap that leaves a choice if `max_metric_calls` is below it,
-        else None.
     """
     cap = config.max_metric_calls or 0
     needed = choice_calls(racing, sizes, num_finalists=config.num_finalists)
-    n, k = sizes.n_train, config.num_candidates * sizes.per_step
-    start, first = (n, n) if racing is None else (min(n, racing.start), min(n, racing.rungs[0]))
-    least = 2 * sizes.n_val if sizes.n_val else 2 * n - start - first
-    smallest = sizes.n_initial * start + k * first + least
-    if cap < smallest:
-        return min(needed, cap // 2), smallest
-    return min(needed, max(cap // 2, least)), None
+    run = course(config, racing, sizes)
+    enough = run.compared if cap >= run.first + run.compared else 0
+    return min(needed, max(cap // 2, enough))
 
 
 def sized(config: OproConfig, racing: Racing | None, sizes: Sizes) -> OproConfig:
@@ -105,7 +128,7 @@ def sized(config: OproConfig, racing: Racing | None, sizes: Sizes) -> OproConfig
     config = config.model_copy(update={"max_steps": steps})
     if config.max_metric_calls is not None:
         return config
-    _, usual, most = metric_calls(config, racing, sizes)
+    _, usual, most = course(config, racing, sizes).metric_calls
     return config.model_copy(update={"max_metric_calls": min(most, usual + usual // 10)})
 
 

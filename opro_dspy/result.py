@@ -39,9 +39,11 @@ class CandidateResult(BaseModel):
     step: int
     """The step that brought it; 0 for the initial instructions."""
     train: Estimate
-    """The training estimate that the search ranked it by."""
+    """The training estimate that the search ranked it by; where a cap ended the run before it met
+    any training example, `selection`."""
     selection: Estimate | None = None
-    """Its score on the selection set, if it met it."""
+    """Its score on the selection set, if it met it: on all of it, except the student's where a cap
+    cut the choice (`n_examples` says so)."""
     selection_scores: dict[int, float] = {}
     """Selection example index to metric value, if it met the selection set."""
     selection_failures: dict[int, str] = {}
@@ -51,7 +53,7 @@ class CandidateResult(BaseModel):
     failures: dict[int, str] = {}
     """Training example index to the error that it raised there."""
     dropped: str | None = None
-    """Why its evaluation ended early, if it did."""
+    """Why it was given up in the search or in the final choice, if it was."""
     feedback: dict[int, str] = {}
     """Training example index to what the metric said in words, where it did."""
 
@@ -123,10 +125,13 @@ class OPROResult(RunResult):
     candidates: tuple[CandidateResult, ...]
     """All scored candidates, oldest first; the first is the student."""
     best_index: int | None
-    """Index of the chosen one in `candidates`; None when the run ended before one was scored."""
+    """Index of the chosen one in `candidates`, the student's where a cap left no time for others;
+    None when the run ended before one was scored."""
     selection_set: str
     """What the choice was made on: "valset", "trainset", or "training estimates" after Ctrl-C or
-    an error, when the candidates had not met the same examples."""
+    an error, when the candidates had not met the same examples, and after a cap that left nothing
+    for it. A cap can cut the choice: whoever has not met the whole set then is not compared, and
+    `diagnostics` has a "cut choice"."""
     unfinished_set: str | None = None
     """The set that `unfinished` was scored on: "trainset" or "valset"."""
     num_train: int

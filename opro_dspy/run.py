@@ -15,15 +15,16 @@ from opro_dspy.boundary.meter import Meter
 from opro_dspy.cache import ScoreCache, ScoreMemory, Store
 from opro_dspy.choice import Choice
 from opro_dspy.errors import RunError
-from opro_dspy.estimate import RunEstimate, estimate_run
+from opro_dspy.estimate import RunEstimate, estimate_run, rates_of
 from opro_dspy.filters import printable
 from opro_dspy.identity import example_keys, make_manifest
 from opro_dspy.inputs import initial_candidates
 from opro_dspy.interrupt import Interrupt
 from opro_dspy.journal import Manifest
+from opro_dspy.limits import Limit, Rates, limits_of, too_small
 from opro_dspy.loop import INTERRUPTED, conclude, optimize
 from opro_dspy.outcome import candidate_results, dressed, saved, shown_examples, signatures
-from opro_dspy.plan import Sizes, kept_for_the_choice, sized
+from opro_dspy.plan import CHOICE_SHARE, Course, Sizes, course, kept_for_the_choice, sized
 from opro_dspy.pool import DaemonExecutor
 from opro_dspy.positions import place_shown
 from opro_dspy.program import Program
@@ -50,9 +51,6 @@ from opro_dspy.wiring import (
 )
 
 logger = logging.getLogger(__name__)
-
-CHOICE_SHARE = 0.3
-"""Share of a budget without `max_metric_calls` that is kept for the final choice."""
 
 
 class Run:
@@ -176,6 +174,12 @@ class Run:
         with self.log.open(partial(self._manifest, keys), keys), self.interrupt.listening():
             best, reason = self._search_and_choose()
             result = self._result(best, reason)
+            if result.best_index is None and reason != INTERRUPTED:
+                logger.warning(
+                    "Nothing was measured before the run ended (%s): the student comes back as it "
+                    "is, without a score.",
+                    reason,
+                )
             self.log.ended(result, best)
             conclude(self.observers, result)
             if reason == INTERRUPTED and self.log.how_to_go_on:
@@ -231,22 +235,31 @@ class Run:
 
     def _kept_for_the_choice(self) -> Kept | None:
         """Hold back what the final choice needs; say so if that cannot be."""
-        if self.config.max_metric_calls is not None:
-            kept, smallest = kept_for_the_choice(self.config, self.seats.racing, self.sizes)
-            if smallest is not None:
-                logger.warning(
-                    "`max_metric_calls` (%d) is too small to compare the student with another "
-                    "candidate on all %d examples of the %s: as a rule the student's own "
-                    "instructions will come back. Set it to %d at least, or pass a smaller valset.",
-                    self.config.max_metric_calls,
-                    self.sizes.n_val or self.sizes.n_train,
-                    self.choice.set_name,
-                    smallest,
-                )
-            return self.budget.keep(metric_calls=kept)
+        config = self.config
+        for name, cap, smallest in too_small(config, self._limits(), self._course):
+            logger.warning(
+                "`%s` (%s) is too small to compare the student with another candidate on all %d "
+                "examples of the %s: as a rule the student's own instructions will come back. Set "
+                "it to %s at least, or pass a smaller valset.",
+                name,
+                cap,
+                self.sizes.n_val or self.sizes.n_train,
+                self.choice.set_name,
+                smallest,
+            )
+        if config.max_metric_calls is not None:
+            return self.budget.keep(metric_calls=self._kept)
         if self.budget.has_caps:
             return self.budget.keep(metric_calls=0, share=CHOICE_SHARE)
         return None
+
+    @property
+    def _course(self) -> Course:
+        return course(self.config, self.seats.racing, self.sizes)
+
+    @property
+    def _kept(self) -> int:
+        return kept_for_the_choice(self.config, self.seats.racing, self.sizes)
 
     def _save_into(self, error: Exception) -> None:
         """Hang what was paid for on an error: `error.result` and `error.program`."""
@@ -269,13 +282,17 @@ class Run:
 
     def estimate(self) -> RunEstimate:
         """Return what the run will cost, as a range; calls no LM."""
+        return estimate_run(self.config, self._course, self._rates(), self._limits())
+
+    def _limits(self) -> list[Limit]:
+        return limits_of(self.config, kept=self._kept, rates=self._rates)
+
+    def _rates(self) -> Rates:
         own = (lm for lm in self.program.lms.values() if lm is not None)
-        return estimate_run(
+        return rates_of(
             self.seats,
-            self.config,
             self.program,
             self.trainset,
-            sizes=self.sizes,
             texts=self.initial[0].texts,
             optimizer_lm=self.optimizer_lm,
             scorer_lm=self.scorer_lm or next(own),
@@ -289,11 +306,14 @@ class Run:
 
     def _result(self, best: Candidate | None, reason: str) -> OPROResult:
         trajectory = self.optimizer.trajectory
-        keys = [evaluation.candidate.key for evaluation in trajectory]
         candidates = candidate_results(
-            trajectory, completed=self.choice.completed, selection=self.choice.selection
+            trajectory,
+            completed=self.choice.completed,
+            selection=self.choice.selection,
+            given_up=self.choice.given_up,
         )
-        best_index = keys.index(best.key) if best is not None and best.key in keys else None
+        texts = [found.instructions for found in candidates]
+        best_index = texts.index(best.texts) if best is not None and best.texts in texts else None
         compared_on = (self.choice.selection and self.valset) or self.trainset
         return OPROResult(
             candidates=candidates,
@@ -305,7 +325,13 @@ class Run:
             unfinished=self.evaluator.unfinished,
             unfinished_set=self._scored_set if self.evaluator.unfinished else None,
             stop_reason=reason,
-            diagnostics=signatures(trajectory, self.program, self.trainset),
+            diagnostics=signatures(
+                trajectory,
+                self.program,
+                self.trainset,
+                given_up=self.choice.given_up,
+                cut=self.choice.cut,
+            ),
             usage=self.meter.usage(),
             spent=tuple(self.spent.steps),
             score_reuse=ScoreReuse() if self.scores is None else self.scores.reuse,

@@ -121,7 +121,9 @@ class OPRO(Teleprompter):  # type: ignore[misc]
         patience: Stop when the best has not risen for so many steps.
         max_metric_calls: Scored examples at most. All caps are hard: a call is admitted only if
             what is spent and reserved for calls in flight stays within, and part of each is kept
-            for the final choice. Reaching one is a normal end.
+            for the final choice. Reaching one is a normal end. One that is too small for a choice
+            is told before the first call, as far as that is known; where a choice was cut, the
+            result's `diagnostics` tell.
         max_tokens: Input and output tokens of all LM calls at most.
         max_cost: USD of all LM calls at most; needs a price for each LM.
         max_seconds: Nothing is started after so many seconds.
@@ -138,7 +140,8 @@ class OPRO(Teleprompter):  # type: ignore[misc]
             threads.
         max_errors: Examples of a set on which the program or the metric may raise before a
             candidate is given up (for the student: the run stops), as it is anyhow once most of its
-            examples failed; `dspy.settings.max_errors` if not given.
+            examples failed, if only two, on which others did not; `dspy.settings.max_errors` if not
+            given.
         failure_score: What such an example scores.
         provide_traceback: Show a traceback with a candidate's first error, and not only in the
             debug log; `dspy.settings.provide_traceback` if not given.
@@ -318,7 +321,8 @@ class OPRO(Teleprompter):  # type: ignore[misc]
                 set or, with `inputs`, of mappings, or a Hugging Face `Dataset`.
             teacher: Accepted as other optimizers do; not used.
             valset: Examples on which the best few and the student are compared at the end; the
-                training set if not given.
+                training set if not given. A cap can cut that short: then only whoever met all of
+                them competes with the student.
             inputs: Names of the input fields, set on every example of both sets.
             on_step: Called after each step, step 0 too, with its record: `step`, `best` and the
                 `trajectory`. An exception in it stops the run; what was found stays.
@@ -375,7 +379,8 @@ class OPRO(Teleprompter):  # type: ignore[misc]
     ) -> RunEstimate:
         """Return what `compile` will cost as a range, by role, without calling any LM.
 
-        Caches, retries and early stops are left aside.
+        Within the caps; caches, retries and early stops are left aside, and so is `max_seconds`,
+        but for how many calls `requests_per_minute` allows by then.
 
         Raises:
             ConfigurationError: If an input is wrong, as in `compile`.

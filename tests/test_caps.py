@@ -1,5 +1,6 @@
 """Hard caps: over any threads none is passed, and every run ends with a program."""
 
+import math
 import random
 from typing import Any
 
@@ -94,6 +95,76 @@ def test_a_cap_without_room_for_a_comparison_is_told_before_the_first_call(
     assert "too small" not in caplog.text
 
 
+@pytest.mark.parametrize("racing", [True, False])
+@pytest.mark.parametrize("valset", [VAL, None])
+@pytest.mark.parametrize(
+    "cap", [{"max_metric_calls": 1}, {"max_metric_calls": 7}, {"max_tokens": 1_500}]
+)
+def test_a_cap_below_the_first_examples_leaves_the_student_with_what_was_measured(
+    cap: dict[str, int], valset: Any, racing: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    program, scorer, _ = run(racing=racing, valset=valset, **cap)
+    result = program.detailed_results
+    assert result.best_index == 0 and result.best is result.baseline
+    measured = set(result.best.scores) | {-1 - i for i in result.best.selection_scores}
+    if valset is None:
+        measured = set(result.best.scores)
+    assert len(measured) == scorer.engine.calls > 0
+    told = result.best.selection or result.best.train
+    assert told.n_examples == len(result.best.selection_scores or result.best.scores)
+    assert program.score == 100 * told.score
+    assert result.gain.score == 0.0
+    assert [d.name for d in result.diagnostics] == ["cut choice"]
+    assert "then a cap ended the choice (max_" in caplog.text
+    assert type(result).from_json(result.model_dump_json()) == result
+
+
+def test_a_run_that_measured_nothing_has_no_score_and_says_so(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    program, scorer, _ = run(max_tokens=100)
+    assert scorer.engine.calls == 0
+    assert program.score is None and program.detailed_results.baseline is None
+    assert "Nothing was measured before the run ended (max_tokens: 0 of 100 used" in caplog.text
+
+
+def test_a_choice_that_a_cap_cuts_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    program, _, _ = run(max_metric_calls=40)
+    (found,) = program.detailed_results.diagnostics
+    assert found.name == "cut choice" and found.value == 0.5
+    assert "1 of 2 contenders met all 16 examples of the valset" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("small", "large"),
+    [
+        ({"max_tokens": 12_000}, {"max_tokens": 25_000}),
+        ({"max_cost": 0.012}, {"max_cost": 0.03}),
+        ({"max_seconds": 0.02, "requests_per_minute": 20}, {"max_seconds": 60}),
+    ],
+)
+def test_every_cap_without_room_for_a_comparison_is_told_as_far_as_can_be_known(
+    small: dict[str, float], large: dict[str, float], caplog: pytest.LogCaptureFixture
+) -> None:
+    program, _, _ = run(**small)
+    assert program.detailed_results.best_index == 0
+    told = (
+        "too small to compare the student with another candidate on all 16 examples of the valset"
+    )
+    assert f"`{next(iter(small))}`" in caplog.text and told in caplog.text
+    caplog.clear()
+    program, _, _ = run(**large)
+    assert sum(c.selection is not None for c in program.detailed_results.candidates) > 1
+    assert "too small" not in caplog.text
+
+
+def test_a_rate_that_leaves_the_choice_no_time_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    program, _, _ = run(max_seconds=0.5, requests_per_minute=30)
+    (found,) = program.detailed_results.diagnostics
+    assert found.name == "cut choice" and "requests_per_minute" in found.advice
+    assert "Set it to 120 at least" in caplog.text
+
+
 def test_time_is_a_cap() -> None:
     program, _, _ = run(max_seconds=0.05, max_steps=500)
     assert program.detailed_results.stop_reason.startswith("max_seconds:")
@@ -134,7 +205,24 @@ def test_auto_sizes_the_run() -> None:
         OPRO(metric=exact_match, auto="light", max_steps=3)
 
 
-def test_an_estimate_calls_no_lm_and_holds() -> None:
+@pytest.mark.parametrize(
+    "caps",
+    [
+        {},
+        {"max_metric_calls": 5},
+        {"max_metric_calls": 60},
+        {"max_metric_calls": 110},
+        {"max_tokens": 3_000},
+        {"max_tokens": 30_000},
+        {"max_cost": 0.002},
+        {"max_cost": 0.02},
+        {"max_cost": 0.05, "max_metric_calls": 70},
+    ],
+)
+@pytest.mark.parametrize("racing", [True, False])
+def test_an_estimate_calls_no_lm_and_holds_within_every_cap(
+    caps: dict[str, Any], racing: bool
+) -> None:
     scorer = scorer_lm(
         answer_key=EXAMPLES, landscape=landscape("wording_noise", seed=0), cache=False
     )
@@ -142,17 +230,32 @@ def test_an_estimate_calls_no_lm_and_holds() -> None:
     opro = OPRO(
         metric=exact_match,
         prompt_model=optimizer,
-        max_steps=4,
+        max_steps=3,
+        num_candidates=4,
+        racing=racing,
         prices={scorer.model: PRICE, optimizer.model: PRICE},
+        **caps,
     )
     student = dspy.Predict("question -> answer")
     with dspy.context(lm=scorer):
-        estimate = opro.estimate(student, trainset=TRAIN, valset=VAL)
+        told = opro.estimate(student, trainset=TRAIN, valset=VAL)
         assert (scorer.engine.calls, optimizer.engine.calls) == (0, 0)
         result = opro.compile(student, trainset=TRAIN, valset=VAL).detailed_results
+    assert told.metric_calls[0] <= scorer.engine.calls <= told.metric_calls[1]
+    assert told.metric_calls[1] <= caps.get("max_metric_calls", math.inf)
     for role in ("optimizer", "scorer"):
-        used, told = result.used(role), getattr(estimate, role)
-        assert told.calls[0] <= used.calls <= told.calls[1]
-        assert told.input_tokens[0] <= used.input_tokens <= told.input_tokens[1]
-        assert told.output_tokens[0] <= used.output_tokens <= told.output_tokens[1]
-        assert told.cost_usd[0] < told.cost_usd[1]
+        used, part = result.used(role), getattr(told, role)
+        tokens = used.input_tokens + used.output_tokens
+        assert part.calls[0] <= used.calls <= part.calls[1]
+        assert part.input_tokens[0] <= used.input_tokens <= part.input_tokens[1]
+        assert part.output_tokens[0] <= used.output_tokens <= part.output_tokens[1]
+        assert part.tokens[0] <= tokens <= part.tokens[1] <= caps.get("max_tokens", math.inf)
+        cost = PRICE.cost(used.input_tokens, used.output_tokens)
+        assert part.cost_usd[0] <= cost <= part.cost_usd[1] <= caps.get("max_cost", math.inf)
+
+
+def test_an_estimate_knows_how_many_requests_there_is_time_for() -> None:
+    opro = OPRO(metric=exact_match, max_seconds=90, requests_per_minute=30)
+    with dspy.context(lm=optimizer_lm(seed=0)):
+        told = opro.estimate(dspy.Predict("question -> answer"), trainset=TRAIN, valset=VAL)
+    assert told.metric_calls[1] == told.optimizer.calls[1] == 60

@@ -62,6 +62,7 @@ def test_the_demo_estimates_with_a_real_lm_and_asks_nobody() -> None:
     result = RUNNER.invoke(app, words)
     assert result.exit_code == 0, result.output
     assert "The LMs are real" in plain(result.stdout) and "USD" in plain(result.stdout)
+    assert re.search(r"Scored examples: \d+ to \d+", plain(result.stdout))
 
 
 @pytest.mark.parametrize("problem", ["tsp", "linear-regression"])

@@ -21,12 +21,12 @@ ROWS = (
     {"inputs", "loop", "outcome", "estimate", "identity", "runlog", "watching", "runs"}
     | {"announcing", "awaiting"},
     {"optimizer", "evaluator", "settings"},
-    {"asking", "proposer", "grid", "progress", "plan", "remote"},
+    {"asking", "proposer", "grid", "progress", "limits", "remote"},
     {"packing", "executing"},
     {"worker"},
     {"failures", "outages", "ledger"},
     {"conditions", "samples"},
-    {"scoring"},
+    {"scoring", "plan"},
     {"temperatures", "program", "pool", "selectors", "schedules", "stopping", "race"},
     {"lane", "scaffolds", "sharing", "calling"},
     {"boundary", "journal", "loops"},
@@ -36,13 +36,14 @@ ROWS = (
     {"protocols"},
     {"result"},
     {"diagnostics"},
-    {"trajectory", "racing"},
+    {"trajectory", "racing", "failing"},
     {"rasch"},
     {
         *("records", "seats", "config", "filters", "frame", "answers", "interrupt", "likeness"),
-        *("direction", "problems", "names", "rows", "metrics"),
+        *("direction", "problems", "rows", "metrics"),
     },
     {"options"},
+    {"names"},
     {"errors", "copying"},
 )
 """From the top down."""

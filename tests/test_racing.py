@@ -1,12 +1,14 @@
 import math
 import random
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opro_dspy.errors import ConfigurationError
+from opro_dspy.asking import View
+from opro_dspy.errors import ConfigurationError, UnknownArgumentError
 from opro_dspy.likeness import factors
 from opro_dspy.racing import (
     Racing,
@@ -185,8 +187,23 @@ def test_racing_settings_are_checked() -> None:
     assert resolve_racing(True) == Racing()
     with pytest.raises(ConfigurationError, match="`racing`"):
         resolve_racing("yes")
-    with pytest.raises(ValueError, match="must rise"):
+    with pytest.raises(
+        ConfigurationError, match=r"^`rungs`: must rise from at least 1, got \(8, 4\)\.$"
+    ):
         Racing(rungs=(8, 4))
+
+
+@pytest.mark.parametrize(
+    ("options", "given", "nearest"),
+    [(Racing, "rung", "rungs"), (View, "num_entrys", "num_entries"), (Racing, "foo", None)],
+)
+def test_an_unknown_setting_names_the_nearest(
+    options: Any, given: str, nearest: str | None
+) -> None:
+    hint = rf" \(did you mean `{nearest}`\?\)" if nearest else ""
+    said = f"^{options.__name__} has no argument `{given}`{hint}\\. It takes: "
+    with pytest.raises(UnknownArgumentError, match=said):
+        options(**{given: 1})
 
 
 def test_whoever_can_hardly_be_the_best_is_measured_no_further() -> None:

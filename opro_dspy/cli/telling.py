@@ -70,7 +70,13 @@ def cost_table(result: RunResult) -> Table:
 
 def estimate_table(cost: RunEstimate) -> Table:
     """Return what a run will cost."""
-    table = Table(title="What it will cost, from at least to at most", title_justify="left")
+    low, high = cost.metric_calls
+    table = Table(
+        title="What it will cost, from at least to at most",
+        title_justify="left",
+        caption=f"Scored examples: {low:,} to {high:,}",
+        caption_justify="left",
+    )
     for name in ("role", "calls", "tokens in", "tokens out", "USD"):
         table.add_column(name, justify="left" if name == "role" else "right")
     for role, part in zip(ROLES, (cost.optimizer, cost.scorer), strict=True):

@@ -11,7 +11,7 @@ import dspy
 
 from opro_dspy.conditions import Conditions
 from opro_dspy.errors import InvalidSolution, MetricError, ProgramFailedError
-from opro_dspy.evaluator import ALIKE
+from opro_dspy.failing import ALIKE
 from opro_dspy.grid import Grid
 from opro_dspy.metric import Metric, as_number
 from opro_dspy.protocols import Problem, StepStarted
