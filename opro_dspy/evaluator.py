@@ -1,6 +1,5 @@
 """The scorer's seat: which examples a step's candidates meet, and the sets of the final choice."""
 
-import logging
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -8,9 +7,7 @@ from dataclasses import replace
 import dspy
 
 from opro_dspy.conditions import Conditions
-from opro_dspy.errors import ProgramFailedError
-from opro_dspy.failing import ALIKE, all_failed, broken, without_the_failing
-from opro_dspy.filters import shown
+from opro_dspy.failing import Judge, all_failed
 from opro_dspy.grid import Grid
 from opro_dspy.protocols import StepStarted
 from opro_dspy.race import Race
@@ -18,8 +15,6 @@ from opro_dspy.racing import Racing, draw_order, estimates, hopeless_against, le
 from opro_dspy.rasch import Fit, fit
 from opro_dspy.records import Candidate, Evaluation
 from opro_dspy.trajectory import Trajectory
-
-logger = logging.getLogger(__name__)
 
 
 class ProgramEvaluator:
@@ -55,7 +50,9 @@ class ProgramEvaluator:
         self.refused: str | None = None
         """The cap of the budget that cut the last evaluation short, if one did."""
         self._first_errors: dict[str, Exception] = {}
-        self._warned = False
+        self._judge = Judge(
+            max_errors=conditions.max_errors, failure_score=conditions.failure_score
+        )
         self._n_races = 0
 
     def evaluate(
@@ -82,10 +79,7 @@ class ProgramEvaluator:
         if racing is not None and step and not self.refused and all(map(all_failed, found)):
             # The few examples of a first step may be to blame: so all of them meet more.
             found = self._further(found, order, n=racing.rungs[-1] - racing.rungs_of(step)[-1])
-        first = 0 if step else 1  # the student is no candidate to give up lightly
-        earlier = [*trajectory.evaluations, *found[:first]]
-        found[first:] = self._without_the_failing(found[first:], earlier)
-        self._check(trajectory, [e for e in found if e.scores])
+        found = self._judge.judge(found, trajectory.evaluations, first_errors=self._first_errors)
         if racing is None or not step or self.refused:
             return found
         return self._with_leaders(trajectory, found, order, racing)
@@ -234,52 +228,6 @@ class ProgramEvaluator:
         finally:
             self._first_errors = {**grid.failures.first, **self._first_errors}
         return [grid.evaluation(lane, fill=fill) for lane in lanes]
-
-    def _without_the_failing(
-        self, new: Sequence[Evaluation], earlier: Sequence[Evaluation]
-    ) -> list[Evaluation]:
-        found = without_the_failing(new, earlier)
-        for before, after in zip(new, found, strict=True):
-            if after.dropped != before.dropped:
-                texts = " | ".join(after.candidate.texts.values())
-                logger.warning(
-                    "The instructions %s are %s, where others did not fail.",
-                    shown(texts[:100]),
-                    after.dropped,
-                )
-        return found
-
-    def _check(self, trajectory: Trajectory, evaluations: Sequence[Evaluation]) -> None:
-        """Stop the run when nothing can be learned from it; tell of misleading failure scores.
-
-        That is when the student is given up, or when program or metric are `broken`.
-        """
-        self._warn_of_failure_score(evaluations)
-        first_step = not trajectory.steps
-        student = bool(first_step and evaluations and evaluations[0].dropped is not None)
-        if not student and not broken(evaluations, trajectory.evaluations):
-            return
-        errors, n = evaluations[0].failures, max(ALIKE, len(evaluations))
-        first = min(errors)
-        found = evaluations[0].dropped or f"{len(errors)} errors in {len(errors)} examples"
-        who = "initial instruction" if student else f"instructions of the last {n} candidates"
-        raise ProgramFailedError(
-            f"the program or the metric failed on the training set with the {who}: {found} "
-            f"(`max_errors` is {self._conditions.max_errors}, and most may not fail). "
-            f"First error, on example {first}: {errors[first]}"
-        ) from self._first_errors.get(evaluations[0].candidate.key)
-
-    def _warn_of_failure_score(self, evaluations: Sequence[Evaluation]) -> None:
-        failure_score = self._conditions.failure_score
-        honest = [s for e in evaluations for i, s in e.scores.items() if i not in e.failures]
-        if not self._warned and honest and min(honest) < failure_score:
-            self._warned = True
-            logger.warning(
-                "The metric gives scores below `failure_score` (%g, lowest %g): an example that "
-                "fails would beat an honest answer. Set `failure_score` below the worst score.",
-                failure_score,
-                min(honest),
-            )
 
 
 def _met(evaluation: Evaluation | None) -> tuple[int, int]:

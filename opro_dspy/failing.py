@@ -1,17 +1,22 @@
-"""Who is given up for failing where others do not, and when program or metric are broken. Pure."""
+"""Who is given up for failing where others do not, and when program or metric are broken."""
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from opro_dspy.errors import ProgramFailedError
+from opro_dspy.filters import shown
 from opro_dspy.records import Evaluation
+
+logger = logging.getLogger(__name__)
 
 ALIKE = 3
 """Candidates that must all fail alike before program or metric are taken for broken."""
 
 
 def all_failed(evaluation: Evaluation) -> bool:
-    """Tell whether the candidate failed on every example that it met."""
-    return len(evaluation.failures) == len(evaluation.scores)
+    """Tell whether the candidate failed on every example that it met, and met any."""
+    return 0 < len(evaluation.scores) == len(evaluation.failures)
 
 
 def without_the_failing(
@@ -67,3 +72,76 @@ def _judged(evaluation: Evaluation, n_blamed: int) -> Evaluation:
         return evaluation
     n_failed = len(evaluation.failures)
     return replace(evaluation, dropped=f"given up after {n_failed} errors in {n} examples")
+
+
+class Judge:
+    """Judges the failures of a step's candidates, and tells of what it found.
+
+    Args:
+        max_errors: Failures at which a candidate is given up, for the error's text.
+        failure_score: What a failed example scores.
+    """
+
+    def __init__(self, *, max_errors: int | None, failure_score: float) -> None:
+        self._max_errors, self._failure_score = max_errors, failure_score
+        self._warned = False
+
+    def judge(
+        self,
+        new: Sequence[Evaluation],
+        earlier: Sequence[Evaluation],
+        *,
+        first_errors: Mapping[str, Exception],
+    ) -> list[Evaluation]:
+        """Return `new` without the failing.
+
+        Args:
+            new: Evaluations of the step's candidates; where there are no earlier ones the first
+                is the student, no candidate to give up lightly.
+            earlier: Those of all before, oldest first.
+            first_errors: Candidate key to the first failure.
+
+        Raises:
+            ProgramFailedError: If the student was given up in its race, or program or metric are
+                `broken`.
+        """
+        spared = 0 if earlier else 1
+        judged = without_the_failing(new[spared:], [*earlier, *new[:spared]])
+        found = [*new[:spared], *judged]
+        for before, after in zip(new, found, strict=True):
+            if after.dropped != before.dropped:
+                texts = " | ".join(after.candidate.texts.values())
+                logger.warning(
+                    "The instructions %s are %s, where others did not fail.",
+                    shown(texts[:100]),
+                    after.dropped,
+                )
+        scored = [e for e in found if e.scores]
+        self._warn_of_failure_score(scored)
+        student = bool(not earlier and scored and scored[0].dropped is not None)
+        if student or broken(scored, earlier):
+            who = f"instructions of the last {max(ALIKE, len(scored))} candidates"
+            error = self._error(scored[0], "initial instruction" if student else who)
+            raise error from first_errors.get(scored[0].candidate.key)
+        return found
+
+    def _error(self, evaluation: Evaluation, who: str) -> ProgramFailedError:
+        errors = evaluation.failures
+        first, n = min(errors), len(errors)
+        found = evaluation.dropped or f"{n} errors in {n} examples"
+        return ProgramFailedError(
+            f"the program or the metric failed on the training set with the {who}: {found} "
+            f"(`max_errors` is {self._max_errors}, and most may not fail). "
+            f"First error, on example {first}: {errors[first]}"
+        )
+
+    def _warn_of_failure_score(self, evaluations: Sequence[Evaluation]) -> None:
+        honest = [s for e in evaluations for i, s in e.scores.items() if i not in e.failures]
+        if not self._warned and honest and min(honest) < self._failure_score:
+            self._warned = True
+            logger.warning(
+                "The metric gives scores below `failure_score` (%g, lowest %g): an example that "
+                "fails would beat an honest answer. Set `failure_score` below the worst score.",
+                self._failure_score,
+                min(honest),
+            )

@@ -17,7 +17,6 @@ from opro_dspy.config import checked
         (Filters, "max_copied_words", 0),
         (View, "num_entries", 0),
         (Racing, "rungs", (4, 2)),
-        (Racing, "no_such_setting", 1),
         (checked, "num_candidates", 0),
     ],
 )
