@@ -7,11 +7,13 @@ from dataclasses import replace
 
 import dspy
 
+from opro_dspy.boundary.faults import bad_request
 from opro_dspy.conditions import Conditions
 from opro_dspy.errors import ProgramFailedError
 from opro_dspy.failing import ALIKE, all_failed, broken, without_the_failing
 from opro_dspy.filters import shown
 from opro_dspy.grid import Grid
+from opro_dspy.outages import all_refused
 from opro_dspy.protocols import StepStarted
 from opro_dspy.race import Race
 from opro_dspy.racing import Racing, draw_order, estimates, hopeless_against, leaders
@@ -125,6 +127,7 @@ class ProgramEvaluator:
         )
         fill = further is None
         found = self._run(race, candidates, examples, orders, set_name=set_name, fill=fill)
+        self._check_refusals([e for e in found if e.dropped])
         return [_merged(known.get(e.candidate.key), e) for e in found]
 
     @property
@@ -259,6 +262,7 @@ class ProgramEvaluator:
         student = bool(first_step and evaluations and evaluations[0].dropped is not None)
         if not student and not broken(evaluations, trajectory.evaluations):
             return
+        self._check_refusals(evaluations)
         errors, n = evaluations[0].failures, max(ALIKE, len(evaluations))
         first = min(errors)
         found = evaluations[0].dropped or f"{len(errors)} errors in {len(errors)} examples"
@@ -268,6 +272,14 @@ class ProgramEvaluator:
             f"(`max_errors` is {self._conditions.max_errors}, and most may not fail). "
             f"First error, on example {first}: {errors[first]}"
         ) from self._first_errors.get(evaluations[0].candidate.key)
+
+    def _check_refusals(self, hopeless: Sequence[Evaluation]) -> None:
+        """Blame no candidate for refused requests when it is not known whose fault they are."""
+        refusals = self._conditions.refusals
+        for evaluation in hopeless:
+            error = self._first_errors.get(evaluation.candidate.key)
+            if refusals and error is not None and bad_request(error) is not None:
+                raise all_refused(refusals)
 
     def _warn_of_failure_score(self, evaluations: Sequence[Evaluation]) -> None:
         failure_score = self._conditions.failure_score

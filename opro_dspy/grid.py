@@ -9,7 +9,7 @@ from functools import partial
 import dspy
 
 from opro_dspy.boundary.budget import Reservation
-from opro_dspy.boundary.faults import is_retryable
+from opro_dspy.boundary.faults import bad_request, is_retryable
 from opro_dspy.boundary.meter import lm_failure
 from opro_dspy.boundary.task import Task
 from opro_dspy.conditions import Conditions
@@ -17,11 +17,12 @@ from opro_dspy.errors import ExecutorError, JournalError, MetricError
 from opro_dspy.failures import Failures
 from opro_dspy.ledger import Ledger
 from opro_dspy.memory import Score
-from opro_dspy.outages import Outages, scorer_failed
+from opro_dspy.outages import Outages, all_refused, scorer_failed
 from opro_dspy.pool import DaemonExecutor, completed
 from opro_dspy.protocols import ExampleScored
 from opro_dspy.race import Cell, Race
 from opro_dspy.records import Candidate, Evaluation, Usage
+from opro_dspy.refusals import Refusal
 from opro_dspy.scoring import score_example
 
 logger = logging.getLogger(__name__)
@@ -40,6 +41,13 @@ class Trial:
 
     task: Task | None = None
     reservation: Reservation | None = None
+    n_refusals: int = 0
+    """How many refusals of requests were known when it set out."""
+
+    @property
+    def was_answered(self) -> bool:
+        """Whether an LM answered it; what a cache knew is no sign of life."""
+        return any(row.calls > row.failures for row in self.used)
 
     @property
     def used(self) -> Sequence[Usage]:
@@ -79,6 +87,7 @@ class Grid:
         self._programs = programs
         self._examples = examples
         self._orders = orders
+        self._set_name = set_name
         self._ledger = Ledger(conditions, candidates, orders, set_name=set_name, number=number)
         self.failures = Failures(conditions, candidates)
         self._fatal: dict[tuple[int, int], Exception] = {}
@@ -86,6 +95,7 @@ class Grid:
         self._flying = 0
         self._outages = Outages()
         self._hung: dict[Cell, Future[Score]] = {}
+        self._doubted: dict[Cell, Future[Score]] = {}
         self.refused: str | None = None
         """The cap of the budget that ended the race, if one did."""
 
@@ -93,7 +103,8 @@ class Grid:
         """Run the race to its end.
 
         Raises:
-            LMCallError: If an LM failed for good, or stays away (`Outages`).
+            LMCallError: If an LM failed for good, stays away (`Outages`), or refuses all requests
+                (`Refusals`).
             MetricError: If the metric returned something that is no number.
             ExecutorError: If the executor failed.
             KeyboardInterrupt: If the user pressed Ctrl-C; after the calls in flight.
@@ -138,11 +149,16 @@ class Grid:
             interrupt.pressed = True
 
     def _draw(self) -> tuple[Cell, Callable[[], Score]] | None:
+        refusals = self._conditions.refusals
         while not self._fatal:
-            cell = self._next()
-            if cell is None and not self._flying and not self.refused:
-                self._try_again()
-                cell = self._next()
+            cell = None if refusals.is_wave else self._next()
+            if cell is None and self._flying:
+                return None
+            if refusals.is_wave:  # and no answer in flight can change that
+                self._fatal[0, 0] = all_refused(refusals)
+                return None
+            if cell is None and not self.refused and self._try_again():
+                continue
             if cell is None:
                 return None
             if self._recalled(cell) or self.refused or not self._admitted(cell, calls=1):
@@ -204,16 +220,18 @@ class Grid:
     def _score(
         self, trial: Trial, cell: Cell, program: dspy.Module, example: dspy.Example
     ) -> Score:
+        trial.n_refusals = self._conditions.refusals.n_known
         with self._conditions.gate.task() as trial.task:
             remote, where = self._conditions.remote, f"example {self._index(cell)}"
             if remote is None:
                 found = score_example(program, example, self._conditions.metric, where=where)
             else:
                 found = remote(self._candidates[cell.candidate], example, where=where)
-        score = self._ledger.score(cell, found.value, trial.used)
-        score = replace(score, output=found.output, feedback=found.feedback)
         task = trial.task
-        if task.refused is None and task.lm_error is None and not task.abandoned:
+        used = trial.used if task.bad_request is None else ()  # what it used is noted in `_doubt`
+        score = self._ledger.score(cell, found.value, used)
+        score = replace(score, output=found.output, feedback=found.feedback)
+        if task.is_clean:
             self._ledger.note(cell, score)  # at once: what is paid for waits for nobody
         return score
 
@@ -238,16 +256,44 @@ class Grid:
         elif outage is not None:
             self._ledger.spent(cell, trial.used)
             self._outage(cell, outage)
+        elif (refusal := _refusal(trial, error)) is not None:
+            self._doubt(cell, future, trial.used, refusal)
         else:
             self._outages.answered()
-            if error is None:
-                self._note(cell, future.result())
-            else:
-                said = self.failures.note(cell, self._index(cell), error)
-                value = self._conditions.failure_score
-                score = self._ledger.score(cell, value, trial.used, said)
+            if trial.was_answered:
+                self._conditions.refusals.answered(trial.n_refusals)
+            score = self._outcome(cell, future, trial.used)
+            if error is not None:
                 self._ledger.note(cell, score)
-                self._note(cell, score)
+            self._note(cell, score)
+
+    def _outcome(self, cell: Cell, future: "Future[Score]", used: Sequence[Usage] = ()) -> Score:
+        """Return what a cell came to, having told of the failure of program or metric."""
+        error = future.exception()
+        if not isinstance(error, Exception):
+            return future.result()
+        said = self.failures.note(cell, self._index(cell), error)
+        return self._ledger.score(cell, self._conditions.failure_score, used, said)
+
+    def _doubt(
+        self, cell: Cell, future: "Future[Score]", used: Sequence[Usage], cause: BaseException
+    ) -> None:
+        """Keep a refused request until it is known whose fault it is, or nothing else is left."""
+        self._ledger.vain(cell, used)
+        self._doubted[cell] = future
+        example = self._set_name, self._index(cell)
+        refusal = Refusal(example, cause, settle=partial(self._settle_refusal, cell))
+        self._conditions.refusals.add(refusal, n_examples=len(self._examples))
+
+    def _settle_refusal(self, cell: Cell) -> None:
+        self._count_refusal(cell)
+        if (score := self._ledger.met(cell)) is not None:
+            self._ledger.note(cell, score)
+
+    def _count_refusal(self, cell: Cell) -> None:
+        """Let a refusal count as the example's own failure; the memory may hear of it later."""
+        if (future := self._doubted.pop(cell, None)) is not None:
+            self._note(cell, self._outcome(cell, future))
 
     def _refuse(self, cell: Cell, reason: str, used: Sequence[Usage] = ()) -> None:
         """Pay for nothing more in this race."""
@@ -288,8 +334,10 @@ class Grid:
             self._conditions.timeout_s or 0.0,
         )
 
-    def _try_again(self) -> None:
-        """Hand cells that were put off to the race again; nothing is in flight now."""
+    def _try_again(self) -> bool:
+        """Go on with what was put off, if anything was; nothing is in flight now."""
+        if not (self._hung or self._outages or self._doubted):
+            return False
         for cell, future in self._hung.items():
             if future.done() and self._conditions.hung[self._place(cell)][1] < MAX_HANGS:
                 self._race.again(cell)
@@ -303,6 +351,10 @@ class Grid:
                 self._refuse(cells[0], reason)
             for cell in cells:
                 self._race.again(cell)
+        else:
+            for cell in sorted(self._doubted, key=lambda cell: (cell.candidate, cell.place)):
+                self._count_refusal(cell)
+        return True
 
     def _note(self, cell: Cell, score: Score) -> None:
         value = 0.0 if score.value is None else score.value
@@ -359,3 +411,10 @@ def _settle(trial: Trial, *, calls: int) -> None:
     """Book the metric calls: none when the example has yet to be scored."""
     if trial.reservation is not None:
         trial.reservation.settle(metric_calls=calls)
+
+
+def _refusal(trial: Trial, error: BaseException | None) -> BaseException | None:
+    """Return the refused request behind an error, or behind an answer given without the LM's."""
+    if trial.task is not None and trial.task.bad_request is not None:
+        return trial.task.bad_request
+    return None if error is None or trial.was_answered else bad_request(error)

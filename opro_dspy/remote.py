@@ -183,6 +183,8 @@ class Remote:
             if task is not None:
                 task.failed(error)
             return error
+        if outcome["bad_request"] is not None and task is not None:
+            task.bad_request = restored(outcome["bad_request"])
         if outcome["error"] is not None:
             return restored(outcome["error"])
         return Scored(**outcome["scored"])

@@ -26,7 +26,7 @@ ROWS = (
     {"worker"},
     {"failures", "outages", "ledger"},
     {"conditions", "samples"},
-    {"scoring", "plan"},
+    {"scoring", "plan", "refusals"},
     {"temperatures", "program", "pool", "selectors", "schedules", "stopping", "race"},
     {"lane", "scaffolds", "sharing", "calling"},
     {"boundary", "journal", "loops"},

@@ -159,7 +159,7 @@ class Admission:
 
     def _check_wanted(self, visit: Visit) -> None:
         if visit.task is not None and visit.task.abandoned:
-            raise CallRefused(GIVEN_UP)
+            raise self._refused(visit, CallRefused(GIVEN_UP))
         if self.fatal is not None:
             if visit.task is not None:
                 visit.task.failed(self.fatal)

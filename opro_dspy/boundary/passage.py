@@ -13,6 +13,7 @@ from opro_dspy.boundary.admission import POLL_S, Admission
 from opro_dspy.boundary.answers import Answers, is_ambiguous
 from opro_dspy.boundary.cached import is_acached, is_cached, may_be_cached
 from opro_dspy.boundary.faults import (
+    bad_request,
     is_fatal,
     is_overload,
     is_retryable,
@@ -200,4 +201,5 @@ class Passage:
             cause = lm_failure(error, answered=self.desk.meter.answered())
             if cause is not None:
                 task.failed(cause, self._asked())
+            task.bad_request = bad_request(error) if cause is None else None
         return False
