@@ -158,7 +158,8 @@ class Remote:
         if error is None or may_be_load(error) or is_overload(error):
             soft = error is None or not is_overload(error)
             after = getattr(error, "retry_after", None)
-            self._gate.admission.pushed_back(visit, soft=soft, retry_after=after)
+            said = "" if error is None else type(error).__name__
+            self._gate.admission.pushed_back(visit, soft=soft, retry_after=after, said=said)
 
     def _learn(self, needed: Spending) -> None:
         with self._lock:

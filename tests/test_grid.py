@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import signal
 import threading
 import time
@@ -77,16 +78,35 @@ def test_an_outage_that_stays_stops_the_run_and_blames_nobody() -> None:
     assert isinstance(caught.value.program, dspy.Predict)
 
 
-def test_a_pause_that_max_seconds_leaves_no_time_for_ends_the_run_in_order(
-    monkeypatch: pytest.MonkeyPatch,
+def test_a_pause_that_max_seconds_leaves_no_time_for_ends_the_run_and_names_the_outage(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("opro_dspy.outages.PAUSE_S", 3600.0)
     scorer = scripted_lm(lambda text: ServerError("down"))
     program = compiled(scorer, max_seconds=600.0)
     result = program.detailed_results
     assert result.stop_reason.startswith("max_seconds: ")
+    assert re.search(
+        r"; an LM was out: the last 12 calls failed \(LMServerError: .*down\)$", result.stop_reason
+    )
+    told = [r.getMessage() for r in caplog.records if "an LM was out" in r.getMessage()]
+    assert told == [f"The run ends: {result.stop_reason}."]
     assert result.candidates == ()
     assert isinstance(program, dspy.Predict)
+
+
+def test_an_outage_that_cuts_the_final_choice_short_is_named_too(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("opro_dspy.outages.PAUSE_S", 3600.0)
+    numbers = tuple(f"What is {i} plus" for i in range(100, 112))
+    scorer = scripted_lm(
+        lambda text: ServerError("down") if any(n in text for n in numbers) else GOOD(text)
+    )
+    result = compiled(scorer, max_seconds=600.0).detailed_results
+    assert result.stop_reason.startswith("max_steps: 1 steps were done; the final choice was cut")
+    assert "; an LM was out: the last " in result.stop_reason
+    assert caplog.text.count("an LM was out") == 1
 
 
 def test_ctrl_c_ends_a_pause(monkeypatch: pytest.MonkeyPatch) -> None:

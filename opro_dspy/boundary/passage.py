@@ -26,6 +26,7 @@ from opro_dspy.boundary.meter import OPTIMIZER, TASK, Meter, current_role, lm_fa
 from opro_dspy.boundary.prices import Forecast, Need
 from opro_dspy.boundary.redaction import redact, secrets_of
 from opro_dspy.boundary.task import Asked, Visit, sent
+from opro_dspy.filters import clipped, printable
 from opro_dspy.records import Usage
 
 logger = logging.getLogger(__name__)
@@ -152,7 +153,12 @@ class Passage:
         admission = self.desk.admission
         if is_overload(error) or may_be_load(error):
             soft = not is_overload(error)
-            admission.pushed_back(self.visit, soft=soft, retry_after=retry_after(error))
+            said = clipped(
+                f"{type(error).__name__}: {' '.join(printable(str(error)).split())}", 200
+            )
+            admission.pushed_back(
+                self.visit, soft=soft, retry_after=retry_after(error), said=said.rstrip(".")
+            )
         self.paid = call.answers >= call.n
         # A refused proposal may be asked for again without the temperature that was refused.
         answered = current_role() == OPTIMIZER or self.desk.meter.answered(call.model)
