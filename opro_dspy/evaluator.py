@@ -11,7 +11,8 @@ from opro_dspy.boundary.faults import bad_request
 from opro_dspy.conditions import Conditions
 from opro_dspy.errors import ProgramFailedError
 from opro_dspy.failing import ALIKE, all_failed, broken, without_the_failing
-from opro_dspy.filters import shown
+from opro_dspy.failures import named
+from opro_dspy.filters import sentence
 from opro_dspy.grid import Grid
 from opro_dspy.outages import all_refused
 from opro_dspy.protocols import StepStarted
@@ -244,11 +245,9 @@ class ProgramEvaluator:
         found = without_the_failing(new, earlier)
         for before, after in zip(new, found, strict=True):
             if after.dropped != before.dropped:
-                texts = " | ".join(after.candidate.texts.values())
                 logger.warning(
-                    "The instructions %s are %s, where others did not fail.",
-                    shown(texts[:100]),
-                    after.dropped,
+                    "The instructions %s are %s of the trainset, where others did not fail.",
+                    *(named(after.candidate), after.dropped),
                 )
         return found
 
@@ -262,7 +261,7 @@ class ProgramEvaluator:
         student = bool(first_step and evaluations and evaluations[0].dropped is not None)
         if not student and not broken(evaluations, trajectory.evaluations):
             return
-        self._check_refusals(evaluations)
+        self._check_refusals(evaluations[:1])
         errors, n = evaluations[0].failures, max(ALIKE, len(evaluations))
         first = min(errors)
         found = evaluations[0].dropped or f"{len(errors)} errors in {len(errors)} examples"
@@ -270,7 +269,7 @@ class ProgramEvaluator:
         raise ProgramFailedError(
             f"the program or the metric failed on the training set with the {who}: {found} "
             f"(`max_errors` is {self._conditions.max_errors}, and most may not fail). "
-            f"First error, on example {first}: {errors[first]}"
+            f"First error, on example {first}: {sentence(errors[first])}"
         ) from self._first_errors.get(evaluations[0].candidate.key)
 
     def _check_refusals(self, hopeless: Sequence[Evaluation]) -> None:

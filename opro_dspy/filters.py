@@ -96,8 +96,9 @@ def printable(text: str) -> str:
 
 
 def sentence(text: str) -> str:
-    """Return `text`, printable, with one full stop at its end, whether or not it had one."""
-    return printable(text).rstrip().rstrip(".") + "."
+    """Return `text`, printable, with one full stop at its end, or the ellipsis that it has."""
+    text = printable(text).rstrip()
+    return text if text.endswith("…") else text.rstrip(".") + "."
 
 
 def clipped(text: str, n: int) -> str:

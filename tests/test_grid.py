@@ -249,7 +249,7 @@ def test_a_candidate_on_which_most_examples_fail_is_dropped_and_told_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level("DEBUG", logger="opro_dspy")
-    found = []
+    found, lines = [], []
     for num_threads in (1, 8):
         caplog.clear()
         program = compiled(
@@ -265,6 +265,15 @@ def test_a_candidate_on_which_most_examples_fail_is_dropped_and_told_once(
         told = [r for r in caplog.records if "failed and scores" in r.getMessage()]
         traced = {r.levelname: "Traceback" in r.getMessage() for r in told}
         assert traced == {"WARNING": False, "DEBUG": True}
+        warned = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
+        lines.append([re.sub(r"xample \d+", "xample N", line) for line in warned])
+    for warned in lines:
+        assert warned == [
+            "Example N of the trainset failed and scores 0 with the instructions 'Be BAD'. "
+            "ValueError: cannot judge.",
+            "The instructions 'Be BAD' are given up after 5 errors in 5 examples of the trainset. "
+            "The result's `failures` tell why.",
+        ]
     assert found[0] == found[1]
     assert found[0][0] == "given up after 5 errors in 5 examples"
 
@@ -320,6 +329,40 @@ def test_an_example_that_hangs_once_is_tried_once_more() -> None:
     assert {3} >= set(range(20)) - set(result.candidates[0].scores)
     if n_calls == {2}:
         assert outcome(program) == undisturbed
+
+
+def test_a_call_that_ends_within_one_more_timeout_counts_and_is_paid_for_once() -> None:
+    undisturbed = outcome(compiled(keyword_scorer(), racing=False, max_steps=0))
+    scorer, hung, _ = hanging(times=1, seconds=1.2)
+    program = compiled(scorer, timeout=1.0, racing=False, max_steps=0, cache_dir=None)
+    assert outcome(program) == undisturbed
+    used = program.detailed_results.used("scorer")
+    assert used.calls == scorer.engine.calls
+    assert max(hung.values()) == 1
+
+
+class Twice(dspy.Module):  # type: ignore[misc]
+    """Asks twice, and makes do without the second answer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answer = dspy.Predict("question -> answer")
+
+    def forward(self, question: str) -> dspy.Prediction:
+        self.answer(question=question)
+        try:
+            prediction: dspy.Prediction = self.answer(question=question)
+        except Exception:  # noqa: BLE001
+            return dspy.Prediction(answer="sorry")
+        return prediction
+
+
+def test_what_a_program_makes_of_being_given_up_is_no_score() -> None:
+    undisturbed = outcome(compiled(keyword_scorer(), Twice(), racing=False, max_steps=0))
+    scorer, hung, _ = hanging(times=1, seconds=1.2)
+    program = compiled(scorer, Twice(), timeout=1.0, racing=False, max_steps=0, cache_dir=None)
+    assert outcome(program) == undisturbed
+    assert max(hung.values()) >= 3
 
 
 def test_an_example_that_hangs_for_ever_blocks_nobody_and_is_no_failure(

@@ -24,7 +24,7 @@ ROWS = (
     {"asking", "proposer", "grid", "progress", "limits", "remote"},
     {"packing", "executing"},
     {"worker"},
-    {"failures", "outages", "ledger"},
+    {"failures", "outages", "ledger", "trials"},
     {"conditions", "samples"},
     {"scoring", "plan", "refusals"},
     {"temperatures", "program", "pool", "selectors", "schedules", "stopping", "race"},

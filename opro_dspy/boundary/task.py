@@ -94,9 +94,12 @@ class Task:
 
     @property
     def is_clean(self) -> bool:
-        """Whether nothing was refused, failed or given up: what came of it may be kept at once."""
+        """Whether nothing was refused or failed: what came of it is what the program makes of it.
+
+        A task that was given up may end so all the same, if its last LM call was under way.
+        """
         refused = self.refused is not None or self.bad_request is not None
-        return not refused and self.lm_error is None and not self.abandoned
+        return not refused and self.lm_error is None
 
     def failed(self, error: BaseException, asked: Asked | None = None) -> None:
         """Note an LM's failure; without `asked` nothing makes up for it."""
