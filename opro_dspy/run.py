@@ -10,7 +10,6 @@ from typing import Any
 import dspy
 
 from opro_dspy.announcing import Announcer
-from opro_dspy.boundary.admission import LM_OUT
 from opro_dspy.boundary.budget import Kept
 from opro_dspy.boundary.meter import Meter
 from opro_dspy.cache import ScoreCache, ScoreMemory, Store
@@ -219,9 +218,6 @@ class Run:
             if kept is not None:
                 kept.release()
             best = self.choice.choose(trajectory, self.evaluator)
-            if LM_OUT in (cut := self.evaluator.refused or "") and LM_OUT not in reason:
-                logger.warning("The final choice is cut short: %s.", cut)
-                reason = f"{reason}; the final choice was cut short: {cut}"
             self.log.chosen(self.choice.set_name, self.choice.selection, best)
             self.announcer.chosen(self.choice.selection)
             if self.seats.cache_dir is not None:
