@@ -15,7 +15,7 @@ from dspy.utils.exceptions import LMError
 
 from opro_dspy.boundary.gate import Gate
 from opro_dspy.errors import LMCallError, OproError
-from opro_dspy.filters import printable, sentence
+from opro_dspy.filters import printable
 from opro_dspy.interrupt import Interrupt
 from opro_dspy.memory import Answer, InOrder, Sample
 from opro_dspy.pool import DaemonExecutor, completed
@@ -194,7 +194,7 @@ class LMProposer:
         if last is not None:
             raise LMCallError(
                 f"the optimizer LM {self._lm.model!r} failed at step {step} ({len(failed)} of "
-                f"{len(samples)} samples): {sentence(last.answer.failed or '')}"
+                f"{len(samples)} samples): {last.answer.failed}"
             ) from last.answer.error
         if failed:
             logger.warning(

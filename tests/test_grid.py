@@ -89,14 +89,13 @@ def test_a_pause_that_max_seconds_leaves_no_time_for_ends_the_run_and_names_the_
     assert re.search(
         r"; an LM was out: the last 12 calls failed \(LMServerError: .*down\)$", result.stop_reason
     )
-    told = [r.getMessage() for r in caplog.records if "an LM was out" in r.getMessage()]
-    assert told == [f"The run ends: {result.stop_reason}."]
+    assert f"The run ends: {result.stop_reason}." in caplog.text
     assert result.candidates == ()
     assert isinstance(program, dspy.Predict)
 
 
 def test_an_outage_that_cuts_the_final_choice_short_is_named_too(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("opro_dspy.outages.PAUSE_S", 3600.0)
     numbers = tuple(f"What is {i} plus" for i in range(100, 112))
@@ -104,9 +103,9 @@ def test_an_outage_that_cuts_the_final_choice_short_is_named_too(
         lambda text: ServerError("down") if any(n in text for n in numbers) else GOOD(text)
     )
     result = compiled(scorer, max_seconds=600.0).detailed_results
-    assert result.stop_reason.startswith("max_steps: 1 steps were done; the final choice was cut")
-    assert "; an LM was out: the last " in result.stop_reason
-    assert caplog.text.count("an LM was out") == 1
+    assert result.stop_reason.startswith("max_steps: 1 steps were done")
+    (cut,) = [d for d in result.diagnostics if d.name == "cut choice"]
+    assert "; an LM was out: the last " in cut.seen
 
 
 def test_ctrl_c_ends_a_pause(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -265,7 +264,11 @@ def test_a_candidate_on_which_most_examples_fail_is_dropped_and_told_once(
         told = [r for r in caplog.records if "failed and scores" in r.getMessage()]
         traced = {r.levelname: "Traceback" in r.getMessage() for r in told}
         assert traced == {"WARNING": False, "DEBUG": True}
-        warned = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
+        warned = [
+            r.getMessage()
+            for r in caplog.records
+            if (r.name, r.levelname) == ("opro_dspy.failures", "WARNING")
+        ]
         lines.append([re.sub(r"xample \d+", "xample N", line) for line in warned])
     for warned in lines:
         assert warned == [
