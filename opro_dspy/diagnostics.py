@@ -14,7 +14,7 @@ from statistics import fmean, variance
 
 from pydantic import BaseModel, ConfigDict
 
-from opro_dspy.filters import ALREADY_SCORED
+from opro_dspy.filters import ALREADY_SCORED, clipped, sentence
 from opro_dspy.records import Evaluation, Proposal, Step
 from opro_dspy.trajectory import Trajectory
 
@@ -97,7 +97,7 @@ def failing(given_up: Collection[Evaluation], *, n: int) -> Diagnostic | None:
         value=len(given_up) / n,
         threshold=0.0,
         seen=f"{len(given_up)} of {n} candidates were given up, for the program or the metric "
-        f"failed on most examples; first with {' '.join(said.split())[:200]}",
+        f"failed on most examples; first with {sentence(clipped(' '.join(said.split()), 200))}",
         advice="See `failures` of the candidates with `dropped`, and let program or metric cope.",
     )
 

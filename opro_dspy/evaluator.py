@@ -6,9 +6,12 @@ from dataclasses import replace
 
 import dspy
 
+from opro_dspy.boundary.faults import bad_request
 from opro_dspy.conditions import Conditions
+from opro_dspy.errors import ProgramFailedError
 from opro_dspy.failing import Judge, all_failed
 from opro_dspy.grid import Grid
+from opro_dspy.outages import all_refused
 from opro_dspy.protocols import StepStarted
 from opro_dspy.race import Race
 from opro_dspy.racing import Racing, draw_order, estimates, hopeless_against, leaders
@@ -79,7 +82,13 @@ class ProgramEvaluator:
         if racing is not None and step and not self.refused and all(map(all_failed, found)):
             # The few examples of a first step may be to blame: so all of them meet more.
             found = self._further(found, order, n=racing.rungs[-1] - racing.rungs_of(step)[-1])
-        found = self._judge.judge(found, trajectory.evaluations, first_errors=self._first_errors)
+        try:
+            found = self._judge.judge(
+                found, trajectory.evaluations, first_errors=self._first_errors
+            )
+        except ProgramFailedError as error:
+            self._blame(error.__cause__)
+            raise
         if racing is None or not step or self.refused:
             return found
         return self._with_leaders(trajectory, found, order, racing)
@@ -119,6 +128,9 @@ class ProgramEvaluator:
         )
         fill = further is None
         found = self._run(race, candidates, examples, orders, set_name=set_name, fill=fill)
+        for evaluation in found:
+            if evaluation.dropped:
+                self._blame(self._first_errors.get(evaluation.candidate.key))
         return [_merged(known.get(e.candidate.key), e) for e in found]
 
     @property
@@ -228,6 +240,12 @@ class ProgramEvaluator:
         finally:
             self._first_errors = {**grid.failures.first, **self._first_errors}
         return [grid.evaluation(lane, fill=fill) for lane in lanes]
+
+    def _blame(self, error: BaseException | None) -> None:
+        """Blame no candidate for refused requests when it is not known whose fault they are."""
+        refusals = self._conditions.refusals
+        if refusals and error is not None and bad_request(error) is not None:
+            raise all_refused(refusals)
 
 
 def _met(evaluation: Evaluation | None) -> tuple[int, int]:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from opro_dspy.errors import ProgramFailedError
-from opro_dspy.filters import shown
+from opro_dspy.filters import sentence, shown
 from opro_dspy.records import Evaluation
 
 logger = logging.getLogger(__name__)
@@ -112,7 +112,7 @@ class Judge:
             if after.dropped != before.dropped:
                 texts = " | ".join(after.candidate.texts.values())
                 logger.warning(
-                    "The instructions %s are %s, where others did not fail.",
+                    "The instructions %s are %s of the trainset, where others did not fail.",
                     shown(texts[:100]),
                     after.dropped,
                 )
@@ -132,7 +132,7 @@ class Judge:
         return ProgramFailedError(
             f"the program or the metric failed on the training set with the {who}: {found} "
             f"(`max_errors` is {self._max_errors}, and most may not fail). "
-            f"First error, on example {first}: {errors[first]}"
+            f"First error, on example {first}: {sentence(errors[first])}"
         )
 
     def _warn_of_failure_score(self, evaluations: Sequence[Evaluation]) -> None:

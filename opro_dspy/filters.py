@@ -95,6 +95,17 @@ def printable(text: str) -> str:
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
+def sentence(text: str) -> str:
+    """Return `text`, printable, with one full stop at its end, or the ellipsis that it has."""
+    text = printable(text).rstrip()
+    return text if text.endswith("…") else text.rstrip(".") + "."
+
+
+def clipped(text: str, n: int) -> str:
+    """Return the first `n` characters at most, the last one an ellipsis if more was there."""
+    return text if len(text) <= n else text[: n - 1] + "…"
+
+
 def shown(text: str) -> str:
     r"""Return `text` with what cannot be seen spelt out, e.g. an escape as `\x1b`."""
     text = printable(text).replace("\r\n", "\n")

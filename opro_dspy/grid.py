@@ -1,28 +1,29 @@
 """Runs races on one pool: scores come in, failures are sorted by whose fault they are."""
 
 import logging
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 import dspy
 
-from opro_dspy.boundary.budget import Reservation
 from opro_dspy.boundary.faults import is_retryable
 from opro_dspy.boundary.meter import lm_failure
-from opro_dspy.boundary.task import Task
 from opro_dspy.conditions import Conditions
 from opro_dspy.errors import ExecutorError, JournalError, MetricError
-from opro_dspy.failures import Failures
+from opro_dspy.failures import Failures, named
 from opro_dspy.ledger import Ledger
 from opro_dspy.memory import Score
-from opro_dspy.outages import Outages, scorer_failed
+from opro_dspy.outages import Outages, all_refused, scorer_failed
 from opro_dspy.pool import DaemonExecutor, completed
 from opro_dspy.protocols import ExampleScored
 from opro_dspy.race import Cell, Race
 from opro_dspy.records import Candidate, Evaluation, Usage
+from opro_dspy.refusals import Refusal
 from opro_dspy.scoring import score_example
+from opro_dspy.trials import Late, Trial, refusal_of, settle
 
 logger = logging.getLogger(__name__)
 
@@ -30,21 +31,11 @@ logger = logging.getLogger(__name__)
 BUDGET = "budget"
 """Says why a call is refused that could be admitted only if others came back."""
 
+LOOK_S = 0.05
+"""How often to look whether a call that is waited for has ended."""
+
 MAX_HANGS = 2
 """How often an example may hang before a candidate goes on without it."""
-
-
-@dataclass(slots=True)
-class Trial:
-    """One attempt at a cell."""
-
-    task: Task | None = None
-    reservation: Reservation | None = None
-
-    @property
-    def used(self) -> Sequence[Usage]:
-        """What its LM calls took."""
-        return self.task.used if self.task is not None else ()
 
 
 class Grid:
@@ -79,13 +70,15 @@ class Grid:
         self._programs = programs
         self._examples = examples
         self._orders = orders
+        self._set_name = set_name
         self._ledger = Ledger(conditions, candidates, orders, set_name=set_name, number=number)
-        self.failures = Failures(conditions, candidates)
+        self.failures = Failures(conditions, candidates, set_name)
         self._fatal: dict[tuple[int, int], Exception] = {}
         self._trials: dict[Cell, Trial] = {}
         self._flying = 0
         self._outages = Outages()
-        self._hung: dict[Cell, Future[Score]] = {}
+        self._late: dict[Cell, Late] = {}
+        self._doubted: dict[Cell, Future[Score]] = {}
         self.refused: str | None = None
         """The cap of the budget that ended the race, if one did."""
 
@@ -93,7 +86,8 @@ class Grid:
         """Run the race to its end.
 
         Raises:
-            LMCallError: If an LM failed for good, or stays away (`Outages`).
+            LMCallError: If an LM failed for good, stays away (`Outages`), or refuses all requests
+                (`Refusals`).
             MetricError: If the metric returned something that is no number.
             ExecutorError: If the executor failed.
             KeyboardInterrupt: If the user pressed Ctrl-C; after the calls in flight.
@@ -113,6 +107,8 @@ class Grid:
                     self._flying -= 1
                     self._came(cell, future)
         finally:
+            for cell, late in self._late.items():
+                self._ledger.spent(cell, late.trial.used, calls=1)
             self._ledger.close()
         if self._fatal:
             raise self._fatal[min(self._fatal)]
@@ -121,8 +117,7 @@ class Grid:
             if self.refused == BUDGET:
                 self.refused = conditions.gate.budget.exhausted or BUDGET
         for lane in range(len(self._candidates)):
-            n_scored, dropped = len(self._race.lanes[lane].scores), self._dropped(lane)
-            self.failures.tell(lane, n_scored=n_scored, dropped=dropped)
+            self.failures.tell(lane, set(self._race.scores(lane)), self._dropped(lane))
 
     def _came(self, cell: Cell, future: "Future[Score]") -> None:
         """Take what came, or let go of it; KeyboardInterrupt out of there is as Ctrl-C."""
@@ -138,11 +133,16 @@ class Grid:
             interrupt.pressed = True
 
     def _draw(self) -> tuple[Cell, Callable[[], Score]] | None:
+        refusals = self._conditions.refusals
         while not self._fatal:
-            cell = self._next()
-            if cell is None and not self._flying and not self.refused:
-                self._try_again()
-                cell = self._next()
+            cell = None if refusals.is_wave else self._next()
+            if cell is None and self._flying:
+                return None
+            if refusals.is_wave:  # and no answer in flight can change that
+                self._fatal[0, 0] = all_refused(refusals)
+                return None
+            if cell is None and not self.refused and self._try_again():
+                continue
             if cell is None:
                 return None
             if self._recalled(cell) or self.refused or not self._admitted(cell, calls=1):
@@ -176,7 +176,7 @@ class Grid:
                 return True
             if not self._admitted(cell, calls=score.calls):
                 return True
-            _settle(self._trials.pop(cell), calls=score.calls)
+            settle(self._trials.pop(cell), calls=score.calls)
         if score.hung:
             self._race.skip(cell)
             return True
@@ -204,16 +204,18 @@ class Grid:
     def _score(
         self, trial: Trial, cell: Cell, program: dspy.Module, example: dspy.Example
     ) -> Score:
+        trial.n_refusals = self._conditions.refusals.n_known
         with self._conditions.gate.task() as trial.task:
             remote, where = self._conditions.remote, f"example {self._index(cell)}"
             if remote is None:
                 found = score_example(program, example, self._conditions.metric, where=where)
             else:
                 found = remote(self._candidates[cell.candidate], example, where=where)
-        score = self._ledger.score(cell, found.value, trial.used)
-        score = replace(score, output=found.output, feedback=found.feedback)
         task = trial.task
-        if task.refused is None and task.lm_error is None and not task.abandoned:
+        used = trial.used if task.bad_request is None else ()  # what it used is noted in `_doubt`
+        score = self._ledger.score(cell, found.value, used)
+        score = replace(score, output=found.output, feedback=found.feedback)
+        if task.is_clean and not task.abandoned:
             self._ledger.note(cell, score)  # at once: what is paid for waits for nobody
         return score
 
@@ -230,7 +232,7 @@ class Grid:
         outage = None if task is None else task.lm_error
         if error is not None and outage is None and not refused:
             outage = lm_failure(error, answered=self._conditions.gate.meter.answered())
-        _settle(trial, calls=int(not refused and outage is None))
+        settle(trial, calls=int(not refused and outage is None))
         if refused and task is not None:
             self._refuse(cell, task.refused or BUDGET, trial.used)
         elif isinstance(error, (MetricError, JournalError, ExecutorError)):
@@ -238,16 +240,44 @@ class Grid:
         elif outage is not None:
             self._ledger.spent(cell, trial.used)
             self._outage(cell, outage)
+        elif (refusal := refusal_of(trial, error)) is not None:
+            self._doubt(cell, future, trial.used, refusal)
         else:
             self._outages.answered()
-            if error is None:
-                self._note(cell, future.result())
-            else:
-                said = self.failures.note(cell, self._index(cell), error)
-                value = self._conditions.failure_score
-                score = self._ledger.score(cell, value, trial.used, said)
+            if trial.was_answered:
+                self._conditions.refusals.answered(trial.n_refusals)
+            score = self._outcome(cell, future, trial.used)
+            if error is not None:
                 self._ledger.note(cell, score)
-                self._note(cell, score)
+            self._note(cell, score)
+
+    def _outcome(self, cell: Cell, future: "Future[Score]", used: Sequence[Usage] = ()) -> Score:
+        """Return what a cell came to, having told of the failure of program or metric."""
+        error = future.exception()
+        if not isinstance(error, Exception):
+            return future.result()
+        said = self.failures.note(cell, self._index(cell), error)
+        return self._ledger.score(cell, self._conditions.failure_score, used, said)
+
+    def _doubt(
+        self, cell: Cell, future: "Future[Score]", used: Sequence[Usage], cause: BaseException
+    ) -> None:
+        """Keep a refused request until it is known whose fault it is, or nothing else is left."""
+        self._ledger.vain(cell, used)
+        self._doubted[cell] = future
+        example = self._set_name, self._index(cell)
+        refusal = Refusal(example, cause, settle=partial(self._settle_refusal, cell))
+        self._conditions.refusals.add(refusal, n_examples=len(self._examples))
+
+    def _settle_refusal(self, cell: Cell) -> None:
+        self._count_refusal(cell)
+        if (score := self._ledger.met(cell)) is not None:
+            self._ledger.note(cell, score)
+
+    def _count_refusal(self, cell: Cell) -> None:
+        """Let a refusal count as the example's own failure; the memory may hear of it later."""
+        if (future := self._doubted.pop(cell, None)) is not None:
+            self._note(cell, self._outcome(cell, future))
 
     def _refuse(self, cell: Cell, reason: str, used: Sequence[Usage] = ()) -> None:
         """Pay for nothing more in this race."""
@@ -272,37 +302,75 @@ class Grid:
         trial = self._trials.pop(cell)
         if trial.task is not None:
             trial.task.abandon()
-        _settle(trial, calls=1)
-        self._ledger.spent(cell, trial.used, calls=1)
+        settle(trial, calls=1)
         if isinstance(self._conditions.executor, DaemonExecutor):
             self._conditions.executor.let_go()
         _, times = self._conditions.hung.get(self._place(cell), (None, 0))
         self._conditions.hung[self._place(cell)] = future, times + 1
         if (reason := self._conditions.gate.budget.refusal()) is not None:
+            self._ledger.spent(cell, trial.used, calls=1)
             self._refuse(cell, reason)  # the time is up
             return
-        self._hung[cell] = future
-        logger.warning(
-            "Example %d took longer than %g s and is put off.",
-            self._index(cell),
-            self._conditions.timeout_s or 0.0,
+        seconds = self._conditions.timeout_s or 0.0
+        self._late[cell] = Late(trial, future, time.monotonic() + seconds)
+        logger.info(
+            "Example %d of the %s took longer than %g s and is put off.",
+            *(self._index(cell), self._set_name, seconds),
         )
 
-    def _try_again(self) -> None:
-        """Hand cells that were put off to the race again; nothing is in flight now."""
-        for cell, future in self._hung.items():
-            if future.done() and self._conditions.hung[self._place(cell)][1] < MAX_HANGS:
-                self._race.again(cell)
-            else:  # never twice at the same time, and never a third time
-                logger.warning("Example %d is left out: it hung.", self._index(cell))
-                self._leave_out(cell)
-        self._hung.clear()
+    def _try_again(self) -> bool:
+        """Go on with what was put off, if anything was; nothing is in flight now."""
+        took_up = self._take_up_late()
         if self._outages:
             seconds, cells = self._outages.next_round()
             if (reason := self._conditions.gate.pause(seconds)) is not None:
                 self._refuse(cells[0], reason)
             for cell in cells:
                 self._race.again(cell)
+            return True
+        if self._doubted:
+            for cell in sorted(self._doubted, key=lambda cell: (cell.candidate, cell.place)):
+                self._count_refusal(cell)
+            return True
+        return took_up or self._wait_for_late()
+
+    def _take_up_late(self) -> bool:
+        """Use what late calls came to by now, or try them again; return whether there were any."""
+        over = [
+            cell
+            for cell, late in self._late.items()
+            if late.future.done() or late.until <= time.monotonic()
+        ]
+        for cell in over:
+            late = self._late.pop(cell)
+            if (score := late.score) is not None:
+                del self._conditions.hung[self._place(cell)]
+                self._ledger.note(cell, score)
+                self._note(cell, score)
+                continue
+            self._ledger.spent(cell, late.trial.used, calls=1)
+            if late.future.done() and self._conditions.hung[self._place(cell)][1] < MAX_HANGS:
+                self._race.again(cell)
+            else:  # never twice at the same time, and never a third time
+                logger.warning(
+                    "Example %d of the %s is left out: it hung with the instructions %s. If it is "
+                    "only slow, set a `timeout` longer than %g s.",
+                    *(self._index(cell), self._set_name),
+                    *(named(self._candidates[cell.candidate]), self._conditions.timeout_s or 0.0),
+                )
+                self._leave_out(cell)
+        return bool(over)
+
+    def _wait_for_late(self) -> bool:
+        """Wait until a late call ends, or its time is up; return whether there was one."""
+        waited = bool(self._late)
+        while self._late and not self._take_up_late():
+            cell, late = next(iter(self._late.items()))  # the first one's time is up first
+            left = max(0.0, late.until - time.monotonic())
+            if (reason := self._conditions.gate.pause(min(left, LOOK_S))) is not None:
+                self._refuse(cell, reason)
+                break
+        return waited
 
     def _note(self, cell: Cell, score: Score) -> None:
         value = 0.0 if score.value is None else score.value
@@ -353,9 +421,3 @@ class Grid:
             dropped=dropped,
             feedback=self._ledger.feedback(lane, scores),
         )
-
-
-def _settle(trial: Trial, *, calls: int) -> None:
-    """Book the metric calls: none when the example has yet to be scored."""
-    if trial.reservation is not None:
-        trial.reservation.settle(metric_calls=calls)

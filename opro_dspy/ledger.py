@@ -72,6 +72,11 @@ class Ledger:
         self._used.setdefault(cell, []).extend(used)
         self._calls[cell] += calls
 
+    def vain(self, cell: Cell, used: Iterable[Usage]) -> None:
+        """Note at once what a trial took that may come to nothing."""
+        if used := tuple(used):
+            self.note(cell, Score(calls=0, usage=summed(used)))
+
     def refuse(self, cell: Cell, reason: str | None, used: Iterable[Usage] = ()) -> None:
         """Note that a cap refused the cell; with None it was no cap, but Ctrl-C."""
         usage = summed([*self._used.pop(cell, ()), *used])
@@ -85,8 +90,7 @@ class Ledger:
     def close(self) -> None:
         """Note what was spent in vain."""
         for cell, used in self._used.items():
-            if used:
-                self.note(cell, Score(calls=0, usage=summed(used)))
+            self.vain(cell, used)
 
     def _meeting(self, cell: Cell) -> Meeting:
         return Meeting(

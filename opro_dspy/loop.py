@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Sequence
 
+from opro_dspy.boundary.admission import LM_OUT
 from opro_dspy.optimizer import Optimizer
 from opro_dspy.protocols import (
     Evaluator,
@@ -55,7 +56,8 @@ def optimize(
             reason = stop(trajectory)
     except KeyboardInterrupt:
         reason = INTERRUPTED
-    logger.info("The run ends: %s.", reason)
+    level = logging.WARNING if LM_OUT in reason else logging.INFO
+    logger.log(level, "The run ends: %s.", reason)
     for observe in observers:
         observe(RunEnded(trajectory=trajectory, stop_reason=reason))
     return reason

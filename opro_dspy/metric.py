@@ -10,7 +10,7 @@ from typing import Any
 import dspy
 
 from opro_dspy.errors import ConfigurationError, MetricError
-from opro_dspy.filters import printable
+from opro_dspy.filters import clipped, printable
 
 MAX_FEEDBACK_CHARS = 1000
 """Of a metric's feedback, so much is kept."""
@@ -80,7 +80,7 @@ class Metric:
         value = self.function(example, prediction, *self._rest)
         score = as_number(value)
         if score is None:
-            shown, returned = repr(example)[:_PREVIEW_CHARS], repr(value)[:_PREVIEW_CHARS]
+            shown, returned = (clipped(repr(x), _PREVIEW_CHARS) for x in (example, value))
             raise MetricError(
                 f"the metric `{self.name}` returned {returned} on {where}: {shown}. It must return "
                 "a finite number, a bool, or a dspy.Prediction with such a `score`."
@@ -92,7 +92,7 @@ def _feedback(value: Any) -> str:
     """Return what a `dspy.Prediction` says in words; "" for anything else."""
     said = value.get("feedback") if isinstance(value, dspy.Prediction) else None
     text = "" if said is None else printable(str(said)).strip()
-    return text if len(text) <= MAX_FEEDBACK_CHARS else text[: MAX_FEEDBACK_CHARS - 1] + "…"
+    return clipped(text, MAX_FEEDBACK_CHARS)
 
 
 def _num_positional(metric: Callable[..., Any], name: str) -> int:

@@ -1,8 +1,9 @@
 """Examples whose LM failed in a way that may pass: tried again in rounds, ever fewer and later."""
 
 from opro_dspy.errors import LMCallError
-from opro_dspy.filters import printable
+from opro_dspy.filters import sentence
 from opro_dspy.race import Cell
+from opro_dspy.refusals import Refusals
 
 MAX_ROUNDS = 5
 """Rounds in a row without an answer after which an LM is taken to stay away."""
@@ -47,7 +48,8 @@ class Outages:
             n = len(cells)
             raise scorer_failed(
                 self._causes[cells[0]],
-                f" ({n} examples wait for it, and {MAX_ROUNDS} rounds in a row brought no answer)",
+                f" {n} example{'s wait' if n > 1 else ' waits'} for it, and {MAX_ROUNDS} rounds in "
+                "a row brought no answer.",
             )
         if not self._idle_rounds:
             self._causes.clear()
@@ -60,9 +62,17 @@ class Outages:
 
 def scorer_failed(cause: BaseException, tried: str = "") -> LMCallError:
     """Return the error that stops a run for the failure of a scorer LM."""
-    said = printable(f"{type(cause).__name__}: {cause}")
-    stop = LMCallError(
-        f"a scorer LM failed, which says nothing about the candidate: {said}{tried}."
-    )
+    said = sentence(f"{type(cause).__name__}: {cause}")
+    stop = LMCallError(f"a scorer LM failed, which says nothing about the candidate: {said}{tried}")
     stop.__cause__ = cause
     return stop
+
+
+def all_refused(refusals: Refusals) -> LMCallError:
+    """Return the error that stops a run in which requests are refused and none is answered."""
+    n = refusals.n_examples
+    return scorer_failed(
+        refusals.cause,
+        f" The requests for {n} example{'s' * (n != 1)} were refused and none was answered since, "
+        "after others had been: something changed at the provider. None of them was scored.",
+    )

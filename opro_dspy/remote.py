@@ -158,7 +158,8 @@ class Remote:
         if error is None or may_be_load(error) or is_overload(error):
             soft = error is None or not is_overload(error)
             after = getattr(error, "retry_after", None)
-            self._gate.admission.pushed_back(visit, soft=soft, retry_after=after)
+            said = "" if error is None else type(error).__name__
+            self._gate.admission.pushed_back(visit, soft=soft, retry_after=after, said=said)
 
     def _learn(self, needed: Spending) -> None:
         with self._lock:
@@ -183,6 +184,8 @@ class Remote:
             if task is not None:
                 task.failed(error)
             return error
+        if outcome["bad_request"] is not None and task is not None:
+            task.bad_request = restored(outcome["bad_request"])
         if outcome["error"] is not None:
             return restored(outcome["error"])
         return Scored(**outcome["scored"])

@@ -14,7 +14,7 @@ from dspy.utils.exceptions import LMError
 from opro_dspy.boundary.adapters import watched
 from opro_dspy.boundary.answers import Answers
 from opro_dspy.boundary.budget import NOTHING, Budget, Reservation, Spending
-from opro_dspy.boundary.faults import retry_after
+from opro_dspy.boundary.faults import bad_request, retry_after
 from opro_dspy.boundary.gate import Gate, Task
 from opro_dspy.boundary.meter import SCORER, Meter, lm_failure
 from opro_dspy.boundary.prices import Price
@@ -159,10 +159,12 @@ def outcome_of(task: Task, error: Exception | None, *, answered: bool) -> dict[s
     outage = task.lm_error
     if error is not None and outage is None and task.refused is None:
         outage = lm_failure(error, answered=answered)
+    refusal = task.bad_request or (None if error is None else bad_request(error))
     return {
         "used": [asdict(row) for row in task.used],
         "refused": task.refused,
         "outage": None if outage is None else told(outage),
+        "bad_request": None if refusal is None else told(refusal),
         "error": None if error is None else told(error),
     }
 

@@ -1,4 +1,6 @@
 import asyncio
+import contextlib
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -340,6 +342,24 @@ def test_no_time_is_slept_away_beyond_max_seconds() -> None:
         gate.watch(lm)("hi")
     assert task.refused is not None
     assert timer.now == 1000.0
+
+
+def test_where_time_runs_out_an_lm_that_is_out_is_named_until_one_answers() -> None:
+    timer = Time()
+    outcomes = replies(*[ServerError("down.")] * 3, "fine")
+    gate = timed_gate(timer, budget=Budget(max_seconds=60, clock=timer.clock))
+    watched = gate.watch(scripted_lm(outcomes))
+    reasons = []
+    for _ in range(4):
+        with contextlib.suppress(LMError):
+            watched("hi")
+        timer.now += 60.0
+        reasons.append(gate.budget.refusal() or "")
+        timer.now -= 60.0
+    out = [reason.partition("; ")[2] for reason in reasons]
+    assert out[:2] == ["", ""]
+    assert re.fullmatch(r"an LM was out: the last 3 calls failed \(LMServerError: .*down\)", out[2])
+    assert out[3] == ""
 
 
 # The end

@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import signal
 import threading
 import time
@@ -77,16 +78,34 @@ def test_an_outage_that_stays_stops_the_run_and_blames_nobody() -> None:
     assert isinstance(caught.value.program, dspy.Predict)
 
 
-def test_a_pause_that_max_seconds_leaves_no_time_for_ends_the_run_in_order(
-    monkeypatch: pytest.MonkeyPatch,
+def test_a_pause_that_max_seconds_leaves_no_time_for_ends_the_run_and_names_the_outage(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("opro_dspy.outages.PAUSE_S", 3600.0)
     scorer = scripted_lm(lambda text: ServerError("down"))
     program = compiled(scorer, max_seconds=600.0)
     result = program.detailed_results
     assert result.stop_reason.startswith("max_seconds: ")
+    assert re.search(
+        r"; an LM was out: the last 12 calls failed \(LMServerError: .*down\)$", result.stop_reason
+    )
+    assert f"The run ends: {result.stop_reason}." in caplog.text
     assert result.candidates == ()
     assert isinstance(program, dspy.Predict)
+
+
+def test_an_outage_that_cuts_the_final_choice_short_is_named_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("opro_dspy.outages.PAUSE_S", 3600.0)
+    numbers = tuple(f"What is {i} plus" for i in range(100, 112))
+    scorer = scripted_lm(
+        lambda text: ServerError("down") if any(n in text for n in numbers) else GOOD(text)
+    )
+    result = compiled(scorer, max_seconds=600.0).detailed_results
+    assert result.stop_reason.startswith("max_steps: 1 steps were done")
+    (cut,) = [d for d in result.diagnostics if d.name == "cut choice"]
+    assert "; an LM was out: the last " in cut.seen
 
 
 def test_ctrl_c_ends_a_pause(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -229,7 +248,7 @@ def test_a_candidate_on_which_most_examples_fail_is_dropped_and_told_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level("DEBUG", logger="opro_dspy")
-    found = []
+    found, lines = [], []
     for num_threads in (1, 8):
         caplog.clear()
         program = compiled(
@@ -245,6 +264,19 @@ def test_a_candidate_on_which_most_examples_fail_is_dropped_and_told_once(
         told = [r for r in caplog.records if "failed and scores" in r.getMessage()]
         traced = {r.levelname: "Traceback" in r.getMessage() for r in told}
         assert traced == {"WARNING": False, "DEBUG": True}
+        warned = [
+            r.getMessage()
+            for r in caplog.records
+            if (r.name, r.levelname) == ("opro_dspy.failures", "WARNING")
+        ]
+        lines.append([re.sub(r"xample \d+", "xample N", line) for line in warned])
+    for warned in lines:
+        assert warned == [
+            "Example N of the trainset failed and scores 0 with the instructions 'Be BAD'. "
+            "ValueError: cannot judge.",
+            "The instructions 'Be BAD' are given up after 5 errors in 5 examples of the trainset. "
+            "The result's `failures` tell why.",
+        ]
     assert found[0] == found[1]
     assert found[0][0] == "given up after 5 errors in 5 examples"
 
@@ -300,6 +332,40 @@ def test_an_example_that_hangs_once_is_tried_once_more() -> None:
     assert {3} >= set(range(20)) - set(result.candidates[0].scores)
     if n_calls == {2}:
         assert outcome(program) == undisturbed
+
+
+def test_a_call_that_ends_within_one_more_timeout_counts_and_is_paid_for_once() -> None:
+    undisturbed = outcome(compiled(keyword_scorer(), racing=False, max_steps=0))
+    scorer, hung, _ = hanging(times=1, seconds=1.2)
+    program = compiled(scorer, timeout=1.0, racing=False, max_steps=0, cache_dir=None)
+    assert outcome(program) == undisturbed
+    used = program.detailed_results.used("scorer")
+    assert used.calls == scorer.engine.calls
+    assert max(hung.values()) == 1
+
+
+class Twice(dspy.Module):  # type: ignore[misc]
+    """Asks twice, and makes do without the second answer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answer = dspy.Predict("question -> answer")
+
+    def forward(self, question: str) -> dspy.Prediction:
+        self.answer(question=question)
+        try:
+            prediction: dspy.Prediction = self.answer(question=question)
+        except Exception:  # noqa: BLE001
+            return dspy.Prediction(answer="sorry")
+        return prediction
+
+
+def test_what_a_program_makes_of_being_given_up_is_no_score() -> None:
+    undisturbed = outcome(compiled(keyword_scorer(), Twice(), racing=False, max_steps=0))
+    scorer, hung, _ = hanging(times=1, seconds=1.2)
+    program = compiled(scorer, Twice(), timeout=1.0, racing=False, max_steps=0, cache_dir=None)
+    assert outcome(program) == undisturbed
+    assert max(hung.values()) >= 3
 
 
 def test_an_example_that_hangs_for_ever_blocks_nobody_and_is_no_failure(

@@ -127,6 +127,7 @@ def test_an_error_shows_little_of_a_long_value() -> None:
     with pytest.raises(MetricError) as caught:
         Metric(lambda e, p: "x" * 10_000)(EXAMPLE, None, where="example 0")
     assert len(str(caught.value)) < 1000
+    assert "xxx… on example 0" in str(caught.value)
 
 
 def test_errors_of_the_metric_itself_pass_through() -> None:

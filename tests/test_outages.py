@@ -30,7 +30,7 @@ def test_as_long_as_something_is_answered_all_are_tried_again_at_once() -> None:
 
 def test_rounds_without_an_answer_come_later_and_are_smaller_until_the_run_stops() -> None:
     outages, seen = outages_of(16), []
-    with pytest.raises(LMCallError, match=r"place 0 \(16 examples wait .* 5 rounds") as caught:
+    with pytest.raises(LMCallError, match=r"place 0\. 16 examples wait .* 5 rounds") as caught:
         while True:
             seconds, cells = outages.next_round()
             seen.append((seconds, len(cells)))

@@ -21,6 +21,11 @@ POLL_S = 0.1
 LONG_WAIT_S = 30.0
 """A wait that a provider asks for is told to the user from here on."""
 
+OUT_AFTER = 3
+"""Failed calls in a row, none answered, after which an LM is said to be out when time runs out."""
+
+LM_OUT = "an LM was out"
+
 CTRL_C = "stopped by Ctrl-C"
 GIVEN_UP = "the example took too long and was given up"
 
@@ -53,6 +58,7 @@ class Admission:
         self._rate = RequestRate(rpm, self.clock) if rpm is not None else None
         self._in_flight = 0
         self._limits: dict[str, AdaptiveLimit] = {}
+        self._n_failed, self._failed = 0, ""
 
     def enter(self, visit: Visit) -> None:
         """Wait until `visit` is let in, or until the cache should be asked (`ask_cache`).
@@ -127,14 +133,19 @@ class Admission:
         with self.lock:
             if paid and not failed:
                 self.limit(visit.model).succeeded()
+                self._n_failed, self.budget.outage = 0, ""
             self.free_place(visit)
             self.lock.notify_all()
 
-    def pushed_back(self, visit: Visit, *, soft: bool, retry_after: float | None) -> None:
+    def pushed_back(
+        self, visit: Visit, *, soft: bool, retry_after: float | None, said: str = ""
+    ) -> None:
         """Send fewer calls to the model, none before `retry_after` seconds; before `leave`."""
         if retry_after is not None and retry_after >= LONG_WAIT_S:
             logger.warning("%s asks to be left alone for %.0f s.", visit.model, retry_after)
         with self.lock:
+            self._n_failed, self._failed = self._n_failed + 1, said or self._failed
+            self.budget.outage = self._outage(least=OUT_AFTER)
             if visit.entered is not None:
                 until = None if retry_after is None else self.clock() + retry_after
                 limit = self.limit(visit.model)
@@ -159,7 +170,7 @@ class Admission:
 
     def _check_wanted(self, visit: Visit) -> None:
         if visit.task is not None and visit.task.abandoned:
-            raise CallRefused(GIVEN_UP)
+            raise self._refused(visit, CallRefused(GIVEN_UP))
         if self.fatal is not None:
             if visit.task is not None:
                 visit.task.failed(self.fatal)
@@ -195,9 +206,18 @@ class Admission:
             return CallRefused(CTRL_C)
         if seconds >= self.budget.seconds_left:
             reason = f"max_seconds: an LM call would have to wait {seconds:,.1f} s"
+            reason += self._outage(least=1)
             self.budget.refuse(reason)
             return BudgetRefused(reason)
         return None
+
+    def _outage(self, *, least: int) -> str:
+        """Say that calls failed, at least so many in a row, and none was answered since."""
+        n = self._n_failed
+        if n < least:
+            return ""
+        calls = f"the last {n} calls" if n > 1 else "the last call"
+        return f"; {LM_OUT}: {calls} failed ({self._failed})"
 
     def _refused(self, visit: Visit, error: CallRefused) -> CallRefused:
         if visit.task is not None:

@@ -76,6 +76,8 @@ class Budget:
         self._in_flight = 0
         self._kept: list[Kept] = []
         self._refused: str | None = None
+        self.outage = ""
+        """What to add where time runs out: how LMs failed meanwhile."""
 
     @property
     def spent(self) -> Spending:
@@ -227,7 +229,8 @@ class Budget:
         whole = self.caps[name] or 0.0
         notes = f" ({_figure(name, whole - cap)} kept for the final choice)" if whole > cap else ""
         short = f"; the next call may need {_figure(name, more)}" if used < cap else ""
-        return f"{name}: {_figure(name, used)} of {_figure(name, whole)} used{notes}{short}"
+        said = f"{name}: {_figure(name, used)} of {_figure(name, whole)} used{notes}{short}"
+        return said + self.outage if name == "max_seconds" else said
 
 
 _FIELDS = {"max_metric_calls": "metric_calls", "max_tokens": "tokens", "max_cost": "cost"}

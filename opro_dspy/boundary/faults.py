@@ -67,6 +67,19 @@ def is_fatal(error: BaseException, *, answered: bool) -> bool:
     return isinstance(error, (LMInvalidRequestError, LMUnsupportedFeatureError))
 
 
+def bad_request(error: BaseException) -> LMInvalidRequestError | None:
+    """Return the refusal behind `error` that one request alone, or all of them, may have met.
+
+    A prompt that is too long for the window is known to be the former.
+    """
+    for link in chain(error):
+        if isinstance(link, ContextWindowExceededError):
+            return None
+        if isinstance(link, LMInvalidRequestError):
+            return link
+    return None
+
+
 def is_overload(error: BaseException) -> bool:
     """Tell whether the provider wants fewer calls."""
     return isinstance(error, LMRateLimitError) or getattr(error, "status", None) in OVERLOADED

@@ -13,6 +13,7 @@ from opro_dspy.boundary.admission import POLL_S, Admission
 from opro_dspy.boundary.answers import Answers, is_ambiguous
 from opro_dspy.boundary.cached import is_acached, is_cached, may_be_cached
 from opro_dspy.boundary.faults import (
+    bad_request,
     is_fatal,
     is_overload,
     is_retryable,
@@ -25,6 +26,7 @@ from opro_dspy.boundary.meter import OPTIMIZER, TASK, Meter, current_role, lm_fa
 from opro_dspy.boundary.prices import Forecast, Need
 from opro_dspy.boundary.redaction import redact, secrets_of
 from opro_dspy.boundary.task import Asked, Visit, sent
+from opro_dspy.filters import clipped, printable
 from opro_dspy.records import Usage
 
 logger = logging.getLogger(__name__)
@@ -151,7 +153,12 @@ class Passage:
         admission = self.desk.admission
         if is_overload(error) or may_be_load(error):
             soft = not is_overload(error)
-            admission.pushed_back(self.visit, soft=soft, retry_after=retry_after(error))
+            said = clipped(
+                f"{type(error).__name__}: {' '.join(printable(str(error)).split())}", 200
+            )
+            admission.pushed_back(
+                self.visit, soft=soft, retry_after=retry_after(error), said=said.rstrip(".")
+            )
         self.paid = call.answers >= call.n
         # A refused proposal may be asked for again without the temperature that was refused.
         answered = current_role() == OPTIMIZER or self.desk.meter.answered(call.model)
@@ -200,4 +207,5 @@ class Passage:
             cause = lm_failure(error, answered=self.desk.meter.answered())
             if cause is not None:
                 task.failed(cause, self._asked())
+            task.bad_request = bad_request(error) if cause is None else None
         return False

@@ -75,6 +75,8 @@ class Task:
         self._outages: list[tuple[Asked | None, BaseException]] = []
         self.refused: str | None = None
         """Why a call in here was refused (a cap, Ctrl-C); the task's result then says nothing."""
+        self.bad_request: BaseException | None = None
+        """Why the last call was refused as bad, if it was and the LM had answered others."""
         self.abandoned = False
         self.used: list[Usage] = []
         """One row for each attempt that came back."""
@@ -90,6 +92,15 @@ class Task:
         """
         return self._outages[-1][1] if self._outages else None
 
+    @property
+    def is_clean(self) -> bool:
+        """Whether nothing was refused or failed: what came of it is what the program makes of it.
+
+        A task that was given up may end so all the same, if its last LM call was under way.
+        """
+        refused = self.refused is not None or self.bad_request is not None
+        return not refused and self.lm_error is None
+
     def failed(self, error: BaseException, asked: Asked | None = None) -> None:
         """Note an LM's failure; without `asked` nothing makes up for it."""
         with self.lock:
@@ -97,6 +108,7 @@ class Task:
 
     def answered(self, asked: Callable[[], Asked]) -> None:
         """Note an answer: it may make up for failures."""
+        self.bad_request = None
         if self._outages:
             now = asked()
             with self.lock:

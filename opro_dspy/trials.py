@@ -1,0 +1,62 @@
+"""Attempts at scoring an example: what each used, and what became of it."""
+
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+
+from opro_dspy.boundary.budget import Reservation
+from opro_dspy.boundary.faults import bad_request
+from opro_dspy.boundary.task import Task
+from opro_dspy.memory import Score
+from opro_dspy.records import Usage
+
+
+@dataclass(slots=True)
+class Trial:
+    """One attempt at a cell."""
+
+    task: Task | None = None
+    reservation: Reservation | None = None
+    n_refusals: int = 0
+    """How many refusals of requests were known when it set out."""
+
+    @property
+    def was_answered(self) -> bool:
+        """Whether an LM answered it; what a cache knew is no sign of life."""
+        return any(row.calls > row.failures for row in self.used)
+
+    @property
+    def used(self) -> Sequence[Usage]:
+        """What its LM calls took."""
+        return self.task.used if self.task is not None else ()
+
+
+@dataclass(frozen=True, slots=True)
+class Late:
+    """A call that took longer than `timeout`."""
+
+    trial: Trial
+    future: Future[Score]
+    until: float
+    """Clock time (`time.monotonic`) until which it is waited for."""
+
+    @property
+    def score(self) -> Score | None:
+        """What it came to, if that is a score like any other; None also before it has ended."""
+        task = self.trial.task
+        if not self.future.done() or self.future.exception() is not None:
+            return None
+        return self.future.result() if task is not None and task.is_clean else None
+
+
+def settle(trial: Trial, *, calls: int) -> None:
+    """Book the metric calls: none when the example has yet to be scored."""
+    if trial.reservation is not None:
+        trial.reservation.settle(metric_calls=calls)
+
+
+def refusal_of(trial: Trial, error: BaseException | None) -> BaseException | None:
+    """Return the refused request behind an error, or behind an answer given without the LM's."""
+    if trial.task is not None and trial.task.bad_request is not None:
+        return trial.task.bad_request
+    return None if error is None or trial.was_answered else bad_request(error)
