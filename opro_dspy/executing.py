@@ -2,11 +2,14 @@
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import BrokenExecutor, Executor
+from concurrent.futures import BrokenExecutor, Executor, wait
 from typing import Any
 
 from opro_dspy.errors import ExecutorError
 from opro_dspy.filters import printable
+
+POLL_S = 1.0
+"""How often to look whether an executor that gives no answer is still there."""
 
 MAX_DEATHS = 3
 """How often the workers may die under a job before the run stops."""
@@ -36,7 +39,10 @@ class Workers:
         for _ in range(MAX_DEATHS):
             executor = self._current()
             try:
-                outcome: dict[str, Any] = executor.submit(function, *args).result()
+                future = executor.submit(function, *args)
+                while not wait([future], POLL_S).done:
+                    _check_client(executor)
+                outcome: dict[str, Any] = future.result()
             except Exception as error:
                 if self._make is None or not isinstance(error, BrokenExecutor):
                     raise lost(error) from error
@@ -72,6 +78,17 @@ class Workers:
         with self._lock:
             if self._executor is broken:
                 self._executor = None
+
+
+def _check_client(executor: Executor) -> None:
+    """Raise ConnectionError if `executor` is a Dask client's that was closed.
+
+    A job that is submitted while a client tries to find its scheduler again never ends when the
+    client gives that up.
+    """
+    client = getattr(executor, "_client", None)
+    if getattr(client, "status", None) in ("closing", "closed"):
+        raise ConnectionError("its client was closed")
 
 
 def lost(error: Exception) -> ExecutorError:

@@ -140,7 +140,7 @@ def test_a_choice_that_a_cap_cuts_says_so(caplog: pytest.LogCaptureFixture) -> N
     [
         ({"max_tokens": 12_000}, {"max_tokens": 25_000}),
         ({"max_cost": 0.012}, {"max_cost": 0.03}),
-        ({"max_seconds": 0.02, "requests_per_minute": 20}, {"max_seconds": 60}),
+        ({"max_seconds": 1.0, "requests_per_minute": 20}, {"max_seconds": 60}),
     ],
 )
 def test_every_cap_without_room_for_a_comparison_is_told_as_far_as_can_be_known(

@@ -30,6 +30,7 @@ from opro_dspy import (
     ProgramFailedError,
 )
 from opro_dspy.boundary.faults import is_retryable, retry_after
+from opro_dspy.executing import Workers
 from opro_dspy.remote import WorkerTraceback, restored
 from opro_dspy.simulation import exact_match, landscape, make_examples, optimizer_lm, scorer_lm
 from opro_dspy.worker import Allowance, told, unpack
@@ -632,3 +633,24 @@ def test_an_allowance_knows_what_was_wanted() -> None:
 def test_engines_are_shared_in_these_tests() -> None:
     engine = Shared(None)
     assert engine.__reduce__()[0](*engine.__reduce__()[1]) is engine
+
+
+def test_a_job_that_a_closed_client_will_never_finish_is_an_executors_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Client:
+        status = "connecting"
+
+    class Lost(Executor):
+        """Takes a job while it looks for its scheduler, as Dask's does, and then gives up."""
+
+        def __init__(self) -> None:
+            self._client = Client()
+
+        def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+            threading.Timer(0.03, setattr, (self._client, "status", "closed")).start()
+            return Future()
+
+    monkeypatch.setattr("opro_dspy.executing.POLL_S", 0.01)
+    with pytest.raises(ExecutorError, match="its client was closed"):
+        Workers(Lost()).run("example 0", dict)
