@@ -110,12 +110,12 @@ class ChatServer:
     def _fault(self, body: bytes) -> str | None:
         attempt = self._attempts[body]
         self._attempts[body] += 1
-        if self._burst and attempt < self._faults.most:
-            self._burst -= 1
-            return RATE_LIMIT
         fault = self._faults.draw(body, attempt)
         if fault == RATE_LIMIT:
             self._burst = self._faults.burst - 1
+        elif fault is None and self._burst and attempt < self._faults.most:
+            self._burst -= 1
+            return RATE_LIMIT
         return fault
 
     def _response(self, asked: dict[str, Any], fault: str | None) -> Response:
