@@ -1,12 +1,12 @@
 """What it saves to run a compile again, and what it costs to write it down, on simulated LMs.
 
-    python benchmarks/durability.py [--steps 5] [--out durability.json]
+    python benchmarks/durability.py [--steps 5] [--rounds 9] [--out durability.json]
 
 A cold compile, the same again in a new process, one that goes on from the middle, and one without
 that log that finds all in the cache: LM calls and seconds of `compile`, imports aside, as ratios
-to the cold one. Then what a call takes more for the run's log and cache: wall-clock, as a share of
-the run's, and CPU time, as a share of the 20 ms that the LM takes. On a busy machine the wall-clock
-of a run swings more than that; CPU time says what the work is. Last the size of the journal.
+to the cold one. Then what a call takes more for the run's log and cache, one call at a time and 8
+at once: wall-clock, as a share of the run's, and CPU time, as a share of the 20 ms that the LM
+takes; medians over pairs of runs, with their standard errors. Last the size of the journal.
 DSPy's own cache is off throughout.
 """
 
@@ -18,7 +18,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
+from math import sqrt
 from pathlib import Path
+from statistics import median, stdev
 from typing import Any
 
 import dspy
@@ -35,10 +38,16 @@ from opro_dspy.simulation import (
 
 CALL_S = 0.02
 NUM_THREADS = 8
+WAYS = {"log": ("log_dir",), "cache": ("cache_dir",), "both": ("log_dir", "cache_dir")}
+MEDIAN_ERROR = 1.2533  # standard error of a median beside that of a mean, for normal errors
 
 
 def compile_once(
-    steps: int, *, log_dir: Path | None = None, cache_dir: Path | None = None
+    steps: int,
+    *,
+    log_dir: Path | None = None,
+    cache_dir: Path | None = None,
+    num_threads: int = NUM_THREADS,
 ) -> dict[str, float]:
     """Compile with log and cache, if given; return calls and seconds."""
     dspy.configure_cache(enable_disk_cache=False, enable_memory_cache=False)
@@ -55,7 +64,7 @@ def compile_once(
             metric=exact_match,
             prompt_model=optimizer,
             max_steps=steps,
-            num_threads=NUM_THREADS,
+            num_threads=num_threads,
             verbose=False,
             log_dir=log_dir,
             cache_dir=cache_dir,
@@ -77,34 +86,43 @@ def in_a_new_process(steps: int, log_dir: Path, cache_dir: Path | None = None) -
     return found
 
 
-def shares(folder: Path, steps: int, rounds: int) -> dict[str, dict[str, float]]:
+def shares(folder: Path, steps: int, rounds: int, num_threads: int) -> list[dict[str, Any]]:
     """Return what a call takes more in a cold run with log, cache, or both.
 
-    The ways take turns, and the least of each counts: on a shared machine the least is what the
-    work itself takes. For each call, because a run with a cache makes some more: the chosen
-    program meets all training examples.
+    In each round the ways take turns with a run without either, so that what else the machine
+    does meets both of a pair. For each call, because a run with a cache makes some more: the
+    chosen program meets all training examples.
 
     Returns:
-        Name of the way to "wall-clock", a share of the run without either, and "cpu", a share of
-        what an LM call takes.
+        A row for each way: "wall-clock", a share of the run's, and "cpu", a share of what an LM
+        call takes, each as median and standard error.
     """
-    ways = {"nothing": "", "log": "log", "cache": "cache", "both": "log cache"}
-    kinds_of_time = ("seconds", "cpu seconds")
-    least = {name: dict.fromkeys(kinds_of_time, float("inf")) for name in ways}
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in WAYS}
     for i in range(rounds):
-        for name, kinds in ways.items():
-            places = {f"{kind}_dir": folder / f"{name}-{kind}-{i}" for kind in kinds.split()}
-            found = compile_once(steps, **places)
-            for time_of in kinds_of_time:
-                least[name][time_of] = min(least[name][time_of], found[time_of] / found["calls"])
-    bare = least.pop("nothing")
-    return {
-        name: {
-            "wall-clock": mine["seconds"] / bare["seconds"] - 1.0,
-            "cpu": (mine["cpu seconds"] - bare["cpu seconds"]) / CALL_S,
+        bare = compile_once(steps, num_threads=num_threads)
+        for name, kinds in WAYS.items():
+            places = {kind: folder / f"{num_threads}-{name}-{kind}-{i}" for kind in kinds}
+            mine = compile_once(steps, num_threads=num_threads, **places)
+            seconds, cpu = (
+                (mine[kind] / mine["calls"], bare[kind] / bare["calls"])
+                for kind in ("seconds", "cpu seconds")
+            )
+            found[name].append((seconds[0] / seconds[1] - 1.0, (cpu[0] - cpu[1]) / CALL_S))
+    return [
+        {
+            "way": name,
+            "threads": num_threads,
+            "wall-clock": middle([wall for wall, _ in pairs]),
+            "cpu": middle([cpu for _, cpu in pairs]),
         }
-        for name, mine in least.items()
-    }
+        for name, pairs in found.items()
+    ]
+
+
+def middle(values: Sequence[float]) -> tuple[float, float]:
+    """Return the median of `values` and its standard error."""
+    error = MEDIAN_ERROR * stdev(values) / sqrt(len(values)) if len(values) > 1 else 0.0
+    return median(values), error
 
 
 def cut_in_the_middle(log_dir: Path, aside: Path) -> None:
@@ -123,7 +141,8 @@ def measure(steps: int, rounds: int) -> dict[str, Any]:
         cut_in_the_middle(first, half)
         again, resumed = in_a_new_process(steps, first), in_a_new_process(steps, half)
         recalled = in_a_new_process(steps, other, cache)
-        share = shares(Path(folder) / "timed", steps, rounds)
+        timed = Path(folder) / "timed"
+        share = [row for n in (1, NUM_THREADS) for row in shares(timed, steps, rounds, n)]
         lines = (first / "journal.jsonl").read_text().splitlines()
         scored = sum(json.loads(line)["type"] == "score" for line in lines)
         size = (first / "journal.jsonl").stat().st_size
@@ -142,7 +161,7 @@ def measure(steps: int, rounds: int) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=5)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--out", type=Path, help="write the figures as JSON")
     parser.add_argument("--once", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--cache", type=Path, help=argparse.SUPPRESS)
@@ -162,9 +181,11 @@ def main() -> None:
             f"{name:18}{row['calls']:>9,}{row['calls'] / cold['calls']:>7.2f}"
             f"{row['seconds']:>9.2f}{row['seconds'] / cold['seconds']:>7.2f}"
         )
-    print("a call takes more, wall-clock of the run and CPU time of the LM's 20 ms:")
-    for name, share in figures["shares"].items():
-        print(f"{name:18}{share['wall-clock']:>9.1%}{share['cpu']:>7.1%}")
+    print("a call takes more: of the run's wall-clock, and CPU time as a share of the LM's 20 ms")
+    print(f"{'':9}{'threads':>9}{'wall-clock':>18}{'CPU time':>18}")
+    for row in figures["shares"]:
+        cells = (f"{row[kind][0]:+.1%} ± {row[kind][1]:.1%}" for kind in ("wall-clock", "cpu"))
+        print(f"{row['way']:9}{row['threads']:>9}" + "".join(f"{cell:>18}" for cell in cells))
     print(f"journal's bytes per scored example: {figures['bytes per scored example']:.0f}")
     if options.out:
         options.out.write_text(json.dumps(figures, indent=2))
