@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from itertools import pairwise
 
 import numpy as np
@@ -31,7 +32,9 @@ def factors(texts: Sequence[Mapping[str, str]]) -> npt.NDArray[np.float64]:
         The leading principal components of a centred bag-of-words kernel; as a covariance it is
         used like that of relatives in best linear unbiased prediction (Henderson 1975).
     """
-    rows = [sorted(_features(t)) for t in texts]
+    rows = [
+        [feature for name in sorted(t) for feature in _features(name, t[name])] for t in texts
+    ]
     counts = Counter(feature for row in rows for feature in row)
     shared = sorted(feature for feature, n in counts.items() if 1 < n < len(rows))
     columns = {feature: i for i, feature in enumerate(shared)}
@@ -45,11 +48,9 @@ def factors(texts: Sequence[Mapping[str, str]]) -> npt.NDArray[np.float64]:
     return np.asarray(vectors[:, kept] * np.sqrt(values[kept]) * scale, dtype=np.float64)
 
 
-def _features(texts: Mapping[str, str]) -> set[tuple[str, ...]]:
-    """Return the words and the pairs of neighbouring words of each component."""
-    found: set[tuple[str, ...]] = set()
-    for name, text in texts.items():
-        words = _WORD.findall(text.lower())
-        found.update((name, word) for word in words)
-        found.update((name, *pair) for pair in pairwise(words))
-    return found
+@lru_cache(maxsize=10_000)
+def _features(name: str, text: str) -> tuple[tuple[str, ...], ...]:
+    """Return the words and the pairs of neighbouring words of a component's text, in order."""
+    words = _WORD.findall(text.lower())
+    singles, pairs = ((name, word) for word in words), ((name, *pair) for pair in pairwise(words))
+    return tuple(sorted({*singles, *pairs}))
