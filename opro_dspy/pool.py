@@ -162,11 +162,9 @@ def completed(
                 flying[future] = flight
                 future.add_done_callback(finished.put)
             if interrupt.pressed:
-                for waiting in [future for future in flying if future.cancel()]:
-                    del flying[waiting]
-            elif holds() and (taken := [future for future in flying if future.cancel()]):
-                for waiting in taken:
-                    yield flying.pop(waiting).key, waiting
+                _taken_back(flying)
+            elif holds() and (held := _taken_back(flying)):
+                yield from held
                 continue
             if not flying:
                 break
@@ -194,6 +192,11 @@ def _submitted(
         return executor.submit(function, *args, **kwargs)
     except RuntimeError as error:
         raise ExecutorError(f"`executor` takes no work: {error}. Pass one that is open.") from error
+
+
+def _taken_back(flying: "dict[Future[T], _Flight[K]]") -> list[tuple[K, "Future[T]"]]:
+    """Cancel whatever waits for a thread; return keys and futures of that."""
+    return [(flying.pop(future).key, future) for future in list(flying) if future.cancel()]
 
 
 def _check_not_cancelled(future: "Future[T]") -> None:
