@@ -167,18 +167,18 @@ class Hangs:
             timeout_s: Seconds after which a call was given up.
             remote: Whether examples are scored on workers.
         """
-        models = sorted({hang.model for hang in self._open.values() if hang.model is not None})
-        lms, n = " and ".join(map(repr, models)), max(1, len(self._units))
-        what = (
-            "hung" if n == 1 else f"hung on {n} examples, and nothing that set out later came back"
-        )
-        said = (
-            f"{what}. Each was waited for twice as long as `timeout` ({timeout_s or 0.0:g} s); "
-            "none of them was scored. If it is only slow, set a longer `timeout`."
+        hanging = self._open.values()
+        models = sorted({hang.model for hang in hanging if hang.model is not None})
+        of = "candidates" if all(hang.n_examples == 1 for hang in hanging) else "examples"
+        n, said = len(self._units), "hung"
+        if n > 1:
+            said = f"hung on {n} {of}, and nothing that set out later came back"
+        said += (
+            f". Each was waited for twice as long as `timeout` ({timeout_s or 0.0:g} s); none of "
+            "them was scored. If it is only slow, set a longer `timeout`."
         )
         if remote:
             return ExecutorError(f"the workers of `executor` (or what they ran) {said}")
         if models:
-            lm = f"a scorer LM ({lms})"
-            return LMCallError(f"{lm} {said}")
+            return LMCallError(f"a scorer LM ({' and '.join(map(repr, models))}) {said}")
         return ProgramFailedError(f"{self._who} {said}")

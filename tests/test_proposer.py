@@ -1,3 +1,4 @@
+import itertools
 import logging
 import re
 import threading
@@ -24,6 +25,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import opro_dspy.errors
+from opro_dspy.boundary.gate import Gate
+from opro_dspy.boundary.meter import Meter
 from opro_dspy.errors import LMCallError, OproError
 from opro_dspy.interrupt import Interrupt
 from opro_dspy.pool import DaemonExecutor
@@ -202,6 +205,18 @@ def hanging_samples(n: int, release: threading.Event) -> dspy.LM:
         return f"Text {i}"
 
     return scripted_lm(reply)
+
+
+def test_a_retry_after_longer_than_the_timeout_leaves_no_sample_out() -> None:
+    seen = itertools.count()
+    slow_down: Exception = RateLimitError("slow down", retry_after=0.6)
+    lm = scripted_lm(lambda text: slow_down if next(seen) < 4 else "A text", num_retries=3)
+    gate = Gate(Meter(), max_in_flight=8)
+    asking = proposer(
+        gate.watch(lm), DaemonExecutor(8, name="test"), gate=gate, timeout_s=0.3, max_attempts=1
+    )
+    (proposals,) = asking.propose([request()])
+    assert [p.text for p in proposals] == ["A text"] * 8
 
 
 def test_samples_that_all_hang_are_asked_once_more_before_the_run_stops() -> None:
