@@ -209,11 +209,11 @@ def hanging_samples(n: int, release: threading.Event) -> dspy.LM:
 
 def test_a_retry_after_longer_than_the_timeout_leaves_no_sample_out() -> None:
     seen = itertools.count()
-    slow_down: Exception = RateLimitError("slow down", retry_after=0.6)
+    slow_down: Exception = RateLimitError("slow down", retry_after=1.5)
     lm = scripted_lm(lambda text: slow_down if next(seen) < 4 else "A text", num_retries=3)
     gate = Gate(Meter(), max_in_flight=8)
     asking = proposer(
-        gate.watch(lm), DaemonExecutor(8, name="test"), gate=gate, timeout_s=0.3, max_attempts=1
+        gate.watch(lm), DaemonExecutor(8, name="test"), gate=gate, timeout_s=1.0, max_attempts=1
     )
     (proposals,) = asking.propose([request()])
     assert [p.text for p in proposals] == ["A text"] * 8
@@ -228,7 +228,7 @@ def test_samples_that_all_hang_are_asked_once_more_before_the_run_stops() -> Non
             propose(lm, executor, timeout_s=0.1)
         assert lm.engine.calls == lm.engine.most_in_flight == 16
         lm = hanging_samples(8, release)
-        proposals = propose(lm, DaemonExecutor(8, name="test"), timeout_s=0.5)
+        proposals = propose(lm, DaemonExecutor(8, name="test"), timeout_s=1.5)
         assert {(p.text is not None, p.attempts) for p in proposals} == {(True, 2)}
     finally:
         release.set()
