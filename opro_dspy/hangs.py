@@ -96,7 +96,7 @@ class Hangs:
             place: Where it hung.
             answered: Whether its answer counts, so that it never hung.
         """
-        self._open.pop(place, None)
+        self._settle(place)
         if answered:
             del self._known[place]
 
@@ -113,8 +113,7 @@ class Hangs:
             if hang.number < number and (by_lm or hang.model is None)
         ]
         for place in settled:
-            for note in self._open.pop(place).notes:
-                note()
+            self._settle(place)
 
     def is_left_out(self, place: Place, *, n_examples: int) -> bool:
         """Tell whether an example should not be begun: it hangs, or did so too often.
@@ -135,6 +134,11 @@ class Hangs:
         if doubts:
             doubts[-1].notes.append(note)
         else:
+            note()
+
+    def _settle(self, place: Place) -> None:
+        hang = self._open.pop(place, None)
+        for note in () if hang is None else hang.notes:
             note()
 
     def _hanging(self, place: Place) -> list[Hang]:
