@@ -1,7 +1,7 @@
 """Under which conditions examples are scored."""
 
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import dspy
 
 from opro_dspy.boundary.gate import Gate
+from opro_dspy.hangs import Hangs
 from opro_dspy.interrupt import Interrupt
 from opro_dspy.memory import InOrder, Meeting, Score
 from opro_dspy.metric import Metric
@@ -62,8 +63,8 @@ class Conditions:
     """Scores of earlier sessions and runs: they count as metric calls, but no LM is called."""
     met: dict[tuple[str, str, int], Score] = field(default_factory=dict)
     """What this run has scored: candidate key, name of the set and index to the score."""
-    hung: dict[tuple[str, int], tuple[Future[Score], int]] = field(default_factory=dict)
-    """Candidate key and example's id to the call that hung there, and how often it did."""
+    hangs: Hangs = field(default_factory=Hangs)
+    """Examples that hang, and whether it is known why."""
     refusals: Refusals = field(default_factory=Refusals)
     """Requests that an LM refused as bad, as long as it is not known why."""
     told: set[str] = field(default_factory=set)

@@ -44,20 +44,20 @@ class MetricError(RunError, TypeError):
 
 
 class LMCallError(RunError):
-    """The optimizer LM or a scorer LM failed (auth, connection, rate limit, …).
+    """The optimizer LM or a scorer LM failed (auth, connection, rate limit, …) or hangs for good.
 
     Never counted as a bad candidate: the run stops and the error carries what it had found.
     """
 
 
 class ExecutorError(RunError):
-    """The executor lost its workers or its scheduler, or they cannot run the program."""
+    """The executor lost its workers or its scheduler, or they cannot run the program, or hang."""
 
 
 class ProgramFailedError(RunError):
     """The program or the metric failed on `max_errors` examples, or on most: it is broken.
 
-    `__cause__` is what was raised on the first one, with its traceback.
+    `__cause__` is what was raised on the first one, with its traceback; None if they hang.
     """
 
 

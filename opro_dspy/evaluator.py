@@ -67,7 +67,7 @@ class ProgramEvaluator:
             LMCallError: If an LM failed.
             MetricError: If the metric returned something that is no number.
             ProgramFailedError: If the student was given up, or all candidates of a step failed
-                alike.
+                alike, or program or metric hang.
         """
         if not candidates:
             return []
@@ -79,6 +79,9 @@ class ProgramEvaluator:
         found = self._run(
             race, candidates, self._examples, [order] * len(candidates), fill=racing is None
         )
+        if not step and not self.refused and not any(e.scores for e in found):
+            remote = self._conditions.remote is not None
+            raise self._conditions.hangs.error(self._conditions.timeout_s, remote=remote)
         if racing is not None and step and not self.refused and all(map(all_failed, found)):
             # The few examples of a first step may be to blame: so all of them meet more.
             found = self._further(found, order, n=racing.rungs[-1] - racing.rungs_of(step)[-1])

@@ -14,6 +14,7 @@ from opro_dspy.boundary.meter import lm_failure
 from opro_dspy.conditions import Conditions
 from opro_dspy.errors import ExecutorError, JournalError, MetricError
 from opro_dspy.failures import Failures, named
+from opro_dspy.hangs import MAX_HANGS, Hang
 from opro_dspy.ledger import Ledger
 from opro_dspy.memory import Score
 from opro_dspy.outages import Outages, all_refused, scorer_failed
@@ -33,9 +34,6 @@ BUDGET = "budget"
 
 LOOK_S = 0.05
 """How often to look whether a call that is waited for has ended."""
-
-MAX_HANGS = 2
-"""How often an example may hang before a candidate goes on without it."""
 
 
 class Grid:
@@ -86,8 +84,9 @@ class Grid:
         """Run the race to its end.
 
         Raises:
-            LMCallError: If an LM failed for good, stays away (`Outages`), or refuses all requests
-                (`Refusals`).
+            LMCallError: If an LM failed for good, stays away (`Outages`), refuses all requests
+                (`Refusals`), or hangs (`Hangs`).
+            ProgramFailedError: If program or metric hang on whatever they are given.
             MetricError: If the metric returned something that is no number.
             ExecutorError: If the executor failed.
             KeyboardInterrupt: If the user pressed Ctrl-C; after the calls in flight.
@@ -100,6 +99,8 @@ class Grid:
                     self._draw,
                     window=3 * conditions.num_threads,  # some wait, so that no thread does
                     timeout_s=conditions.timeout_s,
+                    waited=lambda cell: self._trials[cell].waited,
+                    holds=lambda: self._holds,
                     seconds_left=lambda: conditions.gate.budget.seconds_left,
                     interrupt=conditions.interrupt,
                 )
@@ -123,7 +124,10 @@ class Grid:
         """Take what came, or let go of it; KeyboardInterrupt out of there is as Ctrl-C."""
         interrupt = self._conditions.interrupt
         try:
-            if future.done():
+            if future.cancelled():  # it never began
+                settle(self._trials.pop(cell), calls=0)
+                self._race.again(cell)
+            elif future.done():
                 self._take(cell, future)
             else:
                 self._give_up(cell, future)
@@ -133,9 +137,11 @@ class Grid:
             interrupt.pressed = True
 
     def _draw(self) -> tuple[Cell, Callable[[], Score]] | None:
-        refusals = self._conditions.refusals
+        refusals, hangs = self._conditions.refusals, self._conditions.hangs
+        self._let_go()
         while not self._fatal:
-            cell = None if refusals.is_wave else self._next()
+            probing = hangs.is_wave and (self._flying or self._late)  # one call is enough for that
+            cell = None if refusals.is_wave or probing else self._next()
             if cell is None and self._flying:
                 return None
             if refusals.is_wave:  # and no answer in flight can change that
@@ -187,10 +193,9 @@ class Grid:
 
     def _next(self) -> Cell | None:
         """Return the race's next cell; one that hangs, or hung twice, is gone on without."""
-        hung = self._conditions.hung
-        while (cell := self._race.next()) is not None and hung:
-            future, times = hung.get(self._place(cell), (None, 0))
-            if future is None or (future.done() and times < MAX_HANGS):
+        hangs, n = self._conditions.hangs, len(self._examples)
+        while (cell := self._race.next()) is not None:
+            if not hangs.is_left_out(self._place(cell), n_examples=n):
                 break
             self._leave_out(cell)
         return cell
@@ -205,6 +210,7 @@ class Grid:
         self, trial: Trial, cell: Cell, program: dspy.Module, example: dspy.Example
     ) -> Score:
         trial.n_refusals = self._conditions.refusals.n_known
+        trial.number = self._conditions.hangs.set_out()
         with self._conditions.gate.task() as trial.task:
             remote, where = self._conditions.remote, f"example {self._index(cell)}"
             if remote is None:
@@ -241,9 +247,11 @@ class Grid:
             self._ledger.spent(cell, trial.used)
             self._outage(cell, outage)
         elif (refusal := refusal_of(trial, error)) is not None:
+            self._conditions.hangs.answered(trial.number, by_lm=True)
             self._doubt(cell, future, trial.used, refusal)
         else:
             self._outages.answered()
+            self._conditions.hangs.answered(trial.number, by_lm=trial.was_answered)
             if trial.was_answered:
                 self._conditions.refusals.answered(trial.n_refusals)
             score = self._outcome(cell, future, trial.used)
@@ -287,7 +295,8 @@ class Grid:
         self._ledger.refuse(cell, None if pressed else reason, used)
 
     def _leave_out(self, cell: Cell) -> None:
-        self._ledger.leave_out(cell)
+        note = partial(self._ledger.leave_out, cell)
+        self._conditions.hangs.leave_out(self._place(cell), note)
         self._race.skip(cell)
 
     def _outage(self, cell: Cell, cause: BaseException) -> None:
@@ -300,14 +309,20 @@ class Grid:
     def _give_up(self, cell: Cell, future: "Future[Score]") -> None:
         """Let go of a call that hangs: it may end when it likes, and pays for nothing more."""
         trial = self._trials.pop(cell)
+        hang = Hang(
+            set_name=self._set_name,
+            example=self._index(cell),
+            n_examples=len(self._examples),
+            number=trial.number,
+            model=trial.waits_for,
+            future=future,
+        )
         if trial.task is not None:
             trial.task.abandon()
         settle(trial, calls=1)
-        if isinstance(self._conditions.executor, DaemonExecutor):
-            self._conditions.executor.let_go()
-        _, times = self._conditions.hung.get(self._place(cell), (None, 0))
-        self._conditions.hung[self._place(cell)] = future, times + 1
-        if (reason := self._conditions.gate.budget.refusal()) is not None:
+        reason = self._conditions.gate.budget.refusal()
+        self._conditions.hangs.given_up(self._place(cell), hang, in_doubt=reason is None)
+        if reason is not None:
             self._ledger.spent(cell, trial.used, calls=1)
             self._refuse(cell, reason)  # the time is up
             return
@@ -321,6 +336,8 @@ class Grid:
     def _try_again(self) -> bool:
         """Go on with what was put off, if anything was; nothing is in flight now."""
         took_up = self._take_up_late()
+        if self._holds:
+            return took_up or self._wait_for_late()
         if self._outages:
             seconds, cells = self._outages.next_round()
             if (reason := self._conditions.gate.pause(seconds)) is not None:
@@ -334,32 +351,61 @@ class Grid:
             return True
         return took_up or self._wait_for_late()
 
+    @property
+    def _holds(self) -> bool:
+        """Whether nothing may begin before it is known whether late calls come back."""
+        return bool(self._late) and self._conditions.hangs.is_wave
+
+    def _let_go(self) -> None:
+        """Let other calls have the threads of those that hang."""
+        hangs, executor = self._conditions.hangs, self._conditions.executor
+        while hangs.n_owed and not self._holds:
+            hangs.n_owed -= 1
+            if isinstance(executor, DaemonExecutor):
+                executor.let_go()
+
     def _take_up_late(self) -> bool:
         """Use what late calls came to by now, or try them again; return whether there were any."""
-        over = [
-            cell
-            for cell, late in self._late.items()
-            if late.future.done() or late.until <= time.monotonic()
+        now, hangs = time.monotonic(), self._conditions.hangs
+        ended = [
+            cell for cell, late in self._late.items() if late.future.done() or late.until <= now
         ]
+        back = [cell for cell in ended if self._is_back(cell, self._late[cell])]
+        for cell in back:
+            self._take_late(cell, self._late.pop(cell))
+        over = [cell for cell in ended if cell in self._late]
+        if hangs.is_wave and over:
+            if len(over) < len(self._late):
+                return bool(back)
+            remote = self._conditions.remote is not None
+            raise hangs.error(self._conditions.timeout_s, remote=remote)
         for cell in over:
-            late = self._late.pop(cell)
-            if (score := late.score) is not None:
-                del self._conditions.hung[self._place(cell)]
-                self._ledger.note(cell, score)
-                self._note(cell, score)
-                continue
+            self._ledger.spent(cell, self._late.pop(cell).trial.used, calls=1)
+            logger.warning(
+                "Example %d of the %s is left out: it hung with the instructions %s. If it is "
+                "only slow, set a `timeout` longer than %g s.",
+                *(self._index(cell), self._set_name),
+                *(named(self._candidates[cell.candidate]), self._conditions.timeout_s or 0.0),
+            )
+            self._leave_out(cell)
+        return bool(back or over)
+
+    def _is_back(self, cell: Cell, late: Late) -> bool:
+        """Tell whether a late call has ended, and counts or may be tried again."""
+        again = self._conditions.hangs.times(self._place(cell)) < MAX_HANGS
+        return late.score is not None or (late.future.done() and again)
+
+    def _take_late(self, cell: Cell, late: Late) -> None:
+        """Use what a late call came to, or try it again."""
+        hangs, score = self._conditions.hangs, late.score
+        hangs.came_back(self._place(cell), answered=score is not None)
+        if score is None:
             self._ledger.spent(cell, late.trial.used, calls=1)
-            if late.future.done() and self._conditions.hung[self._place(cell)][1] < MAX_HANGS:
-                self._race.again(cell)
-            else:  # never twice at the same time, and never a third time
-                logger.warning(
-                    "Example %d of the %s is left out: it hung with the instructions %s. If it is "
-                    "only slow, set a `timeout` longer than %g s.",
-                    *(self._index(cell), self._set_name),
-                    *(named(self._candidates[cell.candidate]), self._conditions.timeout_s or 0.0),
-                )
-                self._leave_out(cell)
-        return bool(over)
+            self._race.again(cell)
+            return
+        hangs.answered(late.trial.number, by_lm=late.trial.was_answered)
+        self._ledger.note(cell, score)
+        self._note(cell, score)
 
     def _wait_for_late(self) -> bool:
         """Wait until a late call ends, or its time is up; return whether there was one."""

@@ -89,8 +89,8 @@ class Ledger:
 
     def close(self) -> None:
         """Note what was spent in vain."""
-        for cell, used in self._used.items():
-            self.vain(cell, used)
+        while self._used:
+            self.vain(*self._used.popitem())
 
     def _meeting(self, cell: Cell) -> Meeting:
         return Meeting(

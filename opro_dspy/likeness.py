@@ -32,9 +32,7 @@ def factors(texts: Sequence[Mapping[str, str]]) -> npt.NDArray[np.float64]:
         The leading principal components of a centred bag-of-words kernel; as a covariance it is
         used like that of relatives in best linear unbiased prediction (Henderson 1975).
     """
-    rows = [
-        [feature for name in sorted(t) for feature in _features(name, t[name])] for t in texts
-    ]
+    rows = [[feature for name in sorted(t) for feature in _features(name, t[name])] for t in texts]
     counts = Counter(feature for row in rows for feature in row)
     shared = sorted(feature for feature, n in counts.items() if 1 < n < len(rows))
     columns = {feature: i for i, feature in enumerate(shared)}

@@ -118,7 +118,9 @@ def completed(
     *,
     window: int,
     timeout_s: float | None = None,
+    waited: Callable[[K], float] = lambda key: 0.0,
     seconds_left: Callable[[], float] = lambda: inf,
+    holds: Callable[[], bool] = lambda: False,
     interrupt: Interrupt | None = None,
 ) -> Iterator[tuple[K, "Future[T]"]]:
     """Run calls on `executor` and yield each key with its finished future.
@@ -135,6 +137,9 @@ def completed(
             came. Asked again after each result; the end is when nothing is in flight either.
         window: Calls handed over at once, at least 1: some may wait for a thread.
         timeout_s: Seconds after which a call is yielded though its future is not done; it runs on.
+        waited: Tells how many seconds of a call do not count for that.
+        holds: Tells whether nothing more may begin: what waits for a thread is then taken back and
+            yielded with its future cancelled.
         seconds_left: Tells how long the calls should be waited for. When that is over, so is a call
             that has run for longer than any that came back: it is taken for hung.
         interrupt: Tells of Ctrl-C; looked at before the first call and after each.
@@ -157,19 +162,22 @@ def completed(
                 flying[future] = flight
                 future.add_done_callback(finished.put)
             if interrupt.pressed:
-                for waiting in [future for future in flying if future.cancel()]:
-                    del flying[waiting]
+                _taken_back(flying)
+            elif holds() and (held := _taken_back(flying)):
+                yield from held
+                continue
             if not flying:
                 break
             done = _first(finished, timeout_s, seconds_left())
             if done is not None and done in flying:
                 _check_not_cancelled(done)
-                longest = max(longest, flying[done].seconds)
-                yield flying.pop(done).key, done
+                flight = flying.pop(done)
+                longest = max(longest, flight.seconds - waited(flight.key))
+                yield flight.key, done
             limit_s = inf if timeout_s is None else timeout_s
             if seconds_left() <= 0.0:
                 limit_s = min(limit_s, longest)
-            for future in _late(flying, limit_s):
+            for future in _late(flying, limit_s, waited):
                 yield flying.pop(future).key, future
         interrupt.check()
     finally:
@@ -184,6 +192,11 @@ def _submitted(
         return executor.submit(function, *args, **kwargs)
     except RuntimeError as error:
         raise ExecutorError(f"`executor` takes no work: {error}. Pass one that is open.") from error
+
+
+def _taken_back(flying: "dict[Future[T], _Flight[K]]") -> list[tuple[K, "Future[T]"]]:
+    """Cancel whatever waits for a thread; return keys and futures of that."""
+    return [(flying.pop(future).key, future) for future in list(flying) if future.cancel()]
 
 
 def _check_not_cancelled(future: "Future[T]") -> None:
@@ -204,14 +217,17 @@ def _first(
         return None
 
 
-def _late(flying: dict["Future[T]", _Flight[K]], limit_s: float) -> list["Future[T]"]:
+def _late(
+    flying: dict["Future[T]", _Flight[K]], limit_s: float, waited: Callable[[K], float]
+) -> list["Future[T]"]:
     """Return the futures that have run for longer than `limit_s`; the oldest come first."""
     if limit_s == inf:
         return []
     late = time.monotonic() - limit_s
 
-    def is_late(future: "Future[T]") -> bool:
+    def began_before(future: "Future[T]", moment: float) -> bool:
         started = flying[future].started
-        return started is not None and started < late
+        return started is not None and started < moment
 
-    return list(takewhile(is_late, flying))
+    old = takewhile(lambda future: began_before(future, late), flying)
+    return [future for future in old if began_before(future, late - waited(flying[future].key))]

@@ -14,17 +14,20 @@ import dspy
 from dspy.utils.exceptions import LMError
 
 from opro_dspy.boundary.gate import Gate
-from opro_dspy.errors import LMCallError, OproError
+from opro_dspy.errors import OproError
 from opro_dspy.filters import printable
 from opro_dspy.interrupt import Interrupt
 from opro_dspy.memory import Answer, InOrder, Sample
 from opro_dspy.pool import DaemonExecutor, completed
 from opro_dspy.protocols import Memory, ProposalRequest
 from opro_dspy.records import Proposal, summed
-from opro_dspy.samples import Attempts
+from opro_dspy.samples import Attempts, FirstAnswer, check
 from opro_dspy.temperatures import Temperatures, Tried, may_be_the_temperature
 
 logger = logging.getLogger(__name__)
+
+Key = tuple[int, int]
+"""A sample of a step: number of the request, and of the sample in it."""
 
 
 class LMProposer:
@@ -32,7 +35,8 @@ class LMProposer:
 
     A sample that fails or does not parse is asked again by itself, under another `rollout_id`.
     A model that refuses a temperature is asked again at once with one that it took before (or
-    without any), and is not sent such a temperature in later steps; see `Temperatures`.
+    without any), and is not sent such a temperature in later steps; see `Temperatures`. A sample
+    that hangs is left out; if the LM answered none at all, those that hung are asked once more.
 
     Args:
         lm: The optimizer LM.
@@ -42,7 +46,8 @@ class LMProposer:
         max_attempts: Requests for one sample at most, at least 1; one more if a temperature was
             refused.
         send_temperature: False for a model that takes its default temperature only.
-        timeout_s: Seconds after which a sample is taken for hung and left out.
+        timeout_s: Seconds after which a sample is taken for hung; what it waits at the gate is
+            not counted.
         gate: What the LM's calls go through: there a sample that hangs gives its place back.
         interrupt: Tells of Ctrl-C.
         memory: Answers of earlier sessions.
@@ -72,35 +77,23 @@ class LMProposer:
         self._gate = gate
         self._interrupt = interrupt or Interrupt()
         self._memory = memory or InOrder()
+        self._first = FirstAnswer()
 
     def propose(self, requests: Sequence[ProposalRequest]) -> Sequence[Sequence[Proposal]]:
         """Return each request's samples in order; see `Proposer`.
 
         Raises:
             LMCallError: If no sample of the step could be had, or the LM refused for good (auth,
-                billing, configuration, unknown model).
+                billing, configuration, unknown model, a bad request before it answered any).
             KeyboardInterrupt: If Ctrl-C was pressed; the requests in flight are waited for.
         """
         keys = [(r, i) for r, request in enumerate(requests) for i in range(request.n)]
-        found = {key: Attempts() for key in keys}
-        calls = ((key, partial(self._sample, requests[key[0]], key[1], found[key])) for key in keys)
-        with self._context():
-            results = completed(
-                self._executor,
-                lambda: next(calls, None),
-                window=max(1, len(keys)),
-                timeout_s=self._timeout_s,
-                seconds_left=self._seconds_left,
-                interrupt=self._interrupt,
-            )
-            for key, future in results:
-                if future.done():
-                    future.result()
-                else:
-                    found[key] = self._hung(found[key])
+        found = {(r, i): self._fresh(requests[r]) for r, i in keys}
         if requests:
+            self._run(requests, found, keys)
+            self._run(requests, found, self._asked_again(found))
             samples = [found[key] for key in keys]
-            self._judge(samples, step=requests[0].step)
+            check(samples, lm=self._lm.model, step=requests[0].step, timeout_s=self._timeout_s)
             # Only now, so that the order in which answers came changes nothing.
             self._temperatures.learn([t for s in samples for t in s.tried], step=requests[0].step)
             for sample in samples:  # Only now, so that a run that stops here asks again.
@@ -110,41 +103,84 @@ class LMProposer:
             for r, request in enumerate(requests)
         ]
 
+    def _fresh(self, request: ProposalRequest) -> Attempts:
+        temperature = self._temperatures.to_send(request.temperature)
+        return Attempts(left=self._max_attempts, temperature=temperature)
+
+    def _run(
+        self, requests: Sequence[ProposalRequest], found: dict[Key, Attempts], keys: Sequence[Key]
+    ) -> None:
+        """Ask for the samples `keys`; `found` holds them."""
+        calls = ((key, partial(self._sample, requests[key[0]], key[1], found[key])) for key in keys)
+        with self._context():
+            results = completed(
+                self._executor,
+                lambda: next(calls, None),
+                window=max(1, len(keys)),
+                timeout_s=self._timeout_s,
+                waited=lambda key: found[key].waited,
+                seconds_left=self._seconds_left,
+                interrupt=self._interrupt,
+            )
+            for key, future in results:
+                if future.done():
+                    future.result()
+                else:
+                    found[key] = self._hung(found[key])
+
+    def _asked_again(self, found: dict[Key, Attempts]) -> list[Key]:
+        """Return the samples that get a second chance: whoever waited, or hung as all did."""
+        waiting = [key for key, sample in found.items() if sample.put_off and self._first.came]
+        for key in waiting:
+            found[key].put_off = False
+        all_lost = all(sample.lost for sample in found.values())
+        hung = [key for key, sample in found.items() if all_lost and sample.answer.hung]
+        for key in hung:
+            self._note(found[key])  # so that a run that is resumed asks what comes now
+            found[key] = found[key].once_more(left=self._max_attempts)
+        return waiting + hung
+
     def _seconds_left(self) -> float:
         return inf if self._gate is None else self._gate.budget.seconds_left
 
     def _sample(self, request: ProposalRequest, index: int, sample: Attempts) -> None:
         """Ask until an answer parses, `max_attempts` are used up, or it is of no use."""
-        temperature = self._temperatures.to_send(request.temperature)
-        left = self._max_attempts
-        attempt = 0
-        while left and not sample.over:
+        while sample.left and not sample.over:
             if self._interrupt.pressed:
                 sample.stopped = True
                 break
+            if self._first.puts_off(sample):
+                sample.put_off = True
+                break
             self._note(sample)
-            left, attempt = left - 1, attempt + 1
-            sample.place = Sample(
+            sample.left -= 1
+            sample.place = place = Sample(
                 step=request.step,
                 component=request.component,
                 index=index,
-                attempt=attempt,
+                attempt=1 if sample.place is None else sample.place.attempt + 1,
                 meta_prompt=request.meta_prompt,
-                temperature=temperature,
+                temperature=sample.temperature,
             )
-            answer = self._memory.recall(sample.place)
+            answer = self._memory.recall(place)
             sample.noted = answer is not None
-            sample.answer = answer = answer or self._ask(sample, sample.place)
-            if answer.raw is not None:
-                if not sample.stopped:
-                    self._note(sample)  # at once: what is paid for waits for nobody
-                sample.tried.append(Tried(temperature, taken=True))
-                sample.read(answer.raw, request.parse)
-            elif temperature is not None and answer.temperature_refused:
-                other = self._temperatures.instead_of(temperature)
-                if other != temperature:
-                    sample.tried.append(Tried(temperature, taken=False))
-                    temperature, left = other, left + 1
+            sample.answer = answer or self._ask(sample, place)
+            self._first.note(sample)
+            self._read(sample, place, request.parse)
+
+    def _read(self, sample: Attempts, place: Sample, parse: Callable[[str], str | None]) -> None:
+        """Take what came of an attempt, and learn from it what the next one should send."""
+        answer = sample.answer
+        if answer.raw is not None:
+            if not sample.stopped:
+                self._note(sample)  # at once: what is paid for waits for nobody
+            sample.tried.append(Tried(place.temperature, taken=True))
+            sample.read(answer.raw, parse)
+        elif place.temperature is not None and answer.temperature_refused:
+            other = self._temperatures.instead_of(place.temperature)
+            if other != place.temperature:
+                sample.tried.append(Tried(place.temperature, taken=False))
+                sample.temperature, sample.left = other, sample.left + 1
 
     def _note(self, sample: Attempts) -> None:
         if not sample.noted and sample.place is not None:
@@ -155,7 +191,9 @@ class LMProposer:
         options: dict[str, Any] = {"rollout_id": self._rollout_id(place)}
         if place.temperature is not None:
             options["temperature"] = place.temperature
-        with nullcontext() if self._gate is None else self._gate.task() as sample.task:
+        with nullcontext() if self._gate is None else self._gate.task() as task:
+            if task is not None:
+                sample.tasks.append(task)
             try:
                 output = self._lm(place.meta_prompt, **options)[0]
                 text = output if isinstance(output, str) else str(output.get("text") or "")
@@ -168,7 +206,7 @@ class LMProposer:
             except Exception as error:  # noqa: BLE001  (whatever an LM raises costs its sample)
                 refused = may_be_the_temperature(error)
                 answer = Answer(failed=_said(error), temperature_refused=refused, error=error)
-        return replace(answer, usage=summed(() if sample.task is None else sample.task.used))
+        return replace(answer, usage=summed(() if task is None else task.used))
 
     def _rollout_id(self, place: Sample) -> int:
         where = f"{place.step}:{place.component}:{place.index}:{place.attempt}"
@@ -177,33 +215,13 @@ class LMProposer:
 
     def _hung(self, sample: Attempts) -> Attempts:
         """Let go of a sample that takes too long."""
-        logger.warning("A sample of the optimizer LM took too long and is left out.")
-        if sample.task is not None:
-            sample.task.abandon()
+        logger.warning("A sample of the optimizer LM took too long.")
+        if sample.tasks:
+            sample.tasks[-1].abandon()
         if isinstance(self._executor, DaemonExecutor):
             self._executor.let_go()
         time_is_up = None if self._gate is None else self._gate.budget.refusal()
         return sample.given_up(time_is_up)
-
-    def _judge(self, samples: Sequence[Attempts], *, step: int) -> None:
-        """Stop the run if the LM refused for good or failed for all, else say what is left out."""
-        failed = [s for s in samples if s.failed]
-        last = next((s for s in samples if s.fatal), None)
-        if last is None and failed and len(failed) == len(samples):
-            last = failed[0]
-        if last is not None:
-            raise LMCallError(
-                f"the optimizer LM {self._lm.model!r} failed at step {step} ({len(failed)} of "
-                f"{len(samples)} samples): {last.answer.failed}"
-            ) from last.answer.error
-        if failed:
-            logger.warning(
-                "Step %d: %d of %d samples of the optimizer LM failed and are left out (%s).",
-                step,
-                len(failed),
-                len(samples),
-                (failed[0].answer.failed or "").split(":")[0],
-            )
 
 
 def _said(error: Exception) -> str:

@@ -129,7 +129,8 @@ class OPRO(Teleprompter):  # type: ignore[misc]
         max_seconds: Nothing is started after so many seconds.
         prices: Model name to `Price`, where DSPy knows none.
         requests_per_minute: LM requests in any minute at most.
-        timeout: Seconds after which an example is taken for hung and put off; None waits forever.
+        timeout: Seconds after which an example is taken for hung and put off, its waits for rate
+            limits not counted; None waits forever.
         max_empty_steps: Stop when so many steps in a row bring nothing new.
         max_attempts: Requests for one sample, when it fails or does not parse.
         num_threads: Calls in flight at most; `dspy.settings.num_threads` if not given. With an
@@ -338,11 +339,11 @@ class OPRO(Teleprompter):  # type: ignore[misc]
             ResumeError: If `log_dir` holds another run, or is damaged; says what differs.
             LogDirInUseError: If another process runs in `log_dir`.
             JournalError: If `log_dir` cannot be written (full disk, …).
-            LMCallError: If an LM failed; its `result` holds what was found by then.
+            LMCallError: If an LM failed or hangs; its `result` holds what was found by then.
             MetricError: If the metric returned no number.
             ExecutorError: If `executor` lost its workers or its scheduler.
             ProgramFailedError: If the student fails on `max_errors` examples, or on most, or all
-                candidates of a step fail alike.
+                candidates of a step fail alike, or program or metric hang.
         """
         known, settings = _parameters(OPRO.compile), _parameters(OPRO.__init__)
         refuse_unknown("compile", unknown, known, settings=settings)

@@ -19,6 +19,19 @@ class Trial:
     reservation: Reservation | None = None
     n_refusals: int = 0
     """How many refusals of requests were known when it set out."""
+    number: int = 0
+    """Its place among all that set out; see `Hangs`."""
+
+    @property
+    def waited(self) -> float:
+        """Seconds in which its LM calls only waited to be let in."""
+        return 0.0 if self.task is None else self.task.waited
+
+    @property
+    def waits_for(self) -> str | None:
+        """The LM of which it awaits an answer; None when program or metric are at work."""
+        visits = [] if self.task is None else list(self.task.in_flight)
+        return visits[0].model if visits else None
 
     @property
     def was_answered(self) -> bool:

@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,12 @@ HELD_S = 20.0
 
 class Owner:
     abandoned = False
+
+    def waiting(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def runs_with(self, other: object) -> bool:
+        return other is self
 
 
 @pytest.fixture(params=["alone", "bytes", "files"])

@@ -28,6 +28,7 @@ from opro_dspy.boundary.faults import retry_after
 from opro_dspy.boundary.gate import BudgetRefused, CallRefused, Gate
 from opro_dspy.boundary.meter import SCORER, Meter
 from opro_dspy.boundary.prices import Price, check_prices, known_price
+from opro_dspy.boundary.task import Visit
 from opro_dspy.boundary.throttle import AdaptiveLimit, RequestRate
 from opro_dspy.errors import ConfigurationError
 from opro_dspy.interrupt import Interrupt
@@ -432,6 +433,56 @@ def test_an_abandoned_task_frees_its_place_and_never_calls_again() -> None:
     assert (row.calls, row.failures, lm.engine.calls) == (2, 1, 2)
     assert gate.budget.spent.tokens == row.input_tokens + row.output_tokens < presumed
     assert gate.limit(lm.model).in_flight == 0
+
+
+def test_a_task_knows_how_long_it_only_waited_to_be_let_in() -> None:
+    timer, told = Time(), list[float]()
+
+    def reply(text: str) -> str | Exception:
+        told.append(task.waited)
+        timer.now += 100.0
+        return RateLimitError("slow down", retry_after=7.5) if len(told) == 1 else "fine"
+
+    gate = timed_gate(timer)
+    with gate.task() as task:
+        assert gate.watch(scripted_lm(reply, num_retries=1))("hi") == ["fine"]
+        timer.now += 100.0  # the program is at work
+        assert task.waited == pytest.approx(7.5)
+    assert told == [0.0, pytest.approx(7.5)]
+
+
+def test_a_wait_does_not_count_as_one_while_another_call_of_the_task_is_in_flight() -> None:
+    timer = Time()
+    task = timed_gate(timer).task
+    with task() as one:
+        visit = Visit(model="m", task=one)
+        one.in_flight.append(visit)
+        with visit.waiting():
+            timer.now += 5.0
+            assert one.waited == 0.0
+            one.came_back(visit)
+            timer.now += 2.0
+        timer.now += 9.0
+        assert one.waited == 2.0
+
+
+def test_an_async_call_that_is_cancelled_waits_no_more() -> None:
+    gate = gate_of(requests_per_minute=1)
+    engine = ScriptedEngine(lambda text: "ok")
+    lm = dspy.LM("own/lm", engine=engine, async_engine=AsyncEngine(engine), cache=False)
+    watched = gate.watch(lm)
+
+    async def ask() -> float:
+        await watched.acall("first")
+        with gate.task() as task:
+            with pytest.raises(asyncio.TimeoutError):
+                await asyncio.wait_for(watched.acall("second"), 0.05)
+            waited: float = task.waited
+            await asyncio.sleep(0.02)
+            assert task.waited == waited > 0.0
+        return waited
+
+    assert asyncio.run(ask()) > 0.0
 
 
 def test_a_program_that_swallows_a_refusal_is_still_known_to_be_refused() -> None:

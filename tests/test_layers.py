@@ -26,7 +26,7 @@ ROWS = (
     {"worker"},
     {"failures", "outages", "ledger", "trials"},
     {"conditions", "samples"},
-    {"scoring", "plan", "refusals"},
+    {"scoring", "plan", "refusals", "hangs"},
     {"temperatures", "program", "pool", "selectors", "schedules", "stopping", "race"},
     {"lane", "scaffolds", "sharing", "calling"},
     {"boundary", "journal", "loops"},

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import count
+from math import inf
 from typing import Any, TypeVar
 
 import pytest
@@ -145,6 +146,42 @@ def test_a_call_that_takes_too_long_is_yielded_once_and_runs_on() -> None:
             pool.let_go()
     release.set()
     assert seen == {0: False, 1: True, 2: True}
+
+
+def test_what_a_call_waited_does_not_count_for_its_timeout() -> None:
+    release, waited = threading.Event(), {0: 0.0, 1: inf}
+    calls = drawn_from([(0, lambda: release.wait(30)), (1, lambda: release.wait(30))])
+    seen = {}
+    pool = DaemonExecutor(2, name="test")
+    for key, future in completed(
+        pool, calls, window=2, timeout_s=0.1, waited=lambda key: waited[key]
+    ):
+        seen[key] = future.done()
+        release.set()
+    assert seen == {0: False, 1: True}
+
+
+def test_while_it_is_held_what_waits_for_a_thread_is_taken_back() -> None:
+    release, held, drawn = threading.Event(), [False], iter(range(4))
+    taken: list[int] = []
+
+    def draw() -> tuple[int, Callable[[], object]] | None:
+        if held[0]:
+            return None
+        key = taken.pop() if taken else next(drawn, None)
+        return None if key is None else (key, lambda: release.wait(30) if key == 1 else None)
+
+    pool, seen = DaemonExecutor(1, name="test"), []
+    for key, future in completed(pool, draw, window=4, holds=lambda: held[0]):
+        if future.cancelled():
+            taken.append(key)
+            if len(taken) == 2:
+                held[0] = False
+                release.set()
+        else:
+            seen.append(key)
+            held[0] = key == 0
+    assert sorted(seen) == [0, 1, 2, 3]
 
 
 def test_when_the_time_is_up_a_call_that_hangs_is_waited_for_no_more() -> None:

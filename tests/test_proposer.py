@@ -1,3 +1,4 @@
+import itertools
 import logging
 import re
 import threading
@@ -24,8 +25,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import opro_dspy.errors
+from opro_dspy.boundary.gate import Gate
+from opro_dspy.boundary.meter import Meter
 from opro_dspy.errors import LMCallError, OproError
 from opro_dspy.interrupt import Interrupt
+from opro_dspy.pool import DaemonExecutor
 from opro_dspy.proposer import LMProposer, context_window, takes_temperature
 from opro_dspy.protocols import ProposalRequest
 from opro_dspy.records import Proposal
@@ -92,19 +96,16 @@ def propose(lm: dspy.BaseLM, executor: Executor, **options: Any) -> Sequence[Pro
 def one_bad_sample(error: Exception, *, lasting: bool) -> Callable[[str], str | Exception]:
     """Let one of 8 samples fail: once, or (`lasting`) whenever it is asked.
 
-    All have asked before one is answered, so each has a thread of its own.
+    All have asked before one is answered, so whoever asks later is the one that failed.
     """
-    lock, seen, bad, met = threading.Lock(), iter(range(1000)), set[int](), threading.Barrier(8)
+    lock, seen, met = threading.Lock(), iter(range(1000)), threading.Barrier(8)
 
     def reply(text: str) -> str | Exception:
-        thread = threading.get_ident()
         with lock:
             n = next(seen)
-            if n == 0:
-                bad.add(thread)
         if n < 8:
             met.wait(timeout=30)
-        return error if n == 0 or (lasting and thread in bad) else f"Text {n}"
+        return error if n == 0 or (lasting and n >= 8) else f"Text {n}"
 
     return reply
 
@@ -161,7 +162,76 @@ def test_a_step_in_which_all_samples_fail_stops_the_run(
     lm = scripted_lm(lambda text: error)
     with pytest.raises(LMCallError, match=r"failed at step 1 \(8 of 8 samples\)"):
         propose(lm, executor, send_temperature=False)
-    assert lm.engine.calls == 24
+    first = type(error) in (InvalidRequestError, UnsupportedFeatureError)
+    assert lm.engine.calls <= 8 if first else lm.engine.calls == 24
+
+
+def test_a_bad_request_before_any_answer_is_not_sent_again_for_each_sample() -> None:
+    lm = scripted_lm(lambda text: InvalidRequestError("bad request"))
+    with pytest.raises(LMCallError, match=r"8 of 8 samples\): LMInvalidRequestError: .*bad"):
+        propose(lm, DaemonExecutor(1, name="test"))
+    assert lm.engine.temperatures == [1.0, None]
+
+
+def test_a_bad_request_is_in_doubt_as_long_as_other_samples_are_in_flight(
+    executor: Executor,
+) -> None:
+    refused, lock, seen = threading.Event(), threading.Lock(), iter(range(100))
+    filtered: Exception = InvalidRequestError("content filter")
+
+    def reply(text: str) -> str | Exception:
+        with lock:
+            n = next(seen)
+        if n == 0:
+            return filtered
+        if n == 1:
+            refused.set()
+        refused.wait(30)
+        return f"Text {n}"
+
+    proposals = propose(scripted_lm(reply), executor)
+    assert all(p.text is not None for p in proposals)
+
+
+def hanging_samples(n: int, release: threading.Event) -> dspy.LM:
+    """An optimizer LM whose first `n` calls hang until they are released."""
+    lock, seen = threading.Lock(), iter(range(1000))
+
+    def reply(text: str) -> str | Exception:
+        with lock:
+            i = next(seen)
+        if i < n:
+            release.wait(30)
+        return f"Text {i}"
+
+    return scripted_lm(reply)
+
+
+def test_a_retry_after_longer_than_the_timeout_leaves_no_sample_out() -> None:
+    seen = itertools.count()
+    slow_down: Exception = RateLimitError("slow down", retry_after=1.5)
+    lm = scripted_lm(lambda text: slow_down if next(seen) < 4 else "A text", num_retries=3)
+    gate = Gate(Meter(), max_in_flight=8)
+    asking = proposer(
+        gate.watch(lm), DaemonExecutor(8, name="test"), gate=gate, timeout_s=1.0, max_attempts=1
+    )
+    (proposals,) = asking.propose([request()])
+    assert [p.text for p in proposals] == ["A text"] * 8
+
+
+def test_samples_that_all_hang_are_asked_once_more_before_the_run_stops() -> None:
+    release, executor = threading.Event(), DaemonExecutor(8, name="test")
+    said = r"failed at step 1 \(8 of 8 samples\): it hangs, also when .* `timeout` \(0.1 s\)"
+    try:
+        lm = hanging_samples(99, release)
+        with pytest.raises(LMCallError, match=said):
+            propose(lm, executor, timeout_s=0.1)
+        assert lm.engine.calls == lm.engine.most_in_flight == 16
+        lm = hanging_samples(8, release)
+        proposals = propose(lm, DaemonExecutor(8, name="test"), timeout_s=1.5)
+        assert {(p.text is not None, p.attempts) for p in proposals} == {(True, 2)}
+    finally:
+        release.set()
 
 
 @pytest.mark.parametrize("error", FATAL, ids=name)

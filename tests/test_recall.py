@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -454,6 +455,34 @@ def test_when_the_first_hangs_and_is_given_up_the_next_one_asks(store: Store) ->
         assert first.result(HELD_S) == ["late"]
     assert watched("hi") == ["second"]
     assert engine.calls == 2
+
+
+def test_waiting_for_the_answer_of_another_is_not_held_against_an_example() -> None:
+    engine, gate, other = Hanging(), gate_of(), gate_of()
+    other.desk = replace(other.desk, answers=gate.desk.answers)
+    lm = dspy.LM("own/slow", engine=engine)
+    tasks: list[Any] = []
+
+    def ask(gate: Gate) -> Any:
+        with gate.task() as task:
+            tasks.append(task)
+            return gate.watch(lm)("hi")
+
+    with ThreadPoolExecutor(3) as pool:
+        futures = [pool.submit(ask, gate)]
+        assert engine._started.wait(HELD_S)
+        futures.append(pool.submit(ask, gate))
+        until = time.monotonic() + HELD_S
+        while (len(tasks) < 2 or not tasks[1].waited) and time.monotonic() < until:
+            time.sleep(0.01)
+        futures.append(pool.submit(ask, other))  # of a run that may never give it up
+        while len(tasks) < 3:
+            time.sleep(0.01)
+        time.sleep(0.05)
+        engine._go.set()
+        assert [f.result(HELD_S) for f in futures] == [["late"]] * 3
+    assert tasks[1].waited > 0.0
+    assert tasks[2].waited < 0.01
 
 
 def test_waiting_ends_with_ctrl_c_and_when_the_example_is_given_up() -> None:

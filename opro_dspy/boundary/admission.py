@@ -66,7 +66,7 @@ class Admission:
         Raises:
             CallRefused: If it is never to go.
         """
-        with self.lock:
+        with self.lock, visit.waiting():
             while (seconds := self.try_enter(visit)) is not None and not visit.ask_cache:
                 self.wait(self.lock, min(seconds, POLL_S))
 
@@ -118,9 +118,8 @@ class Admission:
 
     def came_back(self, visit: Visit) -> None:
         """Note that an attempt is over: from here on its task cannot give it up."""
-        with self.lock:
-            if visit.task is not None and visit in visit.task.in_flight:
-                visit.task.in_flight.remove(visit)
+        if visit.task is not None:
+            visit.task.came_back(visit)
 
     def leave(self, visit: Visit, *, failed: bool, paid: bool) -> None:
         """Free the place of an attempt that came back.

@@ -93,6 +93,10 @@ class Answers:
         """Return a flight if nobody asks for `key` now; see `Flights`."""
         return self._flights.claim(key, owner)
 
+    def under_way(self, key: str) -> Flight | None:
+        """Return the flight of this process that asks for `key` now, if one does."""
+        return self._flights.under_way(key)
+
     def land(self, flight: Flight) -> None:
         """Let others ask again."""
         self._flights.land(flight)

@@ -8,7 +8,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -27,6 +27,14 @@ class Owner(Protocol):
     """On whose behalf somebody asks."""
 
     abandoned: bool
+
+    def waiting(self) -> AbstractContextManager[None]:
+        """Return a context in which it only waits: that time is not held against it."""
+        ...
+
+    def runs_with(self, other: object) -> bool:
+        """Tell whether another owner is sure to be given up, should it hang."""
+        ...
 
 
 @dataclass(slots=True, eq=False)
@@ -67,6 +75,11 @@ class Flights:
                 return None
             flight = self._flying[key] = Flight(key, owner, unlock)
             return flight
+
+    def under_way(self, key: str) -> Flight | None:
+        """Return the flight of this process that asks for `key` now, if one does."""
+        with self._changed:
+            return self._flying.get(key)
 
     def holds(self, flight: Flight | None) -> bool:
         """Tell whether nobody else has asked for its key since."""

@@ -114,7 +114,7 @@ class Gate:
     @contextmanager
     def task(self) -> Iterator[Task]:
         """Return a context whose LM calls belong together, also those in DSPy's own threads."""
-        task = Task(self.admission.lock, self.admission.free_place)
+        task = Task(self.admission.lock, self.admission.free_place, self.admission.clock)
         with dspy.context(**{TASK: task}):
             yield task
 

@@ -90,18 +90,22 @@ class Passage:
     async def ago(self, forward: Callable[..., Awaitable[Any]]) -> Any:
         """Call the LM as `go` does, without blocking the event loop."""
         while True:
-            while (seconds := self.desk.admission.try_enter(self.visit)) is not None:
-                if self.visit.ask_cache:
-                    self.visit.cached = await is_acached(self.lm, self.args, self.kwargs)
-                    self.visit.ask_cache = False
-                else:
-                    await asyncio.sleep(min(seconds, POLL_S / 5))
+            with self.visit.waiting():
+                await self._aenter()
             try:
                 with self._attempt():
                     return await forward(*self.args, **self.kwargs)
             except Exception as error:
                 if not self._try_again(error):
                     raise
+
+    async def _aenter(self) -> None:
+        while (seconds := self.desk.admission.try_enter(self.visit)) is not None:
+            if self.visit.ask_cache:
+                self.visit.cached = await is_acached(self.lm, self.args, self.kwargs)
+                self.visit.ask_cache = False
+            else:
+                await asyncio.sleep(min(seconds, POLL_S / 5))
 
     @contextmanager
     def hit(self, worth: Worth) -> Iterator[None]:

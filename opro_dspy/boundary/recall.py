@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext
 from typing import Any
 
 from opro_dspy.boundary import steps
@@ -44,7 +44,8 @@ class Recall:
         """Return a context with the answer, or with None when it is this call's turn to ask."""
         try:
             while (found := self._look()) is None and self._flight is None:
-                self._answers.wait(POLL_S)
+                with self._waiting():
+                    self._answers.wait(POLL_S)
             yield found
         finally:
             self._land()
@@ -54,7 +55,8 @@ class Recall:
         """As `turn`, without blocking the event loop."""
         try:
             while (found := await asyncio.to_thread(self._look)) is None and self._flight is None:
-                await asyncio.sleep(POLL_S / 5)
+                with self._waiting():
+                    await asyncio.sleep(POLL_S / 5)
             yield found
         finally:
             self._land()
@@ -71,6 +73,17 @@ class Recall:
         if self._over:  # cancelled while this thread looked
             self._land()
         return found
+
+    def _waiting(self) -> AbstractContextManager[None]:
+        """Return a context in which the answer of another is waited for.
+
+        That time is not held against whoever waits, unless nobody would give the other one up:
+        it may be of another run in this process (a wait for another process has its own end).
+        """
+        owner, other = self._owner, self._answers.under_way(self._key)
+        if owner is None or (other is not None and not owner.runs_with(other.owner)):
+            return nullcontext()
+        return owner.waiting()
 
     def _land(self) -> None:
         self._over = True

@@ -1,7 +1,9 @@
 """LM calls that belong together: what is in flight, what failed, what was refused."""
 
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
 from dspy.lm15 import Request
@@ -32,6 +34,10 @@ class Visit:
     """What is reserved for the attempt in flight."""
     given_up: Callable[[], None] = lambda: None
     """Told that the attempt in flight hangs and is waited for no more."""
+
+    def waiting(self) -> AbstractContextManager[None]:
+        """Return a context in which the call waits to be let in; see `Task.waited`."""
+        return nullcontext() if self.task is None else self.task.waiting()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +74,16 @@ class Task:
     Args:
         lock: The admission's.
         free_place: Frees the place of an attempt; called with the lock held.
+        clock: Seconds, never going back.
     """
 
-    def __init__(self, lock: threading.Condition, free_place: Callable[[Visit], None]) -> None:
-        self.lock, self._free_place = lock, free_place
+    def __init__(
+        self,
+        lock: threading.Condition,
+        free_place: Callable[[Visit], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.lock, self._free_place, self._clock = lock, free_place, clock
         self._outages: list[tuple[Asked | None, BaseException]] = []
         self.refused: str | None = None
         """Why a call in here was refused (a cap, Ctrl-C); the task's result then says nothing."""
@@ -81,7 +93,51 @@ class Task:
         self.used: list[Usage] = []
         """One row for each attempt that came back."""
         self.in_flight: list[Visit] = []
-        """Guarded by the admission's lock."""
+        """Guarded by the admission's lock, as is the time of waiting."""
+        self._n_waiting, self._waited_s = 0, 0.0
+        self._waits_since: float | None = None
+
+    @property
+    def waited(self) -> float:
+        """Seconds in which its calls only waited to be let in: one at least, and none in flight.
+
+        A `timeout` does not count them: nothing hangs that was never sent.
+        """
+        with self.lock:
+            self._tell_time()
+            return self._waited_s
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Return a context in which one of its calls waits, or is let in at the end."""
+        with self.lock:
+            self._n_waiting += 1
+            self._tell_time()
+        try:
+            yield
+        finally:
+            with self.lock:
+                self._n_waiting -= 1
+                self._tell_time()
+
+    def came_back(self, visit: Visit) -> None:
+        """Note that an attempt is over: from here on it cannot be given up."""
+        with self.lock:
+            if visit in self.in_flight:
+                self.in_flight.remove(visit)
+            self._tell_time()
+
+    def _tell_time(self) -> None:
+        """Add up the time of waiting; called after each change of what it depends on."""
+        now = self._clock()
+        if self._waits_since is not None:
+            self._waited_s += now - self._waits_since
+        waits = self._n_waiting > 0 and not self.in_flight
+        self._waits_since = now if waits else None
+
+    def runs_with(self, other: object) -> bool:
+        """Tell whether `other` is a task of the same run, which is given up if it hangs."""
+        return isinstance(other, Task) and other.lock is self.lock
 
     @property
     def lm_error(self) -> BaseException | None:

@@ -113,7 +113,7 @@ def optimize(
         ConfigurationError: If a setting or the problem is wrong; before the first call of an LM.
         LMCallError: If an LM failed; its `result` holds what was found by then.
         MetricError: If `score` returned no number.
-        ProgramFailedError: If `score` fails on all initial solutions.
+        ProgramFailedError: If `score` fails on all initial solutions, or hangs for good.
 
     Source:
         OPRO (arXiv:2309.03409), section 3.

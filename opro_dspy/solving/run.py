@@ -16,6 +16,7 @@ from opro_dspy.conditions import Conditions, NoTrace
 from opro_dspy.direction import Direction
 from opro_dspy.errors import RunError
 from opro_dspy.filters import Filters, printable
+from opro_dspy.hangs import Hangs
 from opro_dspy.interrupt import Interrupt
 from opro_dspy.journal import Manifest
 from opro_dspy.loop import INTERRUPTED, conclude, optimize
@@ -110,6 +111,7 @@ class SolvingRun(Generic[S]):
             interrupt=self.interrupt,
             observers=self.observers,
             memory=self.log.scores,
+            hangs=Hangs(f"score() of {type(self.problem).__name__}"),
         )
 
     def _optimizer(self, gate: Gate) -> Optimizer:

@@ -382,6 +382,25 @@ def test_initial_solutions_that_all_hang_end_the_run_with_the_remedy() -> None:
         release.set()
 
 
+def test_a_score_that_hangs_from_some_step_on_stops_the_run() -> None:
+    release = threading.Event()
+
+    class Stuck(Nearest):
+        n_scored = 0
+
+        def score(self, solution: int) -> Any:
+            type(self).n_scored += 1
+            if self.n_scored > 2:
+                release.wait()
+            return super().score(solution)
+
+    try:
+        with pytest.raises(ProgramFailedError, match=r"score\(\) of Stuck hung on 8 candidates"):
+            optimize(Stuck(), prompt_model=counting(), timeout=0.1, cache_dir=None)
+    finally:
+        release.set()
+
+
 def test_a_result_of_another_problem_is_not_read() -> None:
     text = optimize(
         Nearest(), prompt_model=counting(), num_candidates=2, max_steps=1
