@@ -6,7 +6,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from opro_dspy.boundary.pace import Pace
 from opro_dspy.errors import ConfigurationError
+
+ROOM = 1.5
+"""Times what examples took so far that is kept for each of later ones, which may be longer."""
+
+MOST_KEPT = 0.5
+"""Share of a cap that is kept at most, and as long as nothing was paid for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +52,8 @@ class Budget:
         max_tokens: Input and output tokens of all LM calls.
         max_cost: USD of all LM calls.
         max_seconds: Time from now; nothing is admitted later, calls in flight may end later.
+        pace: Tells from the number of scored examples and the seconds so far what one takes; None
+            if that is not known yet.
         clock: Seconds, never going back.
     """
 
@@ -55,6 +64,7 @@ class Budget:
         max_tokens: int | None = None,
         max_cost: float | None = None,
         max_seconds: float | None = None,
+        pace: Callable[[int, float], Pace | None] = lambda n_examples, seconds: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.caps: dict[str, float | None] = {
@@ -74,7 +84,11 @@ class Budget:
         self._clock, self._started = clock, clock()
         self._spent = self._reserved = NOTHING
         self._in_flight = 0
+        self._widest = NOTHING
+        """The most that was reserved for an LM call while examples were scored."""
         self._kept: list[Kept] = []
+        self._pace_by, self._pace_at = pace, 0
+        self._pace: Pace | None = None
         self._refused: str | None = None
         self.outage = ""
         """What to add where time runs out: how LMs failed meanwhile."""
@@ -117,18 +131,18 @@ class Budget:
     def metric_calls_left(self) -> int | None:
         """Metric calls that will still fit, as far as can be told; None without a cap.
 
-        Tokens, USD and seconds tell by what all took so far for each metric call.
+        Tokens, USD and seconds tell by what examples took so far, with some room.
         """
         with self._lock:
-            done, elapsed = self._spent.metric_calls, self._clock() - self._started
-            used = {name: float(getattr(self._spent, field)) for name, field in _FIELDS.items()}
-            used["max_seconds"] = elapsed
             left = [
-                (cap - used[name]) / (used[name] / done if done else 1.0)
+                (cap - self._used(name) - widest) / each if each else math.inf
                 for name in self.caps
-                if (cap := self._cap(name)) is not None and (used[name] or not done)
+                if (cap := self._cap(name)) is not None
+                for each, widest in [self._example(name)]
+                if each is not None
             ]
-        return max(0, int(min(left))) if left else None
+        found = min(left, default=math.inf)
+        return None if math.isinf(found) else max(0, int(found))
 
     @property
     def exhausted(self) -> str | None:
@@ -147,6 +161,10 @@ class Budget:
         with self._lock:
             if self.has_caps and self._reached(need, reserved=self._reserved) is not None:
                 return None
+            if self._reserved.metric_calls:  # an LM call for an example
+                self._widest = Spending(
+                    tokens=max(self._widest.tokens, tokens), cost=max(self._widest.cost, cost)
+                )
             self._reserved += need
             self._in_flight += 1
             return Reservation(self, need)
@@ -169,22 +187,18 @@ class Budget:
         with self._lock:
             self._spent += Spending(tokens=tokens, cost=cost)
 
-    def keep(self, *, metric_calls: int, share: float | None = None) -> "Kept":
+    def keep(self, *, metric_calls: int, compared: int = 0) -> "Kept":
         """Hold a part of the caps back until the returned object is released.
+
+        Of other caps than `max_metric_calls` that is what so many examples take by what is known
+        at the time, with some room; at most `MOST_KEPT` of the cap, or what `compared` examples
+        take if that is more.
 
         Args:
             metric_calls: Metric calls to keep; at most the cap.
-            share: Share of the other caps to keep, in [0, 1]; by default, and only if that is
-                capped, the share that `metric_calls` is of `max_metric_calls`.
+            compared: Those among them without which the others are of no use.
         """
-        cap = self.caps["max_metric_calls"]
-        if share is None and cap is not None:
-            share = min(1.0, metric_calls / cap) if cap else 1.0
-        if share is None or not 0.0 <= share <= 1.0:
-            raise ConfigurationError(
-                f"`share` must be in [0, 1], got {share!r}; None needs `max_metric_calls`."
-            )
-        kept = Kept(self, metric_calls=metric_calls, share=share)
+        kept = Kept(self, metric_calls=metric_calls, compared=compared)
         with self._lock:
             self._kept.append(kept)
         return kept
@@ -203,12 +217,42 @@ class Budget:
                 self._reserved = self._reserved + -held if self._in_flight else NOTHING
 
     def _cap(self, name: str) -> float | None:
+        """Return what of a cap is not kept; the caller holds the lock."""
         cap = self.caps[name]
         if cap is None:
             return None
+        return max(0.0, cap - sum(self._kept_of(name, cap, kept) for kept in self._kept))
+
+    def _kept_of(self, name: str, cap: float, kept: "Kept") -> float:
+        if name == "max_metric_calls" or not kept.metric_calls:
+            return kept.metric_calls
+        each, widest = self._example(name)
+        most = MOST_KEPT * cap
+        if each is None:
+            return most
+        return min(kept.metric_calls * each + widest, max(most, kept.compared * each + widest))
+
+    def _example(self, name: str) -> tuple[float | None, float]:
+        """Return what a further example takes of a cap, and what a call may reserve beyond that.
+
+        The former is None where it is not known yet.
+        """
         if name == "max_metric_calls":
-            return max(0, cap - sum(kept.metric_calls for kept in self._kept))
-        return cap * max(0.0, 1.0 - sum(kept.share for kept in self._kept))
+            return 1.0, 0.0
+        done = self._spent.metric_calls
+        if done != self._pace_at:
+            self._pace_at, self._pace = done, self._pace_by(done, self._clock() - self._started)
+        if self._pace is None:
+            return None, 0.0
+        if name == "max_seconds":
+            return ROOM * self._pace.seconds, 0.0
+        field = _FIELDS[name]
+        return ROOM * getattr(self._pace, field), getattr(self._widest, field)
+
+    def _used(self, name: str) -> float:
+        if name == "max_seconds":
+            return self._clock() - self._started
+        return float(getattr(self._spent, _FIELDS[name]))
 
     def _reached(
         self, need: Spending, *, reserved: Spending = NOTHING, at_cap: bool = False
@@ -274,8 +318,8 @@ class Reservation:
 class Kept:
     """A part of a budget that is held back; also a context that releases it when left."""
 
-    def __init__(self, budget: Budget, *, metric_calls: int, share: float) -> None:
-        self._budget, self.metric_calls, self.share = budget, metric_calls, share
+    def __init__(self, budget: Budget, *, metric_calls: int, compared: int) -> None:
+        self._budget, self.metric_calls, self.compared = budget, metric_calls, compared
 
     def release(self) -> None:
         """Give it back."""
