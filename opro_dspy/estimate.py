@@ -58,15 +58,15 @@ class RunEstimate(BaseModel):
     """Calls of the scorer LM for an example, as assumed: each predictor, and a second try."""
 
     def __str__(self) -> str:
-        each = f"{_shown(self.scorer_calls)} scorer calls each"
-        lines = [f"{_shown(self.metric_calls)} scored examples, if they take {each}"]
+        lines = [f"{_shown(self.metric_calls)} scored examples"]
         for role in ("optimizer", "scorer"):
             part: RoleEstimate = getattr(self, role)
             cost = "price unknown"
             if part.cost_usd is not None:
                 cost = f"${part.cost_usd[0]:,.2f} to ${part.cost_usd[1]:,.2f}"
+            each = f" ({_shown(self.scorer_calls)} an example)" if role == "scorer" else ""
             lines.append(
-                f"{role}: {_shown(part.calls)} calls, {_shown(part.tokens)} tokens, {cost}"
+                f"{role}: {_shown(part.calls)} calls{each}, {_shown(part.tokens)} tokens, {cost}"
             )
         return "; ".join(lines)
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from math import ceil
 
-from opro_dspy.boundary.budget import MOST_KEPT, ROOM
+from opro_dspy.boundary.pace import MOST_KEPT, ROOM
 from opro_dspy.boundary.prices import Price
 from opro_dspy.config import OproConfig
 from opro_dspy.plan import Course

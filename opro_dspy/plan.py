@@ -60,7 +60,7 @@ def course(config: OproConfig, racing: Racing | None, sizes: Sizes) -> Course:
 
     At least: half of the proposals are known already, one of a step goes on, and no leader is
     measured further. As a rule: all are new, and nobody ties. At most: everybody ties and goes on
-    to the end, and so many compete for the finalists' places as make that dearest.
+    to the end.
     """
     n, k = sizes.n_train, config.num_candidates * sizes.per_step
     start, first = (n, n) if racing is None else (min(racing.start, n), min(racing.rungs[0], n))
@@ -102,14 +102,19 @@ def _n_new(config: OproConfig, step: int, per_step: int) -> int:
 
 
 def _choices(config: OproConfig, racing: Racing | None, sizes: Sizes) -> tuple[int, int]:
-    """Return how many examples the final choice scores: as a rule, and at most."""
+    """Return how many examples the final choice scores: as a rule, and at most.
+
+    A choice among fewer can take more; but what the steps did not bring, they did not score.
+    """
     usual, most = (
         sizes.n_initial - 1 + sum(_n_new(config, 1 + i, m) for i in range(config.max_steps))
         for m in (sizes.per_step, sizes.most_per_step)
     )
     places = config.num_finalists if racing is None else racing.num_contenders
     calls = [_choice_of(n, config, racing, sizes) for n in range(min(most, places) + 1)]
-    return calls[min(usual, places)], max(calls)
+    saved = 0 if racing is None else _surely_met(config, racing, sizes)
+    fewer = [c - (most - n) * saved for n, c in enumerate(calls[:-1])]
+    return calls[min(usual, places)], max([*fewer, calls[-1]])
 
 
 def _choice_of(n_contenders: int, config: OproConfig, racing: Racing | None, sizes: Sizes) -> int:

@@ -6,14 +6,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from opro_dspy.boundary.pace import Pace
+from opro_dspy.boundary.pace import Outlook, Tell
 from opro_dspy.errors import ConfigurationError
-
-ROOM = 1.5
-"""Times what examples took so far that is kept for each of later ones, which may be longer."""
-
-MOST_KEPT = 0.5
-"""Share of a cap that is kept at most, and as long as nothing was paid for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,8 +46,7 @@ class Budget:
         max_tokens: Input and output tokens of all LM calls.
         max_cost: USD of all LM calls.
         max_seconds: Time from now; nothing is admitted later, calls in flight may end later.
-        pace: Tells from the number of scored examples and the seconds so far what one takes; None
-            if that is not known yet.
+        pace: Tells what a scored example takes, as far as is known by now.
         clock: Seconds, never going back.
     """
 
@@ -64,7 +57,7 @@ class Budget:
         max_tokens: int | None = None,
         max_cost: float | None = None,
         max_seconds: float | None = None,
-        pace: Callable[[int, float], Pace | None] = lambda n_examples, seconds: None,
+        pace: Tell = lambda n_examples, seconds: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.caps: dict[str, float | None] = {
@@ -84,11 +77,8 @@ class Budget:
         self._clock, self._started = clock, clock()
         self._spent = self._reserved = NOTHING
         self._in_flight = 0
-        self._widest = NOTHING
-        """The most that was reserved for an LM call while examples were scored."""
         self._kept: list[Kept] = []
-        self._pace_by, self._pace_at = pace, 0
-        self._pace: Pace | None = None
+        self._outlook = Outlook(pace)
         self._refused: str | None = None
         self.outage = ""
         """What to add where time runs out: how LMs failed meanwhile."""
@@ -134,14 +124,14 @@ class Budget:
         Tokens, USD and seconds tell by what examples took so far, with some room.
         """
         with self._lock:
+            caps = {name: cap for name in self.caps if (cap := self._cap(name)) is not None}
             left = [
-                (cap - self._used(name) - widest) / each if each else math.inf
-                for name in self.caps
-                if (cap := self._cap(name)) is not None
-                for each, widest in [self._example(name)]
-                if each is not None
+                cap - self._spent.metric_calls
+                if name == "max_metric_calls"
+                else self._outlook.fitting(cap - self._used(name), of=_PACED[name])
+                for name, cap in caps.items()
             ]
-        found = min(left, default=math.inf)
+        found = min((n for n in left if n is not None), default=math.inf)
         return None if math.isinf(found) else max(0, int(found))
 
     @property
@@ -162,9 +152,7 @@ class Budget:
             if self.has_caps and self._reached(need, reserved=self._reserved) is not None:
                 return None
             if self._reserved.metric_calls:  # an LM call for an example
-                self._widest = Spending(
-                    tokens=max(self._widest.tokens, tokens), cost=max(self._widest.cost, cost)
-                )
+                self._outlook.widen(tokens=tokens, cost=cost)
             self._reserved += need
             self._in_flight += 1
             return Reservation(self, need)
@@ -190,9 +178,8 @@ class Budget:
     def keep(self, *, metric_calls: int, compared: int = 0) -> "Kept":
         """Hold a part of the caps back until the returned object is released.
 
-        Of other caps than `max_metric_calls` that is what so many examples take by what is known
-        at the time, with some room; at most `MOST_KEPT` of the cap, or what `compared` examples
-        take if that is more.
+        Of tokens, USD and seconds that is what so many examples take by what they took so far,
+        with some room; at most `MOST_KEPT` of the cap, or what `compared` take if that is more.
 
         Args:
             metric_calls: Metric calls to keep; at most the cap.
@@ -221,33 +208,14 @@ class Budget:
         cap = self.caps[name]
         if cap is None:
             return None
-        return max(0.0, cap - sum(self._kept_of(name, cap, kept) for kept in self._kept))
-
-    def _kept_of(self, name: str, cap: float, kept: "Kept") -> float:
-        if name == "max_metric_calls" or not kept.metric_calls:
-            return kept.metric_calls
-        each, widest = self._example(name)
-        most = MOST_KEPT * cap
-        if each is None:
-            return most
-        return min(kept.metric_calls * each + widest, max(most, kept.compared * each + widest))
-
-    def _example(self, name: str) -> tuple[float | None, float]:
-        """Return what a further example takes of a cap, and what a call may reserve beyond that.
-
-        The former is None where it is not known yet.
-        """
         if name == "max_metric_calls":
-            return 1.0, 0.0
-        done = self._spent.metric_calls
-        if done != self._pace_at:
-            self._pace_at, self._pace = done, self._pace_by(done, self._clock() - self._started)
-        if self._pace is None:
-            return None, 0.0
-        if name == "max_seconds":
-            return ROOM * self._pace.seconds, 0.0
-        field = _FIELDS[name]
-        return ROOM * getattr(self._pace, field), getattr(self._widest, field)
+            return max(0, cap - sum(kept.metric_calls for kept in self._kept))
+        self._outlook.look(self._spent.metric_calls, self._clock() - self._started)
+        held = (
+            self._outlook.kept(k.metric_calls, compared=k.compared, cap=cap, of=_PACED[name])
+            for k in self._kept
+        )
+        return max(0.0, cap - sum(held))
 
     def _used(self, name: str) -> float:
         if name == "max_seconds":
@@ -278,6 +246,7 @@ class Budget:
 
 
 _FIELDS = {"max_metric_calls": "metric_calls", "max_tokens": "tokens", "max_cost": "cost"}
+_PACED = {"max_tokens": "tokens", "max_cost": "cost", "max_seconds": "seconds"}
 
 
 def _figure(name: str, value: float) -> str:
