@@ -31,12 +31,17 @@ class Limit:
     def smallest(self, course: Course) -> float:
         """Return the cap with room for a first step and one comparison on the selection set.
 
-        By what calls take at least, and what `Budget.keep` keeps by that.
+        By what calls take at least; the choice has what is kept, or what the search left.
         """
-        room = 1.0 if self.name == "max_metric_calls" else ROOM
-        first = course.first * self.scored[0] + course.samples[0] * self.asked[0]
-        choice, compared = (n * room * self.scored[0] for n in (course.choice, course.compared))
-        return first + min(choice, max(compared, first * MOST_KEPT / (1.0 - MOST_KEPT)))
+        if self.name == "max_metric_calls":  # of them, enough for a comparison is kept
+            return course.first + min(course.choice, max(course.compared, course.first))
+        each, requests = self.scored[0], course.samples[0] * self.asked[0]
+        first = course.first * each + requests
+        compared = course.compared * each
+        scored = course.start + sum(low for low, _, _ in course.steps)
+        whole = scored * each + len(course.steps) * requests + compared
+        kept = min(ROOM * course.choice * each, first * MOST_KEPT / (1.0 - MOST_KEPT))
+        return max(first + kept, min(compared / MOST_KEPT, whole))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,15 +75,12 @@ class Rates:
     calls: Range
 
 
-def limits_of(
-    config: OproConfig, *, kept: int, compared: int, rates: Callable[[], Rates]
-) -> list[Limit]:
+def limits_of(config: OproConfig, *, kept: int, rates: Callable[[], Rates]) -> list[Limit]:
     """Return the caps of `config`, as far as is known what takes how much of them.
 
     Args:
         config: The settings, `auto` resolved.
         kept: Metric calls that are kept for the final choice.
-        compared: Those among them that a choice cannot do without.
         rates: Tells what calls take; asked only where that matters.
     """
     found = []
@@ -98,18 +100,10 @@ def limits_of(
             call, asked = takes[name]
             scored = (known.calls[0] * call[0], known.calls[1] * call[1])
             if cap is not None:
-                held = _kept(cap, kept, compared, scored)
+                most = MOST_KEPT * cap if kept else 0.0
+                held = min(most, ROOM * kept * scored[0]), most
                 found.append(Limit(name=name, cap=cap, kept=held, scored=scored, asked=asked))
     return found
-
-
-def _kept(cap: float, kept: int, compared: int, scored: Span) -> Span:
-    """Return what `Budget.keep` keeps of a cap at least and at most; see there."""
-    if not kept:
-        return 0.0, 0.0
-    low, high = ROOM * scored[0], ROOM * scored[1]
-    most = max(MOST_KEPT * cap, compared * high + scored[1])  # a call in flight may reserve more
-    return min(kept * low, MOST_KEPT * cap), min(cap, most)
 
 
 def too_small(

@@ -251,7 +251,7 @@ class Run:
             )
         if not self.budget.has_caps:
             return None
-        return self.budget.keep(metric_calls=self._kept, compared=self._course.compared)
+        return self.budget.keep(metric_calls=self._kept)
 
     @property
     def _course(self) -> Course:
@@ -285,8 +285,7 @@ class Run:
         return estimate_run(self.config, self._course, self._rates(), self._limits())
 
     def _limits(self) -> list[Limit]:
-        compared = self._course.compared
-        return limits_of(self.config, kept=self._kept, compared=compared, rates=self._rates)
+        return limits_of(self.config, kept=self._kept, rates=self._rates)
 
     def _rates(self) -> Rates:
         own = (lm for lm in self.program.lms.values() if lm is not None)

@@ -168,13 +168,12 @@ def test_nothing_is_kept_for_a_choice_that_scores_nothing() -> None:
         assert budget.admit(tokens=990) is not None
 
 
-@pytest.mark.parametrize(("compared", "kept"), [(0, 500), (20, 500), (40, 610)])
-def test_at_most_half_is_kept_unless_a_comparison_takes_more(compared: int, kept: int) -> None:
+def test_at_most_half_is_kept() -> None:
     budget = paced(max_tokens=1000)
-    with budget.keep(metric_calls=200, compared=compared):
+    with budget.keep(metric_calls=200):
         score(budget, 1, tokens=10)
-        assert budget.admit(tokens=1000 - kept - 10) is not None
-        assert budget.admit(tokens=1) is None
+        assert budget.admit(tokens=491) is None
+        assert budget.admit(tokens=490) is not None
 
 
 def test_time_is_kept_too() -> None:

@@ -65,7 +65,7 @@ def planned_and_done(
         next(scored)
         return float(METRICS[metric](example.question, str(prediction.answer)))
 
-    sets = {"trainset": questions(n_train), "valset": questions(n_val, start=1000) or None}
+    sets: Any = {"trainset": questions(n_train), "valset": questions(n_val, start=1000) or None}
     with dspy.context(lm=keyword_scorer()):
         opro = OPRO(metric=counting, prompt_model=optimizer, verbose=False, **options)
         told = opro.estimate(student, **sets)

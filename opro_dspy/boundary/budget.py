@@ -175,17 +175,16 @@ class Budget:
         with self._lock:
             self._spent += Spending(tokens=tokens, cost=cost)
 
-    def keep(self, *, metric_calls: int, compared: int = 0) -> "Kept":
+    def keep(self, *, metric_calls: int) -> "Kept":
         """Hold a part of the caps back until the returned object is released.
 
         Of tokens, USD and seconds that is what so many examples take by what they took so far,
-        with some room; at most `MOST_KEPT` of the cap, or what `compared` take if that is more.
+        with some room; at most `MOST_KEPT` of the cap.
 
         Args:
             metric_calls: Metric calls to keep; at most the cap.
-            compared: Those among them without which the others are of no use.
         """
-        kept = Kept(self, metric_calls=metric_calls, compared=compared)
+        kept = Kept(self, metric_calls=metric_calls)
         with self._lock:
             self._kept.append(kept)
         return kept
@@ -212,8 +211,7 @@ class Budget:
             return max(0, cap - sum(kept.metric_calls for kept in self._kept))
         self._outlook.look(self._spent.metric_calls, self._clock() - self._started)
         held = (
-            self._outlook.kept(k.metric_calls, compared=k.compared, cap=cap, of=_PACED[name])
-            for k in self._kept
+            self._outlook.kept(kept.metric_calls, cap=cap, of=_PACED[name]) for kept in self._kept
         )
         return max(0.0, cap - sum(held))
 
@@ -287,8 +285,8 @@ class Reservation:
 class Kept:
     """A part of a budget that is held back; also a context that releases it when left."""
 
-    def __init__(self, budget: Budget, *, metric_calls: int, compared: int) -> None:
-        self._budget, self.metric_calls, self.compared = budget, metric_calls, compared
+    def __init__(self, budget: Budget, *, metric_calls: int) -> None:
+        self._budget, self.metric_calls = budget, metric_calls
 
     def release(self) -> None:
         """Give it back."""

@@ -58,12 +58,12 @@ class Outlook:
             return None
         return (left - self._widest.get(of, 0.0)) / each if each else inf
 
-    def kept(self, n_examples: int, *, compared: int, cap: float, of: str) -> float:
+    def kept(self, n_examples: int, *, cap: float, of: str) -> float:
         """Return what of a cap to keep for so many examples; see `Budget.keep`."""
-        each, widest = self._each(of), self._widest.get(of, 0.0)
-        if each is None or not n_examples:
-            return MOST_KEPT * cap if n_examples else 0.0
-        return min(n_examples * each + widest, max(MOST_KEPT * cap, compared * each + widest))
+        if not n_examples:
+            return 0.0
+        each, most = self._each(of), MOST_KEPT * cap
+        return most if each is None else min(most, n_examples * each + self._widest.get(of, 0.0))
 
     def _each(self, of: str) -> float | None:
         return None if self._pace is None else ROOM * float(getattr(self._pace, of))
