@@ -120,13 +120,13 @@ def test_no_setting_leaves_the_range_while_all_proposals_are_new(part: int, tmp_
         (1, {"n_train": 3}),
         (1, {"n_train": 4}),
         (1, {"n_train": 20, "racing": TINY, "max_steps": 3}),
-        (2, {"n_train": 4, "num_candidates": 4, "max_steps": 6, "component_selector": "all"}),
+        (2, {"n_train": 4, "component_selector": "all", "metric": "fractions", "racing": False}),
     ],
 )
 def test_small_sets_and_long_rungs_stay_below_the_most(
     n_predictors: int, options: dict[str, Any]
 ) -> None:
-    told, scored, _, _ = planned_and_done(Quick(n_predictors), metric="all right", **options)
+    told, scored, _, _ = planned_and_done(Quick(n_predictors), **{"metric": "all right", **options})
     assert told.metric_calls[0] <= scored <= told.metric_calls[1]
 
 
