@@ -1,6 +1,7 @@
 """What a run will cost, as a range, without calling any LM."""
 
 from collections.abc import Mapping, Sequence
+from math import prod
 
 import dspy
 from pydantic import BaseModel, ConfigDict
@@ -39,9 +40,12 @@ class RoleEstimate(BaseModel):
 
 
 class RunEstimate(BaseModel):
-    """What a run will cost within its caps; caches, retries, `max_seconds` and early stops aside.
+    """What a run will cost within its caps, if nothing fails; caches and early stops aside.
 
     Of `max_seconds` no more is known than how many calls `requests_per_minute` allows by then.
+    Nobody can know how often a program calls its predictors: once each is assumed, and at most as
+    often as the `max_iters` of the modules around it allow (`dspy.ReAct`). A loop of the program's
+    own takes more, and a branch less, in the same ratio; metric calls do not depend on that.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -50,6 +54,8 @@ class RunEstimate(BaseModel):
     """Examples scored."""
     optimizer: RoleEstimate
     scorer: RoleEstimate
+    scorer_calls: Range
+    """Calls of the scorer LM for an example, as assumed: each predictor, and a second try."""
 
     def __str__(self) -> str:
         lines = [f"{_shown(self.metric_calls)} scored examples"]
@@ -58,8 +64,9 @@ class RunEstimate(BaseModel):
             cost = "price unknown"
             if part.cost_usd is not None:
                 cost = f"${part.cost_usd[0]:,.2f} to ${part.cost_usd[1]:,.2f}"
+            each = f" ({_shown(self.scorer_calls)} an example)" if role == "scorer" else ""
             lines.append(
-                f"{role}: {_shown(part.calls)} calls, {_shown(part.tokens)} tokens, {cost}"
+                f"{role}: {_shown(part.calls)} calls{each}, {_shown(part.tokens)} tokens, {cost}"
             )
         return "; ".join(lines)
 
@@ -114,8 +121,19 @@ def rates_of(
         scorer=Rate(
             prompt=prompts, answer=(min(answers, most), most), price=_price(scorer_lm, seats)
         ),
-        calls=(len(program.lms), 2 * len(program.lms)),
+        calls=(len(program.lms), 2 * sum(_turns(program, name) for name in program.lms)),
     )
+
+
+def _turns(program: Program, predictor: str) -> int:
+    """Return how often modules with `max_iters` call a predictor at most; 1 outside of them."""
+    around = (
+        module
+        for name, module in program.student.named_sub_modules(dspy.Module)
+        if f"{predictor}.".startswith(f"{name}.")
+    )
+    limits = (getattr(module, "max_iters", None) for module in around)
+    return prod(1 + limit for limit in limits if isinstance(limit, int))  # and one to close
 
 
 def estimate_run(
@@ -135,6 +153,7 @@ def estimate_run(
         metric_calls=scored,
         optimizer=_role(requests_within(course, limits), rates.optimizer, config),
         scorer=_role((scored[0] * low, scored[1] * high), rates.scorer, config),
+        scorer_calls=rates.calls,
     )
 
 

@@ -4,9 +4,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from math import ceil
 
+from opro_dspy.boundary.pace import MOST_KEPT, ROOM
 from opro_dspy.boundary.prices import Price
 from opro_dspy.config import OproConfig
-from opro_dspy.plan import CHOICE_SHARE, Course
+from opro_dspy.plan import Course
 
 Range = tuple[int, int]
 Span = tuple[float, float]
@@ -20,7 +21,7 @@ class Limit:
     name: str
     cap: float
     """Of `max_seconds`: the requests that can be sent by then."""
-    kept: float
+    kept: Span
     """What of it is kept for the final choice."""
     scored: Span
     """What a scored example takes."""
@@ -32,17 +33,15 @@ class Limit:
 
         By what calls take at least; the choice has what is kept, or what the search left.
         """
-        if self.name == "max_metric_calls":  # what is kept of them is fitted to the need
-            return course.first + course.compared
-        share, requests = self.kept / self.cap, course.samples[0]
-        first = course.first * self.scored[0] + requests * self.asked[0]
-        compared = course.compared * self.scored[0]
+        if self.name == "max_metric_calls":  # of them, enough for a comparison is kept
+            return course.first + min(course.choice, max(course.compared, course.first))
+        each, requests = self.scored[0], course.samples[0] * self.asked[0]
+        first = course.first * each + requests
+        compared = course.compared * each
         scored = course.start + sum(low for low, _, _ in course.steps)
-        search = scored * self.scored[0] + len(course.steps) * requests * self.asked[0]
-        whole = search + compared
-        if share < 1.0:
-            first /= 1.0 - share
-        return max(first, min(compared / share, whole) if share else whole)
+        whole = scored * each + len(course.steps) * requests + compared
+        kept = min(ROOM * course.choice * each, first * MOST_KEPT / (1.0 - MOST_KEPT))
+        return max(first + kept, min(compared / MOST_KEPT, whole))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,10 +83,10 @@ def limits_of(config: OproConfig, *, kept: int, rates: Callable[[], Rates]) -> l
         kept: Metric calls that are kept for the final choice.
         rates: Tells what calls take; asked only where that matters.
     """
-    found, share = [], CHOICE_SHARE
+    found = []
     if config.max_metric_calls is not None:
-        cap, share = config.max_metric_calls, kept / config.max_metric_calls
-        found.append(Limit(name="max_metric_calls", cap=cap, kept=kept, scored=(1, 1)))
+        whole = config.max_metric_calls
+        found.append(Limit(name="max_metric_calls", cap=whole, kept=(kept, kept), scored=(1, 1)))
     caps = {"max_tokens": config.max_tokens, "max_cost": config.max_cost}
     caps["max_seconds"] = _requests(config)
     if any(caps.values()):
@@ -97,13 +96,13 @@ def limits_of(config: OproConfig, *, kept: int, rates: Callable[[], Rates]) -> l
             "max_cost": (known.scorer.cost, known.optimizer.cost),
             "max_seconds": ((1, 1), (1, 1)),
         }
-        for name, limit in caps.items():
+        for name, cap in caps.items():
             call, asked = takes[name]
             scored = (known.calls[0] * call[0], known.calls[1] * call[1])
-            if limit is not None:
-                found.append(
-                    Limit(name=name, cap=limit, kept=share * limit, scored=scored, asked=asked)
-                )
+            if cap is not None:
+                most = MOST_KEPT * cap if kept else 0.0
+                held = min(most, ROOM * kept * scored[0]), most
+                found.append(Limit(name=name, cap=cap, kept=held, scored=scored, asked=asked))
     return found
 
 
@@ -155,7 +154,7 @@ def requests_within(course: Course, limits: Iterable[Limit]) -> tuple[int, int]:
 
 def _certain(course: Course, limit: Limit) -> tuple[int, int]:
     """Return the scored examples and the requests for which there is room in any case."""
-    room, requests = limit.cap - limit.kept, course.samples[0]
+    room, requests = limit.cap - limit.kept[1], course.samples[0]
     spent = course.start * limit.scored[1]
     scored, asked = course.start, 0
     if spent > room:
@@ -170,5 +169,5 @@ def _certain(course: Course, limit: Limit) -> tuple[int, int]:
     if not limit.asked[1]:  # all of it goes into scoring
         scored = max(scored, min(int(room), course.metric_calls[0] - course.final[0]))
     if limit.scored[1]:
-        scored += min(course.final[0], int(limit.kept / limit.scored[1]))
+        scored += min(course.final[0], int(limit.kept[0] / limit.scored[1]))
     return scored, asked

@@ -8,9 +8,6 @@ from opro_dspy.errors import ConfigurationError
 from opro_dspy.race import Race
 from opro_dspy.racing import Racing, rounds_of_choice
 
-CHOICE_SHARE = 0.3
-"""Share of a budget without `max_metric_calls` that is kept for the final choice."""
-
 AUTO_STEPS = {"light": 6, "medium": 12, "heavy": 25}
 """Steps for each predictor."""
 
@@ -24,7 +21,9 @@ class Sizes:
     """0 when the choice is made on the training set."""
     n_predictors: int
     per_step: int
-    """Predictors that a step optimizes."""
+    """Predictors that a step optimizes, at least and as a rule."""
+    most_per_step: int
+    """Predictors that a step optimizes at most."""
     n_initial: int = 1
 
 
@@ -38,6 +37,8 @@ class Course:
     """Those of each step: at least, as a rule, and at most."""
     final: tuple[int, int, int]
     """Those of the final choice."""
+    choice: int
+    """What the final choice needs as a rule."""
     samples: tuple[int, int]
     """Requests to the optimizer LM in a step, at least and at most."""
     first: int
@@ -55,65 +56,107 @@ class Course:
 
 
 def course(config: OproConfig, racing: Racing | None, sizes: Sizes) -> Course:
-    """Return what a run without caps scores and asks.
+    """Return what a run without caps scores and asks, as long as nothing fails.
 
-    At least: half of the proposals are known already, and no leader is measured further. As a
-    rule: all are new, and nobody ties. At most: everybody ties and goes on to the end.
+    At least: half of the proposals are known already, one of a step goes on, and no leader is
+    measured further. As a rule: all are new, and nobody ties. At most: everybody ties and goes on
+    to the end.
     """
-    k, n = config.num_candidates * sizes.per_step, sizes.n_train
+    n, k = sizes.n_train, config.num_candidates * sizes.per_step
     start, first = (n, n) if racing is None else (min(racing.start, n), min(racing.rungs[0], n))
-    if racing is None:
-        steps = [((k + 1) // 2 * n, k * n, k * n)] * config.max_steps
-    else:
-        steps = [_calls_of(racing, step, k, n) for step in range(1, config.max_steps + 1)]
-    final = choice_calls(racing, sizes, num_finalists=config.num_finalists)
+    usual, dearest = _choices(config, racing, sizes)
+    rest = (0, 0)
     if racing is not None and sizes.n_val:  # the chosen one meets the rest of the training set
-        final += n - start
+        rest = n - start, n - min(start, _surely_met(config, racing, sizes))
     return Course(
         start=sizes.n_initial * start,
-        steps=steps,
-        final=(sizes.n_val or n - start, final, final),
-        samples=(k, k * config.max_attempts),
+        steps=[_calls_of(config, racing, sizes, step) for step in range(1, config.max_steps + 1)],
+        final=(sizes.n_val or n - start, usual + rest[0], dearest + rest[1]),
+        choice=usual,
+        samples=(k, config.num_candidates * sizes.most_per_step * config.max_attempts),
         first=sizes.n_initial * start + k * first,
         compared=2 * sizes.n_val if sizes.n_val else 2 * n - start - first,
     )
 
 
-def _calls_of(racing: Racing, step: int, k: int, n: int) -> tuple[int, int, int]:
+def _calls_of(
+    config: OproConfig, racing: Racing | None, sizes: Sizes, step: int
+) -> tuple[int, int, int]:
     """Return how many examples a step scores: at least, as a rule, and at most."""
-    rungs = [rung for rung in racing.rungs_of(step) if rung < n] or [n]
+    n, new = sizes.n_train, (config.num_candidates * sizes.per_step + 1) // 2
+    usual, most = (_n_new(config, step, m) for m in (sizes.per_step, sizes.most_per_step))
+    if racing is None:
+        return new * n, usual * n, most * n
+    rungs = sorted({min(rung, n) for rung in racing.rungs_of(step)})
     further = racing.num_leaders * min(racing.batch, n)
-    least = Race([n] * ((k + 1) // 2), rungs=rungs).n_cells
-    return least, Race([n] * k, rungs=rungs).n_cells + further, k * rungs[-1] + further
+    least = new * rungs[0] + rungs[-1] - rungs[0]
+    return least, Race([n] * usual, rungs=rungs).n_cells + further, most * rungs[-1] + further
 
 
-def choice_calls(racing: Racing | None, sizes: Sizes, *, num_finalists: int) -> int:
-    """Return how many examples the final choice has to score as a rule, at most.
+def _n_new(config: OproConfig, step: int, per_step: int) -> int:
+    """Return the candidates of a step if all proposals are new.
+
+    With several predictors a step also puts together what the one before found for each.
+    """
+    return config.num_candidates * per_step + (step > 1 and per_step > 1)
+
+
+def _choices(config: OproConfig, racing: Racing | None, sizes: Sizes) -> tuple[int, int]:
+    """Return how many examples the final choice scores: as a rule, and at most.
+
+    A choice among fewer can take more; but what the steps did not bring, they did not score.
+    """
+    usual, most = (
+        sizes.n_initial - 1 + sum(_n_new(config, 1 + i, m) for i in range(config.max_steps))
+        for m in (sizes.per_step, sizes.most_per_step)
+    )
+    places = config.num_finalists if racing is None else racing.num_contenders
+    calls = [_choice_of(n, config, racing, sizes) for n in range(min(most, places) + 1)]
+    saved = 0 if racing is None else _surely_met(config, racing, sizes)
+    fewer = [c - (most - n) * saved for n, c in enumerate(calls[:-1])]
+    return calls[min(usual, places)], max([*fewer, calls[-1]])
+
+
+def _choice_of(n_contenders: int, config: OproConfig, racing: Racing | None, sizes: Sizes) -> int:
+    """Return how many examples a final choice among so many scores.
 
     The student and the finalists meet the whole selection set; before that the contenders race
     for the finalists' places.
     """
-    n = sizes.n_val or sizes.n_train
+    n, n_finalists = sizes.n_val or sizes.n_train, min(config.num_finalists, n_contenders)
     if racing is None:  # everybody has met the training set
-        return (1 + num_finalists) * n if sizes.n_val else 0
-    met = (0, 0) if sizes.n_val else (min(n, racing.start), min(n, racing.rungs[-1]))
-    rounds = rounds_of_choice(racing.num_contenders, n_finalists=num_finalists, n_examples=n)
+        return (1 + n_finalists) * n if sizes.n_val else 0
+    met = 0 if sizes.n_val else _surely_met(config, racing, sizes)
+    student = n if sizes.n_val else n - min(n, racing.start)
+    rounds = rounds_of_choice(n_contenders, n_finalists=config.num_finalists, n_examples=n)
     # What a finalist meets in a round it need not meet later.
-    racing_calls = sum((k - num_finalists) * m for k, m in rounds)
-    return n - met[0] + num_finalists * (n - met[1]) + racing_calls
+    return student + n_finalists * (n - met) + sum((k - n_finalists) * m for k, m in rounds)
 
 
-def kept_for_the_choice(config: OproConfig, racing: Racing | None, sizes: Sizes) -> int:
-    """Return how many metric calls of `max_metric_calls` are held back for the final choice.
+def _surely_met(config: OproConfig, racing: Racing, sizes: Sizes) -> int:
+    """Return the training examples of any candidate that the steps' calls are sure to count.
 
-    That is what the choice needs as a rule, at most half of the cap; but always enough for the
-    student and one other to meet the whole selection set, where that leaves a first step.
+    Of most calls: those of whoever left a race early are counted with all that it could meet.
     """
-    cap = config.max_metric_calls or 0
-    needed = choice_calls(racing, sizes, num_finalists=config.num_finalists)
-    run = course(config, racing, sizes)
+    met = [racing.rungs_of(step)[-1] for step in range(1, config.max_steps + 1)]
+    return min([*met, sizes.n_train, *([racing.start] if sizes.n_initial > 1 else [])])
+
+
+def kept_for_the_choice(config: OproConfig, run: Course) -> int:
+    """Return how many metric calls are held back for the final choice.
+
+    That is what the choice needs as a rule; of `max_metric_calls` at most half, but always enough
+    for the student and one other to meet the whole selection set, where that leaves a first step.
+
+    Args:
+        config: The settings, `auto` resolved.
+        run: What the run does without caps.
+    """
+    cap = config.max_metric_calls
+    if cap is None:
+        return run.choice
     enough = run.compared if cap >= run.first + run.compared else 0
-    return min(needed, max(cap // 2, enough))
+    return min(run.choice, max(cap // 2, enough))
 
 
 def sized(config: OproConfig, racing: Racing | None, sizes: Sizes) -> OproConfig:

@@ -199,6 +199,8 @@ class OPROResult(RunResult):
         if pairs:
             before, after = (fmean(scores) for scores in zip(*pairs, strict=True))
             said = f"score {before:.4g} → {after:.4g} on {len(pairs)} examples"
+        if self.best_index is not None and self.optimism:
+            said += f", optimism {self.optimism:+.2g}"
         return (
             f"OPROResult({said}; {len(self.candidates)} candidates in {self.num_steps} steps; "
             f"{self.total_calls} LM calls; stopped: {printable(self.stop_reason):.80})"

@@ -24,7 +24,7 @@ from opro_dspy.journal import Manifest
 from opro_dspy.limits import Limit, Rates, limits_of, too_small
 from opro_dspy.loop import INTERRUPTED, conclude, optimize
 from opro_dspy.outcome import candidate_results, dressed, saved, shown_examples, signatures
-from opro_dspy.plan import CHOICE_SHARE, Course, Sizes, course, kept_for_the_choice, sized
+from opro_dspy.plan import Course, Sizes, course, kept_for_the_choice, sized
 from opro_dspy.pool import DaemonExecutor
 from opro_dspy.positions import place_shown
 from opro_dspy.program import Program
@@ -34,7 +34,7 @@ from opro_dspy.rasch import LastFit
 from opro_dspy.records import Candidate, ScoreReuse
 from opro_dspy.result import OPROResult
 from opro_dspy.runlog import RunLog
-from opro_dspy.selectors import every
+from opro_dspy.selectors import every, round_robin
 from opro_dspy.settings import Seats
 from opro_dspy.trajectory import Trajectory
 from opro_dspy.watching import SpentBySteps
@@ -77,6 +77,7 @@ class Run:
             n_val=len(valset),
             n_predictors=len(program.predictors),
             per_step=len(program.predictors) if seats.selector is every else 1,
+            most_per_step=1 if seats.selector is round_robin else len(program.predictors),
             n_initial=len(self.initial),
         )
         self.config = sized(seats.config, seats.racing, self.sizes)
@@ -97,7 +98,8 @@ class Run:
         num_threads = threads_of(config)
         self.executor = DaemonExecutor(num_threads, name="opro_dspy")
         self.interrupt = Interrupt.prevailing()
-        self.meter, self.budget = Meter(), make_budget(config)
+        self.meter = Meter()
+        self.budget = make_budget(config, self.meter, n_predictors=len(program.lms))
         self.log = RunLog(
             seats.log_dir,
             seats.resume,
@@ -247,11 +249,9 @@ class Run:
                 self.choice.set_name,
                 smallest,
             )
-        if config.max_metric_calls is not None:
-            return self.budget.keep(metric_calls=self._kept)
-        if self.budget.has_caps:
-            return self.budget.keep(metric_calls=0, share=CHOICE_SHARE)
-        return None
+        if not self.budget.has_caps:
+            return None
+        return self.budget.keep(metric_calls=self._kept)
 
     @property
     def _course(self) -> Course:
@@ -259,7 +259,7 @@ class Run:
 
     @property
     def _kept(self) -> int:
-        return kept_for_the_choice(self.config, self.seats.racing, self.sizes)
+        return kept_for_the_choice(self.config, self._course)
 
     def _save_into(self, error: Exception) -> None:
         """Hang what was paid for on an error: `error.result` and `error.program`."""

@@ -380,8 +380,9 @@ class OPRO(Teleprompter):  # type: ignore[misc]
     ) -> RunEstimate:
         """Return what `compile` will cost as a range, by role, without calling any LM.
 
-        Within the caps; caches, retries and early stops are left aside, and so is `max_seconds`,
-        but for how many calls `requests_per_minute` allows by then.
+        Within the caps and if nothing fails; caches and early stops are left aside, and so is
+        `max_seconds`, but for how many calls `requests_per_minute` allows by then. How often a
+        program calls its predictors cannot be known; see `RunEstimate` for what is assumed.
 
         Raises:
             ConfigurationError: If an input is wrong, as in `compile`.

@@ -14,6 +14,7 @@ from opro_dspy.boundary.answers import Answers
 from opro_dspy.boundary.budget import Budget
 from opro_dspy.boundary.gate import Gate
 from opro_dspy.boundary.meter import OPTIMIZER, SCORER, Meter
+from opro_dspy.boundary.pace import pace_of
 from opro_dspy.boundary.prices import Price, check_prices
 from opro_dspy.cache import ScoreCache, Store, score_context
 from opro_dspy.conditions import Conditions, NoTrace
@@ -69,13 +70,16 @@ def find_lms(seats: Seats, program: Program) -> tuple[dspy.BaseLM, dspy.BaseLM |
     return optimizer_lm, scorer_lm
 
 
-def make_budget(config: OproConfig) -> Budget:
-    """Return the budget that `config` caps; its time runs from now."""
+def make_budget(config: OproConfig, meter: Meter, *, n_predictors: int = 1) -> Budget:
+    """Return the budget that `config` caps, paced by what `meter` sees; its time runs from now."""
     return Budget(
         max_metric_calls=config.max_metric_calls,
         max_tokens=config.max_tokens,
         max_cost=config.max_cost,
         max_seconds=config.max_seconds,
+        pace=lambda n_examples, seconds: pace_of(
+            meter.usage(), n_predictors=n_predictors, n_examples=n_examples, seconds=seconds
+        ),
     )
 
 

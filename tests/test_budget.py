@@ -1,6 +1,7 @@
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from random import Random
 
 import pytest
@@ -8,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from opro_dspy.boundary.budget import Budget
+from opro_dspy.boundary.pace import Pace, pace_of
 from opro_dspy.errors import ConfigurationError
+from opro_dspy.records import Usage
 
 
 class Clock:
@@ -117,14 +120,9 @@ def test_the_last_word_on_what_was_used_counts() -> None:
 
 
 def test_what_is_kept_is_there_for_the_final_choice() -> None:
-    budget = Budget(max_metric_calls=100, max_tokens=1000, max_cost=2.0)
+    budget = Budget(max_metric_calls=100)
     with budget.keep(metric_calls=40):
-        assert budget.admit(tokens=601) is None
-        assert budget.admit(cost=1.21) is None
-        for _ in range(60):
-            held = budget.admit(metric_calls=1)
-            assert held is not None
-            held.settle()
+        score(budget, 60)
         assert budget.refusal(metric_calls=1) == budget.exhausted
         assert budget.exhausted == (
             "max_metric_calls: 60 of 100 used (40 kept for the final choice)"
@@ -133,21 +131,91 @@ def test_what_is_kept_is_there_for_the_final_choice() -> None:
     assert sum(budget.admit(metric_calls=1) is not None for _ in range(50)) == 40
 
 
+def score(budget: Budget, n: int, *, tokens: int = 0, cost: float = 0.0) -> None:
+    """Let so many examples be scored, each with one LM call."""
+    for _ in range(n):
+        example = budget.admit(metric_calls=1)
+        call = budget.admit(tokens=tokens, cost=cost)
+        assert example is not None and call is not None
+        call.settle()
+        example.settle()
+
+
+def paced(**caps: float) -> Budget:
+    """A budget of which an example takes 10 tokens, 0.02 USD and 0.5 seconds."""
+    pace = Pace(tokens=10, cost=0.02, seconds=0.5)
+    return Budget(pace=lambda n, seconds: pace if n else None, **caps)  # type: ignore[arg-type]
+
+
+def test_of_other_caps_is_kept_what_the_choice_takes_by_what_examples_took() -> None:
+    budget = paced(max_tokens=1000, max_cost=2.0)
+    with budget.keep(metric_calls=20):
+        assert budget.admit(tokens=501) is None  # half of all, as long as nothing is known
+        score(budget, 1, tokens=10, cost=0.02)
+        # 20 examples, half as much again as they took, and a call of theirs in flight
+        kept = 1.5 * 20 * 10 + 10
+        assert budget.admit(tokens=1000 - 10 - round(kept) + 1) is None
+        assert budget.admit(tokens=1000 - 10 - round(kept)) is not None
+        assert budget.admit(cost=2.0 - 0.02 - (1.5 * 20 * 0.02 + 0.02) + 1e-6) is None
+    assert budget.admit(cost=1.9) is not None
+
+
+def test_nothing_is_kept_for_a_choice_that_scores_nothing() -> None:
+    budget = paced(max_tokens=1000, max_seconds=50)
+    with budget.keep(metric_calls=0):
+        assert budget.seconds_left == pytest.approx(50, abs=1)
+        score(budget, 1, tokens=10)
+        assert budget.admit(tokens=990) is not None
+
+
+def test_at_most_half_is_kept() -> None:
+    budget = paced(max_tokens=1000)
+    with budget.keep(metric_calls=200):
+        score(budget, 1, tokens=10)
+        assert budget.admit(tokens=491) is None
+        assert budget.admit(tokens=490) is not None
+
+
 def test_time_is_kept_too() -> None:
     clock = Clock()
-    budget = Budget(max_seconds=100, clock=clock)
-    kept = budget.keep(metric_calls=5, share=0.25)
-    assert budget.seconds_left == 75
-    clock.now += 75
+    budget = Budget(
+        max_seconds=100, clock=clock, pace=lambda n, s: Pace(tokens=0, cost=0, seconds=s / n)
+    )
+    kept = budget.keep(metric_calls=5)
+    clock.now += 10
+    score(budget, 2)
+    assert budget.seconds_left == 90 - 1.5 * 5 * 5
+    clock.now += 52.5
     assert budget.admit(metric_calls=1) is None
-    assert (
-        budget.exhausted == "max_seconds: 75.0 s of 100.0 s used (25.0 s kept for the final choice)"
+    assert budget.exhausted == (
+        "max_seconds: 62.5 s of 100.0 s used (37.5 s kept for the final choice)"
     )
     kept.release()
     kept.release()
     assert budget.admit(metric_calls=1) is not None
-    clock.now += 25
+    clock.now += 37.5
     assert budget.admit(metric_calls=1) is None
+
+
+def test_what_is_left_is_told_in_examples() -> None:
+    assert Budget().metric_calls_left is None
+    budget = paced(max_tokens=1000, max_metric_calls=500)
+    assert budget.metric_calls_left == 500
+    score(budget, 10, tokens=10)
+    assert budget.metric_calls_left == (1000 - 100 - 10) // 15
+
+
+def test_an_example_takes_what_paid_calls_took_times_its_calls() -> None:
+    asked = Usage(role="optimizer", model="a", calls=6, input_tokens=5000, cost_usd=5.0)
+    scored = Usage(role="scorer", model="b", calls=5, failures=1, input_tokens=400, cost_usd=0.8)
+    known = Usage(role="scorer", model="b", cache_hits=4)
+    took = partial(pace_of, n_examples=4, seconds=22.0)
+    assert took([asked, scored], n_predictors=1) == Pace(tokens=100, cost=0.2, seconds=2.0)
+    twice = Pace(tokens=200, cost=0.4, seconds=4.0)
+    assert took([asked, scored, known], n_predictors=1) == twice
+    assert took([asked, scored], n_predictors=2) == twice
+    assert took([asked, known], n_predictors=1) is None
+    assert pace_of([scored], n_predictors=1, n_examples=0, seconds=1.0) is None
 
 
 def test_without_caps_everything_is_admitted() -> None:
@@ -167,8 +235,3 @@ def test_a_call_without_cost_passes_a_cap_on_cost() -> None:
 def test_a_cap_below_nothing_is_refused(cap: float) -> None:
     with pytest.raises(ConfigurationError, match=r"`max_cost` must be a number of at least 0"):
         Budget(max_cost=cap)
-
-
-def test_a_share_is_needed_where_metric_calls_are_not_capped() -> None:
-    with pytest.raises(ConfigurationError, match=r"`share` must be in \[0, 1\], got None"):
-        Budget(max_tokens=10).keep(metric_calls=3)

@@ -76,6 +76,35 @@ def test_what_is_kept_lets_the_best_meet_the_selection_set() -> None:
     assert scorer.engine.calls <= 180
 
 
+@pytest.mark.parametrize("cap", [{"max_tokens": 60_000}, {"max_cost": 0.09}])
+def test_a_choice_that_scores_nothing_has_nothing_kept(cap: dict[str, float]) -> None:
+    program, _, _ = run(racing=False, valset=None, max_steps=100, max_empty_steps=50, **cap)
+    result = program.detailed_results
+    assert result.stop_reason.startswith(next(iter(cap))) and "kept" not in result.stop_reason
+    assert result.spent[-1].tokens > 0 and result.best.scores
+    assert spent(result, **cap) > 0.95
+
+
+@pytest.mark.parametrize("cap", [{"max_tokens": 150_000}, {"max_cost": 0.22}])
+@pytest.mark.parametrize("valset", [VAL, None])
+def test_what_is_kept_of_tokens_and_usd_is_what_a_whole_choice_takes(
+    valset: Any, cap: dict[str, float]
+) -> None:
+    program, _, _ = run(valset=valset, max_steps=200, max_empty_steps=50, **cap)
+    result = program.detailed_results
+    assert "kept for the final choice" in result.stop_reason
+    assert not [d for d in result.diagnostics if d.name == "cut choice"]
+    assert sum(c.selection is not None for c in result.candidates) == 3
+    assert 0.85 < spent(result, **cap) <= 1.0
+
+
+def spent(result: Any, max_tokens: float = math.inf, max_cost: float = math.inf) -> float:
+    """The share of the cap that was used."""
+    tokens = sum(u.input_tokens + u.output_tokens for u in result.usage)
+    cost = sum(PRICE.cost(u.input_tokens, u.output_tokens) for u in result.usage)
+    return max(float(tokens / max_tokens), float(cost / max_cost))
+
+
 def test_a_cap_with_room_for_one_comparison_keeps_room_for_it() -> None:
     # 12 for the start, 4 x 2 for a first rung, and 2 x 16 for the student and one other
     program, scorer, _ = run(max_metric_calls=52)
@@ -138,8 +167,8 @@ def test_a_choice_that_a_cap_cuts_says_so(caplog: pytest.LogCaptureFixture) -> N
 @pytest.mark.parametrize(
     ("small", "large"),
     [
-        ({"max_tokens": 12_000}, {"max_tokens": 25_000}),
-        ({"max_cost": 0.012}, {"max_cost": 0.03}),
+        ({"max_tokens": 10_000}, {"max_tokens": 25_000}),
+        ({"max_cost": 0.01}, {"max_cost": 0.03}),
         ({"max_seconds": 1.0, "requests_per_minute": 20}, {"max_seconds": 60}),
     ],
 )
@@ -159,10 +188,24 @@ def test_every_cap_without_room_for_a_comparison_is_told_as_far_as_can_be_known(
 
 
 def test_a_rate_that_leaves_the_choice_no_time_is_told(caplog: pytest.LogCaptureFixture) -> None:
-    program, _, _ = run(max_seconds=0.5, requests_per_minute=30)
+    program, _, _ = run(max_seconds=5, requests_per_minute=30)
     (found,) = program.detailed_results.diagnostics
     assert found.name == "cut choice" and "requests_per_minute" in found.advice
     assert "Set it to 120 at least" in caplog.text
+
+
+def test_proposals_that_a_cap_refuses_are_told_with_the_cap(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    run(max_cost=0.012)
+    assert "brought no new candidate: no answer came (max_cost: " in caplog.text
+    assert "the temperature rises" not in caplog.text
+
+
+@pytest.mark.parametrize("price", ["1", -1.0, math.nan, None, True])
+def test_a_price_is_a_number(price: Any) -> None:
+    with pytest.raises(ConfigurationError, match="`output_per_million` must be USD as a number"):
+        Price(input_per_million=1, output_per_million=price)
 
 
 def test_time_is_a_cap() -> None:

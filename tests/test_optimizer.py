@@ -89,7 +89,7 @@ def test_a_step_without_news_raises_the_temperature_and_says_so(
     optimizer = Optimizer(ScriptedProposer(["a"], [], ["b"]), initial=["A"])
     for _ in range(3):
         tell_all(optimizer)
-    assert "brought no new candidate" in caplog.text
+    assert "brought no new candidate: the temperature rises for the next step" in caplog.text
     temperatures = [s.queries[0].temperature for s in optimizer.trajectory.steps[1:]]
     assert temperatures == [1.0, 1.2]
     assert tell_all(optimizer) == ["B"]

@@ -72,6 +72,10 @@ def test_a_result_is_printed_in_one_line() -> None:
         "stopped: max_steps)"
     )
     assert "nothing to compare" in repr(result(candidates=(), best_index=None))
+    met = Estimate(score=0.375, stderr=0.1, n_examples=8)
+    (candidate,) = result().candidates
+    chosen = candidate.model_copy(update={"selection": met, "selection_scores": {0: 0.375}})
+    assert " on 1 examples, optimism +0.12;" in repr(result(candidates=(chosen,)))
 
 
 def test_student_and_best_are_compared_where_both_were_scored() -> None:

@@ -428,9 +428,9 @@ def test_tokens_of_all_sessions_count_against_the_cap(bench: Bench) -> None:
         return sum(row.input_tokens + row.output_tokens for row in usage)
 
     spent = tokens(bench.compile(max_steps=1))
-    more = bench.compile(max_steps=9, max_tokens=2 * spent)
+    more = bench.compile(max_steps=9, max_tokens=3 * spent)
     assert "max_tokens" in more.detailed_results.stop_reason
-    assert spent < tokens(more) <= 2 * spent
+    assert spent < tokens(more) <= 3 * spent
 
 
 def test_a_hung_example_stays_left_out(bench: Bench) -> None:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from opro_dspy.boundary.pace import Outlook, Tell
 from opro_dspy.errors import ConfigurationError
 
 
@@ -45,6 +46,7 @@ class Budget:
         max_tokens: Input and output tokens of all LM calls.
         max_cost: USD of all LM calls.
         max_seconds: Time from now; nothing is admitted later, calls in flight may end later.
+        pace: Tells what a scored example takes, as far as is known by now.
         clock: Seconds, never going back.
     """
 
@@ -55,6 +57,7 @@ class Budget:
         max_tokens: int | None = None,
         max_cost: float | None = None,
         max_seconds: float | None = None,
+        pace: Tell = lambda n_examples, seconds: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.caps: dict[str, float | None] = {
@@ -75,6 +78,7 @@ class Budget:
         self._spent = self._reserved = NOTHING
         self._in_flight = 0
         self._kept: list[Kept] = []
+        self._outlook = Outlook(pace)
         self._refused: str | None = None
         self.outage = ""
         """What to add where time runs out: how LMs failed meanwhile."""
@@ -117,18 +121,18 @@ class Budget:
     def metric_calls_left(self) -> int | None:
         """Metric calls that will still fit, as far as can be told; None without a cap.
 
-        Tokens, USD and seconds tell by what all took so far for each metric call.
+        Tokens, USD and seconds tell by what examples took so far, with some room.
         """
         with self._lock:
-            done, elapsed = self._spent.metric_calls, self._clock() - self._started
-            used = {name: float(getattr(self._spent, field)) for name, field in _FIELDS.items()}
-            used["max_seconds"] = elapsed
+            caps = {name: cap for name in self.caps if (cap := self._cap(name)) is not None}
             left = [
-                (cap - used[name]) / (used[name] / done if done else 1.0)
-                for name in self.caps
-                if (cap := self._cap(name)) is not None and (used[name] or not done)
+                cap - self._spent.metric_calls
+                if name == "max_metric_calls"
+                else self._outlook.fitting(cap - self._used(name), of=_PACED[name])
+                for name, cap in caps.items()
             ]
-        return max(0, int(min(left))) if left else None
+        found = min((n for n in left if n is not None), default=math.inf)
+        return None if math.isinf(found) else max(0, int(found))
 
     @property
     def exhausted(self) -> str | None:
@@ -147,6 +151,8 @@ class Budget:
         with self._lock:
             if self.has_caps and self._reached(need, reserved=self._reserved) is not None:
                 return None
+            if self._reserved.metric_calls:  # an LM call for an example
+                self._outlook.widen(tokens=tokens, cost=cost)
             self._reserved += need
             self._in_flight += 1
             return Reservation(self, need)
@@ -169,22 +175,16 @@ class Budget:
         with self._lock:
             self._spent += Spending(tokens=tokens, cost=cost)
 
-    def keep(self, *, metric_calls: int, share: float | None = None) -> "Kept":
+    def keep(self, *, metric_calls: int) -> "Kept":
         """Hold a part of the caps back until the returned object is released.
+
+        Of tokens, USD and seconds that is what so many examples take by what they took so far,
+        with some room; at most `MOST_KEPT` of the cap.
 
         Args:
             metric_calls: Metric calls to keep; at most the cap.
-            share: Share of the other caps to keep, in [0, 1]; by default, and only if that is
-                capped, the share that `metric_calls` is of `max_metric_calls`.
         """
-        cap = self.caps["max_metric_calls"]
-        if share is None and cap is not None:
-            share = min(1.0, metric_calls / cap) if cap else 1.0
-        if share is None or not 0.0 <= share <= 1.0:
-            raise ConfigurationError(
-                f"`share` must be in [0, 1], got {share!r}; None needs `max_metric_calls`."
-            )
-        kept = Kept(self, metric_calls=metric_calls, share=share)
+        kept = Kept(self, metric_calls=metric_calls)
         with self._lock:
             self._kept.append(kept)
         return kept
@@ -203,12 +203,22 @@ class Budget:
                 self._reserved = self._reserved + -held if self._in_flight else NOTHING
 
     def _cap(self, name: str) -> float | None:
+        """Return what of a cap is not kept; the caller holds the lock."""
         cap = self.caps[name]
         if cap is None:
             return None
         if name == "max_metric_calls":
             return max(0, cap - sum(kept.metric_calls for kept in self._kept))
-        return cap * max(0.0, 1.0 - sum(kept.share for kept in self._kept))
+        self._outlook.look(self._spent.metric_calls, self._clock() - self._started)
+        held = (
+            self._outlook.kept(kept.metric_calls, cap=cap, of=_PACED[name]) for kept in self._kept
+        )
+        return max(0.0, cap - sum(held))
+
+    def _used(self, name: str) -> float:
+        if name == "max_seconds":
+            return self._clock() - self._started
+        return float(getattr(self._spent, _FIELDS[name]))
 
     def _reached(
         self, need: Spending, *, reserved: Spending = NOTHING, at_cap: bool = False
@@ -234,6 +244,7 @@ class Budget:
 
 
 _FIELDS = {"max_metric_calls": "metric_calls", "max_tokens": "tokens", "max_cost": "cost"}
+_PACED = {"max_tokens": "tokens", "max_cost": "cost", "max_seconds": "seconds"}
 
 
 def _figure(name: str, value: float) -> str:
@@ -274,8 +285,8 @@ class Reservation:
 class Kept:
     """A part of a budget that is held back; also a context that releases it when left."""
 
-    def __init__(self, budget: Budget, *, metric_calls: int, share: float) -> None:
-        self._budget, self.metric_calls, self.share = budget, metric_calls, share
+    def __init__(self, budget: Budget, *, metric_calls: int) -> None:
+        self._budget, self.metric_calls = budget, metric_calls
 
     def release(self) -> None:
         """Give it back."""

@@ -5,6 +5,7 @@ import math
 import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, is_dataclass
+from numbers import Real
 from typing import Any, Protocol
 
 import dspy
@@ -35,8 +36,11 @@ class Price:
     def __post_init__(self) -> None:
         for name in ("input_per_million", "output_per_million"):
             value = getattr(self, name)
-            if not (math.isfinite(value) and value >= 0):
-                raise ConfigurationError(f"`{name}` must be USD of at least 0, got {value!r}.")
+            known = isinstance(value, Real) and not isinstance(value, bool)
+            if not (known and math.isfinite(value) and value >= 0):
+                raise ConfigurationError(
+                    f"`{name}` must be USD as a number of at least 0, got {value!r}."
+                )
 
     def cost(self, input_tokens: int, output_tokens: int) -> float:
         """Return the USD of a call."""

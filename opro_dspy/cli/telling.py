@@ -70,11 +70,11 @@ def cost_table(result: RunResult) -> Table:
 
 def estimate_table(cost: RunEstimate) -> Table:
     """Return what a run will cost."""
-    low, high = cost.metric_calls
+    (low, high), each = cost.metric_calls, "scorer calls for each: {} to {}"
     table = Table(
         title="What it will cost, from at least to at most",
         title_justify="left",
-        caption=f"Scored examples: {low:,} to {high:,}",
+        caption=f"Scored examples: {low:,} to {high:,}; {each.format(*cost.scorer_calls)}",
         caption_justify="left",
     )
     for name in ("role", "calls", "tokens in", "tokens out", "USD"):

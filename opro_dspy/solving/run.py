@@ -67,7 +67,8 @@ class SolvingRun(Generic[S]):
         num_threads = threads_of(config)
         self.executor = DaemonExecutor(num_threads, name="opro_dspy")
         self.interrupt = Interrupt.prevailing()
-        self.meter, self.budget = Meter(), make_budget(config)
+        self.meter = Meter()
+        self.budget = make_budget(config, self.meter)
         self.log = RunLog(
             given.log_dir,
             given.resume,
