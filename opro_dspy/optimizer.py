@@ -17,7 +17,7 @@ from opro_dspy.meta_prompt import TaggedMetaPrompt
 from opro_dspy.protocols import ComponentSelector, ExemplarChoice, MetaPrompt, Proposer, Schedule
 from opro_dspy.records import Candidate, Evaluation, Exemplar, Proposal, Step
 from opro_dspy.schedules import clamp, constant, temperature_at
-from opro_dspy.selectors import round_robin, selected
+from opro_dspy.selectors import round_robin, selected, share
 from opro_dspy.stopping import num_empty_steps
 from opro_dspy.trajectory import Estimator, Trajectory, plain_means
 
@@ -36,7 +36,8 @@ class Optimizer:
         proposer: The optimizer LM's seat.
         initial: Starting candidates, one or several; they make up step 0. A plain text is a
             candidate with the single component "instruction".
-        num_candidates: Samples of one meta-prompt per step, ≥ 1 (paper: 8).
+        num_candidates: Samples per step, ≥ 1 (paper: 8), shared out among the components that it
+            optimizes: at least one for each.
         task: Component name to a description of the task and program for the meta-prompt.
         exemplars: Training examples as the meta-prompt may show them.
         meta_prompt: How the meta-prompt is written and its answer read.
@@ -196,8 +197,9 @@ class Optimizer:
             )
             for name in components
         ]
+        n = share(self._num_candidates, len(components))
         answers = self._proposer.propose(
-            [self._asker.request(q, step=index, n=self._num_candidates) for q in queries]
+            [self._asker.request(query, step=index, n=n) for query in queries]
         )
         combined = self.trajectory.combination(components)
         candidates = {} if combined is None else {combined.key: combined}

@@ -7,6 +7,7 @@ from opro_dspy.config import OproConfig
 from opro_dspy.errors import ConfigurationError
 from opro_dspy.race import Race
 from opro_dspy.racing import Racing, rounds_of_choice
+from opro_dspy.selectors import share
 
 AUTO_STEPS = {"light": 6, "medium": 12, "heavy": 25}
 """Steps for each predictor."""
@@ -62,7 +63,7 @@ def course(config: OproConfig, racing: Racing | None, sizes: Sizes) -> Course:
     measured further. As a rule: all are new, and nobody ties. At most: everybody ties and goes on
     to the end.
     """
-    n, k = sizes.n_train, config.num_candidates * sizes.per_step
+    n, k = sizes.n_train, _samples_of(config, sizes.per_step)
     start, first = (n, n) if racing is None else (min(racing.start, n), min(racing.rungs[0], n))
     usual, dearest = _choices(config, racing, sizes)
     rest = (0, 0)
@@ -73,7 +74,7 @@ def course(config: OproConfig, racing: Racing | None, sizes: Sizes) -> Course:
         steps=[_calls_of(config, racing, sizes, step) for step in range(1, config.max_steps + 1)],
         final=(sizes.n_val or n - start, usual + rest[0], dearest + rest[1]),
         choice=usual,
-        samples=(k, config.num_candidates * sizes.most_per_step * config.max_attempts),
+        samples=(k, _samples_of(config, sizes.most_per_step) * config.max_attempts),
         first=sizes.n_initial * start + k * first,
         compared=2 * sizes.n_val if sizes.n_val else 2 * n - start - first,
     )
@@ -83,7 +84,7 @@ def _calls_of(
     config: OproConfig, racing: Racing | None, sizes: Sizes, step: int
 ) -> tuple[int, int, int]:
     """Return how many examples a step scores: at least, as a rule, and at most."""
-    n, new = sizes.n_train, (config.num_candidates * sizes.per_step + 1) // 2
+    n, new = sizes.n_train, (_samples_of(config, sizes.per_step) + 1) // 2
     usual, most = (_n_new(config, step, m) for m in (sizes.per_step, sizes.most_per_step))
     if racing is None:
         return new * n, usual * n, most * n
@@ -93,12 +94,17 @@ def _calls_of(
     return least, Race([n] * usual, rungs=rungs).n_cells + further, most * rungs[-1] + further
 
 
+def _samples_of(config: OproConfig, per_step: int) -> int:
+    """Return the samples of a step that optimizes so many predictors."""
+    return per_step * share(config.num_candidates, per_step)
+
+
 def _n_new(config: OproConfig, step: int, per_step: int) -> int:
     """Return the candidates of a step if all proposals are new.
 
     With several predictors a step also puts together what the one before found for each.
     """
-    return config.num_candidates * per_step + (step > 1 and per_step > 1)
+    return _samples_of(config, per_step) + (step > 1 and per_step > 1)
 
 
 def _choices(config: OproConfig, racing: Racing | None, sizes: Sizes) -> tuple[int, int]:
@@ -167,7 +173,7 @@ def sized(config: OproConfig, racing: Racing | None, sizes: Sizes) -> OproConfig
     """
     if config.auto is None:
         return config
-    steps = AUTO_STEPS[config.auto] * max(1, sizes.n_predictors // sizes.per_step)
+    steps = AUTO_STEPS[config.auto] * max(1, sizes.n_predictors)
     config = config.model_copy(update={"max_steps": steps})
     if config.max_metric_calls is not None:
         return config

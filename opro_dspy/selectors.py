@@ -15,7 +15,7 @@ def round_robin(step: int, components: Sequence[str], trajectory: Trajectory) ->
 
 
 def every(step: int, components: Sequence[str], trajectory: Trajectory) -> Sequence[str]:
-    """Optimize all components in each step.
+    """Optimize all components in each step; the step's candidates are shared out among them.
 
     Every candidate changes one component beside the best texts of the others, so that its score
     speaks for that text; the best of each are put together in the next step.
@@ -24,6 +24,11 @@ def every(step: int, components: Sequence[str], trajectory: Trajectory) -> Seque
 
 
 SELECTORS: dict[str, ComponentSelector] = {"round_robin": round_robin, "all": every}
+
+
+def share(num_candidates: int, n_components: int) -> int:
+    """Return how many of a step's candidates each of the components it optimizes gets, ≥ 1."""
+    return -(-num_candidates // n_components)
 
 
 def resolve_selector(selector: str | ComponentSelector) -> ComponentSelector:

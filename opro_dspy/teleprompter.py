@@ -85,7 +85,8 @@ class OPRO(Teleprompter):  # type: ignore[misc]
         prompt_model: The optimizer LM; `dspy.settings.lm` if not given.
         task_model: The scorer LM for predictors without an `lm` of their own; `dspy.settings.lm`
             if not given. A predictor's own `lm` always stays.
-        num_candidates: Instructions sampled per step and predictor, ≥ 1 (paper: 8).
+        num_candidates: Instructions sampled per step, ≥ 1 (paper: 8), shared out among the
+            predictors that the step optimizes.
         auto: "light", "medium" or "heavy" sets `max_steps` to 6, 12 or 25 for each predictor and
             caps the metric calls at what they need as a rule.
         max_steps: Steps at most, ≥ 0; 10 if not given (paper: 200).

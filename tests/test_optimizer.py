@@ -112,6 +112,18 @@ def test_all_components_a_step_each_beside_the_best_of_the_others() -> None:
     assert tell_all(optimizer, 0.3, 0.2) == ["X Q", "P X"]
 
 
+@pytest.mark.parametrize(("num_candidates", "each"), [(8, 4), (3, 2), (1, 1)])
+def test_the_candidates_of_a_step_are_shared_out_among_its_components(
+    num_candidates: int, each: int
+) -> None:
+    proposer = ScriptedProposer(["x"])
+    start = Candidate({"a": "first", "b": "second"})
+    optimizer = Optimizer(proposer, initial=[start], selector=every, num_candidates=num_candidates)
+    tell_all(optimizer, 0.5)
+    optimizer.ask()
+    assert [request.n for request in proposer.requests] == [each, each]
+
+
 def test_improvements_that_did_not_help_are_not_combined() -> None:
     start = Candidate({"p": "P", "q": "Q"})
     optimizer = Optimizer(ScriptedProposer(["x"], []), initial=[start], selector=every)

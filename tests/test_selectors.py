@@ -1,9 +1,11 @@
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from opro_dspy.errors import ConfigurationError
-from opro_dspy.selectors import every, resolve_selector, round_robin, selected
+from opro_dspy.selectors import every, resolve_selector, round_robin, selected, share
 from opro_dspy.trajectory import Trajectory
 
 
@@ -14,6 +16,11 @@ def test_selectors() -> None:
     assert resolve_selector("all") is every
     with pytest.raises(ConfigurationError, match="round_robin"):
         resolve_selector("none")
+
+
+@given(st.integers(1, 100), st.integers(1, 100))
+def test_every_component_gets_a_share_and_no_more_are_asked_than_that_needs(n: int, k: int) -> None:
+    assert n <= k * share(n, k) < n + k
 
 
 @pytest.mark.parametrize("answer", [["a"], ("b", "a"), iter(["b"])])
