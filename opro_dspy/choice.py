@@ -10,6 +10,7 @@ import dspy
 from opro_dspy.diagnostics import Diagnostic, cut_choice
 from opro_dspy.errors import ProgramFailedError, RunError
 from opro_dspy.evaluator import ProgramEvaluator
+from opro_dspy.failing import all_failed
 from opro_dspy.racing import Racing, estimates, rounds_of_choice
 from opro_dspy.records import Candidate, Evaluation
 from opro_dspy.trajectory import Trajectory
@@ -60,10 +61,14 @@ class Choice:
         return trajectory.best.candidate if len(trajectory) else None
 
     def choose(self, trajectory: Trajectory, evaluator: ProgramEvaluator) -> Candidate:
-        """Return the best on the selection set.
+        """Return the best on the selection set, of those that are not given up there.
+
+        Where all are given up, it is the best by what is known of them on both sets; then
+        nobody's score on the selection set is reported.
 
         Raises:
-            ProgramFailedError: If the student fails there on `max_errors` examples.
+            ProgramFailedError: If all are, and none did anything but fail there, or there is none
+                but the student.
 
         Source:
             OPRO (arXiv:2309.03409), section 5.2, evaluates the best few of a run on held-out data.
@@ -76,10 +81,11 @@ class Choice:
         contenders = [self._student, *finalists]
         found = evaluator.complete(contenders, examples, known, set_name=self.set_name)
         self._note_given_up([*known.values(), *found], trajectory)
-        if found[0].dropped:
-            raise ProgramFailedError(
-                f"the student failed on the {self.set_name}: {found[0].dropped}."
-            )
+        given_up = found[0].dropped is not None
+        if given_up and all(e.dropped is not None for e in found):
+            known.update((e.candidate.key, e) for e in found)
+            error = evaluator.failed(found[0], "initial instruction", set_name=self.set_name)
+            return self._best_of_the_failing(trajectory, known, error)
         if evaluator.refused:  # whoever the budget left no time for does not compete
             whole = [e for e in found if len(e.scores) == len(examples)]
             self.cut = cut_choice(
@@ -88,15 +94,32 @@ class Choice:
                 n=len(found),
                 on=f"{len(examples)} examples of the {self.set_name}",
             )
-            found = whole if found[0] in whole else found[:1]
-        found = [e for e in found if e.scores]
-        if not found or found[0].candidate != self._student:
+            found = whole if given_up or found[0] in whole else found[:1]
+        known.update((e.candidate.key, e) for e in found if e.scores)
+        competing = [e for e in found if e.scores and e.dropped is None]
+        if not competing or not (given_up or competing[0].candidate == self._student):
             return self._student
-        self.selection = {e.candidate.key: e for e in found}
-        known.update(self.selection)
-        met = set.intersection(*(set(e.scores) for e in found))
-        competing = (e for e in found if e.dropped is None)
+        self.selection = {e.candidate.key: e for e in competing}
+        met = set.intersection(*(set(e.scores) for e in competing))
         return max(competing, key=lambda e: fsum(e.scores[i] for i in met)).candidate
+
+    def _best_of_the_failing(
+        self,
+        trajectory: Trajectory,
+        known: Mapping[str, Evaluation],
+        error: ProgramFailedError,
+    ) -> Candidate:
+        others = [e.candidate for e in trajectory.ranked() if e.dropped is None]
+        others = [candidate for candidate in others if candidate != self._student]
+        if not others or all(map(all_failed, known.values())):
+            raise error
+        logger.warning(
+            "Nobody could be compared on the whole %s, for all were given up there; the best by "
+            "what is known comes back: %s",
+            self.set_name,
+            error,
+        )
+        return self._ranked([self._student, *others], trajectory, known)[0]
 
     def _note_given_up(self, found: Sequence[Evaluation], trajectory: Trajectory) -> None:
         """Keep who was given up on the selection set, and say where it was."""

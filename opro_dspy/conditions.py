@@ -15,7 +15,6 @@ from opro_dspy.memory import InOrder, Meeting, Score
 from opro_dspy.metric import Metric
 from opro_dspy.protocols import Memory, Observer
 from opro_dspy.records import Candidate
-from opro_dspy.refusals import Refusals
 from opro_dspy.scoring import Scored
 
 
@@ -65,7 +64,5 @@ class Conditions:
     """What this run has scored: candidate key, name of the set and index to the score."""
     hangs: Hangs = field(default_factory=Hangs)
     """Examples that hang, and whether it is known why."""
-    refusals: Refusals = field(default_factory=Refusals)
-    """Requests that an LM refused as bad, as long as it is not known why."""
     told: set[str] = field(default_factory=set)
     """Keys of the candidates whose first failure was shown."""

@@ -6,18 +6,17 @@ from dataclasses import replace
 
 import dspy
 
-from opro_dspy.boundary.faults import bad_request
 from opro_dspy.conditions import Conditions
 from opro_dspy.errors import ProgramFailedError
 from opro_dspy.failing import Judge, all_failed
 from opro_dspy.grid import Grid
-from opro_dspy.outages import all_refused
 from opro_dspy.protocols import StepStarted
 from opro_dspy.race import Race
 from opro_dspy.racing import Racing, draw_order, estimates, hopeless_against, leaders
 from opro_dspy.rasch import Fit, fit
 from opro_dspy.records import Candidate, Evaluation
 from opro_dspy.trajectory import Trajectory
+from opro_dspy.trials import Control
 
 
 class ProgramEvaluator:
@@ -56,7 +55,7 @@ class ProgramEvaluator:
         self._judge = Judge(
             max_errors=conditions.max_errors, failure_score=conditions.failure_score
         )
-        self._n_races = 0
+        self._n_races, self._control = 0, Control()
 
     def evaluate(
         self, candidates: Sequence[Candidate], trajectory: Trajectory
@@ -85,13 +84,7 @@ class ProgramEvaluator:
         if racing is not None and step and not self.refused and all(map(all_failed, found)):
             # The few examples of a first step may be to blame: so all of them meet more.
             found = self._further(found, order, n=racing.rungs[-1] - racing.rungs_of(step)[-1])
-        try:
-            found = self._judge.judge(
-                found, trajectory.evaluations, first_errors=self._first_errors
-            )
-        except ProgramFailedError as error:
-            self._blame(error.__cause__)
-            raise
+        found = self._judge.judge(found, trajectory.evaluations, first_errors=self._first_errors)
         if racing is None or not step or self.refused:
             return found
         return self._with_leaders(trajectory, found, order, racing)
@@ -129,17 +122,19 @@ class ProgramEvaluator:
             before=[_met(known.get(candidate.key)) for candidate in candidates],
             in_turn=further is None,
         )
-        fill = further is None
-        found = self._run(race, candidates, examples, orders, set_name=set_name, fill=fill)
-        for evaluation in found:
-            if evaluation.dropped:
-                self._blame(self._first_errors.get(evaluation.candidate.key))
+        self._first_errors = {}
+        found = self._run(race, candidates, examples, orders, set_name=set_name)
         return [_merged(known.get(e.candidate.key), e) for e in found]
 
     @property
     def examples_left(self) -> int | None:
         """Examples that the budget will pay for, as far as can be told; None without a cap."""
         return self._conditions.gate.budget.metric_calls_left
+
+    def failed(self, evaluation: Evaluation, who: str, *, set_name: str) -> ProgramFailedError:
+        """Return the error that says that a candidate was given up on the selection set."""
+        cause = self._first_errors.get(evaluation.candidate.key)
+        return self._judge.error(evaluation, who, set_name=set_name, cause=cause)
 
     def output(self, candidate: Candidate, set_name: str, example: int) -> str:
         """Return what the program answered there, in short; empty where that is not known."""
@@ -231,6 +226,7 @@ class ProgramEvaluator:
             orders=orders,
             set_name=set_name,
             number=self._n_races,
+            control=self._control,
         )
         lanes = range(len(candidates))
         try:
@@ -242,13 +238,9 @@ class ProgramEvaluator:
             raise
         finally:
             self._first_errors = {**grid.failures.first, **self._first_errors}
-        return [grid.evaluation(lane, fill=fill) for lane in lanes]
-
-    def _blame(self, error: BaseException | None) -> None:
-        """Blame no candidate for refused requests when it is not known whose fault they are."""
-        refusals = self._conditions.refusals
-        if refusals and error is not None and bad_request(error) is not None:
-            raise all_refused(refusals)
+        found = [grid.evaluation(lane, fill=fill) for lane in lanes]
+        self._judge.watch(found)
+        return found
 
 
 def _met(evaluation: Evaluation | None) -> tuple[int, int]:

@@ -117,25 +117,42 @@ class Judge:
                     after.dropped,
                 )
         scored = [e for e in found if e.scores]
-        self._warn_of_failure_score(scored)
         student = bool(not earlier and scored and scored[0].dropped is not None)
         if student or broken(scored, earlier):
             who = f"instructions of the last {max(ALIKE, len(scored))} candidates"
-            error = self._error(scored[0], "initial instruction" if student else who)
-            raise error from first_errors.get(scored[0].candidate.key)
+            raise self.error(
+                scored[0],
+                "initial instruction" if student else who,
+                set_name="training set",
+                cause=first_errors.get(scored[0].candidate.key),
+            )
         return found
 
-    def _error(self, evaluation: Evaluation, who: str) -> ProgramFailedError:
+    def error(
+        self, evaluation: Evaluation, who: str, *, set_name: str, cause: BaseException | None
+    ) -> ProgramFailedError:
+        """Return the error that says that program or metric failed.
+
+        Args:
+            evaluation: Of a candidate that failed.
+            who: Whose instructions they were.
+            set_name: Where it failed.
+            cause: Its first failure, if this session saw it.
+        """
         errors = evaluation.failures
         first, n = min(errors), len(errors)
         found = evaluation.dropped or f"{n} errors in {n} examples"
-        return ProgramFailedError(
-            f"the program or the metric failed on the training set with the {who}: {found} "
+        error = ProgramFailedError(
+            f"the program or the metric failed on the {set_name} with the {who}: {found} "
             f"(`max_errors` is {self._max_errors}, and most may not fail). "
-            f"First error, on example {first}: {sentence(errors[first])}"
+            f"First error, on example {first}: {sentence(errors[first])} "
+            "Let program and metric cope with such examples, leave them out, or raise `max_errors`."
         )
+        error.__cause__ = cause
+        return error
 
-    def _warn_of_failure_score(self, evaluations: Sequence[Evaluation]) -> None:
+    def watch(self, evaluations: Sequence[Evaluation]) -> None:
+        """Warn, once, where a failure would beat an honest answer on any set."""
         honest = [s for e in evaluations for i, s in e.scores.items() if i not in e.failures]
         if not self._warned and honest and min(honest) < self._failure_score:
             self._warned = True

@@ -6,14 +6,16 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import dspy
+from dspy.utils.exceptions import LMTimeoutError
 
 from opro_dspy.boundary.faults import is_retryable
-from opro_dspy.boundary.meter import lm_failure
 from opro_dspy.conditions import Conditions
 from opro_dspy.errors import ExecutorError, JournalError, MetricError
 from opro_dspy.failures import Failures, named
+from opro_dspy.filters import sentence
 from opro_dspy.hangs import MAX_HANGS, Hang
 from opro_dspy.ledger import Ledger
 from opro_dspy.memory import Score
@@ -22,9 +24,8 @@ from opro_dspy.pool import DaemonExecutor, completed
 from opro_dspy.protocols import ExampleScored
 from opro_dspy.race import Cell, Race
 from opro_dspy.records import Candidate, Evaluation, Usage
-from opro_dspy.refusals import Refusal
-from opro_dspy.scoring import score_example
-from opro_dspy.trials import Late, Trial, refusal_of, settle
+from opro_dspy.refusals import CONTROL, MAX_DOUBTS, Doubt, Held, Refusals
+from opro_dspy.trials import Control, Late, Question, Trial, outage_of, refusal_of, settle
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +49,7 @@ class Grid:
         orders: For each lane, example indices in the order in which it meets them.
         set_name: Which set `examples` is: "trainset" or "valset".
         number: Which race of the run it is.
+        control: The run's, if there was a race before.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class Grid:
         orders: Sequence[Sequence[int]],
         set_name: str = "trainset",
         number: int = 1,
+        control: Control | None = None,
     ) -> None:
         self._conditions = conditions
         self._race = race
@@ -76,7 +79,9 @@ class Grid:
         self._flying = 0
         self._outages = Outages()
         self._late: dict[Cell, Late] = {}
-        self._doubted: dict[Cell, Future[Score]] = {}
+        self._refusals, self._control = Refusals(), control or Control()
+        self._in_doubt = CONTROL
+        """The first cell in doubt when the control was asked last: its books say what that took."""
         self.refused: str | None = None
         """The cap of the budget that ended the race, if one did."""
 
@@ -124,7 +129,9 @@ class Grid:
         """Take what came, or let go of it; KeyboardInterrupt out of there is as Ctrl-C."""
         interrupt = self._conditions.interrupt
         try:
-            if future.cancelled():  # it never began
+            if cell == CONTROL:
+                self._control_came(future)
+            elif future.cancelled():  # it never began
                 settle(self._trials.pop(cell), calls=0)
                 self._race.again(cell)
             elif future.done():
@@ -136,16 +143,15 @@ class Grid:
                 raise
             interrupt.pressed = True
 
-    def _draw(self) -> tuple[Cell, Callable[[], Score]] | None:
-        refusals, hangs = self._conditions.refusals, self._conditions.hangs
+    def _draw(self) -> tuple[Cell, Callable[[], Any]] | None:
+        hangs = self._conditions.hangs
         self._let_go()
         while not self._fatal:
             probing = hangs.is_wave and (self._flying or self._late)  # one call is enough for that
-            cell = None if refusals.is_wave or probing else self._next()
+            cell = None if probing or self._waits_for_control else self._next()
+            if cell is None and not probing and self._control_is_due:
+                return self._draw_control()
             if cell is None and self._flying:
-                return None
-            if refusals.is_wave:  # and no answer in flight can change that
-                self._fatal[0, 0] = all_refused(refusals)
                 return None
             if cell is None and not self.refused and self._try_again():
                 continue
@@ -154,8 +160,7 @@ class Grid:
             if self._recalled(cell) or self.refused or not self._admitted(cell, calls=1):
                 continue
             self._flying += 1
-            program, example = self._programs[cell.candidate], self._examples[self._index(cell)]
-            return cell, partial(self._score, self._trials[cell], cell, program, example)
+            return cell, partial(self._score, self._trials[cell], cell)
         return None
 
     def _admitted(self, cell: Cell, *, calls: int) -> bool:
@@ -167,7 +172,7 @@ class Grid:
                 self._refuse(cell, reason)
             self.refused = reason or BUDGET  # once the calls in flight are back
             return False
-        self._trials[cell] = Trial(reservation=reservation)
+        self._trials[cell] = Trial(self._question(cell), reservation=reservation)
         return True
 
     def _recalled(self, cell: Cell) -> bool:
@@ -188,6 +193,8 @@ class Grid:
             return True
         if score.failed is not None:
             self.failures.recall(cell, score.failed)
+        else:
+            self._control.note(self._question(cell), answered=False)
         self._note(cell, score)
         return True
 
@@ -206,17 +213,23 @@ class Grid:
     def _index(self, cell: Cell) -> int:
         return self._orders[cell.candidate][cell.place]
 
-    def _score(
-        self, trial: Trial, cell: Cell, program: dspy.Module, example: dspy.Example
-    ) -> Score:
-        trial.n_refusals = self._conditions.refusals.n_known
+    def _question(self, cell: Cell) -> Question:
+        lane, index = cell.candidate, self._index(cell)
+        return Question(
+            self._conditions,
+            self._candidates[lane],
+            self._programs[lane],
+            self._examples[index],
+            where=f"example {index}",
+        )
+
+    def _score(self, trial: Trial, cell: Cell) -> Score:
+        if self._refusals.is_full:
+            raise Held
+        trial.n_refusals = self._refusals.n_known
         trial.number = self._conditions.hangs.set_out()
         with self._conditions.gate.task() as trial.task:
-            remote, where = self._conditions.remote, f"example {self._index(cell)}"
-            if remote is None:
-                found = score_example(program, example, self._conditions.metric, where=where)
-            else:
-                found = remote(self._candidates[cell.candidate], example, where=where)
+            found = trial.question.score()
         task = trial.task
         used = trial.used if task.bad_request is None else ()  # what it used is noted in `_doubt`
         score = self._ledger.score(cell, found.value, used)
@@ -228,16 +241,14 @@ class Grid:
     def _take(self, cell: Cell, future: "Future[Score]") -> None:
         """Sort what came back: a score, a refusal, the LM's outage, or this one example's error."""
         trial = self._trials.pop(cell)
-        error = future.exception()
+        error = self._raised(future)
+        if isinstance(error, Held):
+            settle(trial, calls=0)
+            self._race.again(cell)
+            return
         task = trial.task
-        if error is not None and not isinstance(error, Exception):
-            raise error
-        if error is not None:
-            self._conditions.gate.redact(error)
         refused = task is not None and task.refused is not None
-        outage = None if task is None else task.lm_error
-        if error is not None and outage is None and not refused:
-            outage = lm_failure(error, answered=self._conditions.gate.meter.answered())
+        outage = outage_of(trial, error)
         settle(trial, calls=int(not refused and outage is None))
         if refused and task is not None:
             self._refuse(cell, task.refused or BUDGET, trial.used)
@@ -248,12 +259,14 @@ class Grid:
             self._outage(cell, outage)
         elif (refusal := refusal_of(trial, error)) is not None:
             self._conditions.hangs.answered(trial.number, by_lm=True)
-            self._doubt(cell, future, trial.used, refusal)
+            self._ledger.vain(cell, trial.used)
+            self._refusals.add(Doubt(cell, future, refusal, in_part=trial.was_answered))
         else:
             self._outages.answered()
             self._conditions.hangs.answered(trial.number, by_lm=trial.was_answered)
             if trial.was_answered:
-                self._conditions.refusals.answered(trial.n_refusals)
+                self._settle(trial.n_refusals)
+            self._control.note(trial.question, answered=trial.was_answered)
             score = self._outcome(cell, future, trial.used)
             if error is not None:
                 self._ledger.note(cell, score)
@@ -267,25 +280,82 @@ class Grid:
         said = self.failures.note(cell, self._index(cell), error)
         return self._ledger.score(cell, self._conditions.failure_score, used, said)
 
-    def _doubt(
-        self, cell: Cell, future: "Future[Score]", used: Sequence[Usage], cause: BaseException
-    ) -> None:
-        """Keep a refused request until it is known whose fault it is, or nothing else is left."""
-        self._ledger.vain(cell, used)
-        self._doubted[cell] = future
-        example = self._set_name, self._index(cell)
-        refusal = Refusal(example, cause, settle=partial(self._settle_refusal, cell))
-        self._conditions.refusals.add(refusal, n_examples=len(self._examples))
+    def _settle(self, n_known: int) -> None:
+        """Let the first `n_known` refusals of the race count as their examples' own failures."""
+        for doubt in self._refusals.answered(n_known):
+            score = self._outcome(doubt.cell, doubt.future)
+            self._ledger.note(doubt.cell, score)
+            self._note(doubt.cell, score)
 
-    def _settle_refusal(self, cell: Cell) -> None:
-        self._count_refusal(cell)
-        if (score := self._ledger.met(cell)) is not None:
-            self._ledger.note(cell, score)
+    @property
+    def _waits_for_control(self) -> bool:
+        """Whether nothing may set out before it is known more of refused requests."""
+        refusals = self._refusals
+        if self._control.question is None:  # they may all be refused
+            return len(refusals.doubts) + self._flying >= MAX_DOUBTS
+        return refusals.is_full or refusals.asking
 
-    def _count_refusal(self, cell: Cell) -> None:
-        """Let a refusal count as the example's own failure; the memory may hear of it later."""
-        if (future := self._doubted.pop(cell, None)) is not None:
-            self._note(cell, self._outcome(cell, future))
+    @property
+    def _control_is_due(self) -> bool:
+        """Whether only the control can tell whose fault the refusals are, or nothing can."""
+        refusals = self._refusals
+        if not refusals or refusals.asking or CONTROL in self._outages:
+            return False
+        idle = not self._flying and (self.refused is not None or not self._outages)
+        return idle or (refusals.is_full and self._control.question is not None)
+
+    def _draw_control(self) -> tuple[Cell, Callable[[], Any]] | None:
+        question, doubts = self._control.question, self._refusals.doubts
+        if question is None:
+            self._fatal[0, 0] = all_refused(doubts[0].cause, self._n_doubted)
+            return None
+        trial, self._in_doubt = Trial(question), doubts[0].cell
+        self._trials[CONTROL] = trial
+        self._refusals.asking = True
+        self._flying += 1
+        return CONTROL, partial(question.ask, trial, judge=any(doubt.in_part for doubt in doubts))
+
+    def _control_came(self, future: "Future[Any]") -> None:
+        """Settle all refusals by what came of the control, if that tells whose fault they are."""
+        trial, doubts = self._trials.pop(CONTROL), self._refusals.doubts
+        self._refusals.asking = False
+        if future.cancelled():  # it never began
+            return
+        if not future.done() and trial.task is not None:
+            trial.task.abandon()
+            self._conditions.hangs.n_owed += 1
+        error = self._raised(future) if future.done() else LMTimeoutError("the request hangs.")
+        self._ledger.vain(self._in_doubt, trial.used)
+        refused = None if trial.task is None else trial.task.refused
+        if not future.done() and refused is None:
+            refused = self._conditions.gate.budget.refusal()
+        outage, refusal = outage_of(trial, error), refusal_of(trial, error)
+        if refused is not None:  # nobody will know
+            self._refuse(self._in_doubt, refused)
+            self._refusals.answered(self._refusals.n_known)
+        elif isinstance(error, ExecutorError):
+            self._fatal[0, 0] = error
+        elif outage is not None:
+            self._outage(CONTROL, outage)
+        elif refusal is not None and doubts:  # else answers that came meanwhile tell more
+            said = sentence(f"{type(refusal).__name__}: {refusal}")
+            self._fatal[0, 0] = all_refused(doubts[0].cause, self._n_doubted, as_before=said)
+        else:
+            self._outages.answered()
+            self._settle(self._refusals.n_known)
+
+    @property
+    def _n_doubted(self) -> int:
+        return len({self._index(doubt.cell) for doubt in self._refusals.doubts})
+
+    def _raised(self, future: "Future[Any]") -> Exception | None:
+        """Return what a call raised, without credentials; what is no Exception is raised."""
+        error = future.exception()
+        if error is not None and not isinstance(error, Exception):
+            raise error
+        if error is not None:
+            self._conditions.gate.redact(error)
+        return error
 
     def _refuse(self, cell: Cell, reason: str, used: Sequence[Usage] = ()) -> None:
         """Pay for nothing more in this race."""
@@ -341,13 +411,10 @@ class Grid:
         if self._outages:
             seconds, cells = self._outages.next_round()
             if (reason := self._conditions.gate.pause(seconds)) is not None:
-                self._refuse(cells[0], reason)
+                self._refuse(self._in_doubt if cells[0] == CONTROL else cells[0], reason)
             for cell in cells:
-                self._race.again(cell)
-            return True
-        if self._doubted:
-            for cell in sorted(self._doubted, key=lambda cell: (cell.candidate, cell.place)):
-                self._count_refusal(cell)
+                if cell != CONTROL:
+                    self._race.again(cell)
             return True
         return took_up or self._wait_for_late()
 

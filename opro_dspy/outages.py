@@ -3,7 +3,6 @@
 from opro_dspy.errors import LMCallError
 from opro_dspy.filters import sentence
 from opro_dspy.race import Cell
-from opro_dspy.refusals import Refusals
 
 MAX_ROUNDS = 5
 """Rounds in a row without an answer after which an LM is taken to stay away."""
@@ -26,6 +25,9 @@ class Outages:
     def put_off(self, cell: Cell, cause: BaseException) -> None:
         """Keep `cell`, whose LM failed with `cause`, for a later round."""
         self._causes[cell] = cause
+
+    def __contains__(self, cell: Cell) -> bool:
+        return cell in self._causes
 
     def answered(self) -> None:
         """Note that an example came through."""
@@ -68,11 +70,19 @@ def scorer_failed(cause: BaseException, tried: str = "") -> LMCallError:
     return stop
 
 
-def all_refused(refusals: Refusals) -> LMCallError:
-    """Return the error that stops a run in which requests are refused and none is answered."""
-    n = refusals.n_examples
-    return scorer_failed(
-        refusals.cause,
-        f" The requests for {n} example{'s' * (n != 1)} were refused and none was answered since, "
-        "after others had been: something changed at the provider. None of them was scored.",
-    )
+def all_refused(cause: BaseException, n: int, *, as_before: str = "") -> LMCallError:
+    """Return the error that stops a run in which all requests are refused.
+
+    Args:
+        cause: The first refusal.
+        n: Examples whose requests were refused.
+        as_before: What the LM says to a request that it answered before; empty if there is none.
+    """
+    refused = f" The requests for {n} example{'s were' if n != 1 else ' was'} refused, "
+    why = "and none was ever answered."
+    if as_before:
+        why = (
+            f"and so is one that was answered before ({as_before}): something changed at the "
+            "provider. None of them was scored."
+        )
+    return scorer_failed(cause, refused + why)

@@ -92,12 +92,11 @@ class Remote:
 
     def _job(self, visit: Visit, candidate: Candidate, example: bytes, where: str) -> Job:
         caps, seconds_left = self._gate.budget.caps, self._gate.budget.seconds_left
-        rows = self._gate.meter.usage()
         return Job(
             texts=dict(candidate.texts),
             example=example,
             where=where,
-            answered=tuple(sorted({r.model for r in rows if r.cache_hits or r.calls > r.failures})),
+            fresh=visit.task is not None and visit.task.fresh,
             max_tokens=None if caps["max_tokens"] is None else visit.tokens,
             max_cost=None if caps["max_cost"] is None else visit.cost,
             max_seconds=None if caps["max_seconds"] is None else max(0.0, seconds_left),

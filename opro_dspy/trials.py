@@ -4,17 +4,24 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 
+import dspy
+
 from opro_dspy.boundary.budget import Reservation
 from opro_dspy.boundary.faults import bad_request
+from opro_dspy.boundary.meter import lm_failure
 from opro_dspy.boundary.task import Task
+from opro_dspy.calling import call
+from opro_dspy.conditions import Conditions
 from opro_dspy.memory import Score
-from opro_dspy.records import Usage
+from opro_dspy.records import Candidate, Usage
+from opro_dspy.scoring import Scored, score_example
 
 
 @dataclass(slots=True)
 class Trial:
     """One attempt at a cell."""
 
+    question: "Question"
     task: Task | None = None
     reservation: Reservation | None = None
     n_refusals: int = 0
@@ -45,6 +52,48 @@ class Trial:
 
 
 @dataclass(frozen=True, slots=True)
+class Question:
+    """One example of one candidate, to be scored."""
+
+    conditions: Conditions
+    candidate: Candidate
+    program: dspy.Module
+    """The candidate's."""
+    example: dspy.Example
+    where: str
+    """Names the example in errors."""
+
+    def score(self) -> Scored:
+        """Return what comes of it; whatever program and metric raise passes through."""
+        conditions = self.conditions
+        if conditions.remote is not None:
+            return conditions.remote(self.candidate, self.example, where=self.where)
+        return score_example(self.program, self.example, conditions.metric, where=self.where)
+
+    def ask(self, trial: Trial, *, judge: bool) -> None:
+        """Ask it past all caches and forget the answer; only with `judge` ask the metric too."""
+        with self.conditions.gate.task() as trial.task:
+            trial.task.fresh = True
+            if judge or self.conditions.remote is not None:
+                self.score()
+            else:
+                call(self.program, self.example)
+
+
+@dataclass(slots=True)
+class Control:
+    """What is asked again to learn whose fault refused requests are; see `Refusals`."""
+
+    question: Question | None = None
+    """The last one that an LM answered in this run, or else an earlier session; None without."""
+
+    def note(self, question: Question, *, answered: bool) -> None:
+        """Take note of a question that came to a score; `answered` by an LM and just now."""
+        if answered or self.question is None:
+            self.question = question
+
+
+@dataclass(frozen=True, slots=True)
 class Late:
     """A call that took longer than `timeout`."""
 
@@ -66,6 +115,14 @@ def settle(trial: Trial, *, calls: int) -> None:
     """Book the metric calls: none when the example has yet to be scored."""
     if trial.reservation is not None:
         trial.reservation.settle(metric_calls=calls)
+
+
+def outage_of(trial: Trial, error: BaseException | None) -> BaseException | None:
+    """Return the LM's failure that says nothing about the example, if there was one."""
+    task = trial.task
+    if task is not None and (task.lm_error is not None or task.refused is not None):
+        return task.lm_error
+    return None if error is None else lm_failure(error)
 
 
 def refusal_of(trial: Trial, error: BaseException | None) -> BaseException | None:

@@ -24,7 +24,7 @@ from opro_dspy.conditions import NoTrace
 from opro_dspy.errors import MetricError
 from opro_dspy.metric import Metric
 from opro_dspy.program import Program
-from opro_dspy.records import Candidate, Usage
+from opro_dspy.records import Candidate
 from opro_dspy.scoring import score_example
 
 MAX_KITS = 4
@@ -62,12 +62,12 @@ class Job:
     """The example, by cloudpickle."""
     where: str
     """Names the example in errors."""
-    answered: tuple[str, ...] = ()
-    """Models that answered the run by now: what they refuse, they refuse of this example."""
     max_tokens: int | None = None
     """See `Allowance`."""
     max_cost: float | None = None
     max_seconds: float | None = None
+    fresh: bool = False
+    """Whether LM calls go past all caches."""
     number: str = ""
     """Differs from job to job: an executor may take equal calls for one."""
 
@@ -123,12 +123,10 @@ class Bench:
             max_tokens=job.max_tokens, max_cost=job.max_cost, max_seconds=job.max_seconds
         )
         gate.renew(allowance)
-        for model in job.answered:
-            if not gate.meter.answered(model):
-                gate.meter.add(Usage(role=SCORER, model=model, cache_hits=1))
         scored, error = None, None
         settings = dspy.context(**self._settings)
         with settings, gate.meter.role(SCORER, lm=self._lm, trace=NoTrace()), gate.task() as task:
+            task.fresh = job.fresh
             try:
                 example = cloudpickle.loads(job.example)
                 program = self._build(Candidate(job.texts))
@@ -136,7 +134,7 @@ class Bench:
             except Exception as raised:  # noqa: BLE001  (the driver raises it)
                 gate.redact(raised)
                 error = raised
-        outcome = outcome_of(task, error, answered=gate.meter.answered())
+        outcome = outcome_of(task, error)
         return {
             **outcome,
             "scored": None if scored is None else asdict(scored),
@@ -154,11 +152,11 @@ class Bench:
         return program
 
 
-def outcome_of(task: Task, error: Exception | None, *, answered: bool) -> dict[str, Any]:
+def outcome_of(task: Task, error: Exception | None) -> dict[str, Any]:
     """Return what the LM calls took, and whose fault it is if there is no score."""
     outage = task.lm_error
     if error is not None and outage is None and task.refused is None:
-        outage = lm_failure(error, answered=answered)
+        outage = lm_failure(error)
     refusal = task.bad_request or (None if error is None else bad_request(error))
     return {
         "used": [asdict(row) for row in task.used],

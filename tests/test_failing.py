@@ -127,6 +127,36 @@ def test_who_is_given_up_in_the_final_choice_says_so() -> None:
     assert "failing candidates" in [d.name for d in result.diagnostics]
 
 
+def test_a_candidate_that_copes_where_the_student_fails_is_chosen() -> None:
+    student = Picky(lambda text, question: text == START and int(question.split()[2]) >= 100)
+    result = compiled(student, max_steps=1).detailed_results
+    assert result.best_index and result.best.selection is not None
+    assert len(result.best.selection_scores) == len(VAL) and not result.best.selection_failures
+    assert "of the valset" in str(result.baseline.dropped) and result.baseline.selection is None
+
+
+def test_a_metric_that_fails_on_half_of_the_valset_does_not_lose_the_run(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    student = Picky(lambda text, question: int(question.split()[2]) in range(101, 120, 2))
+    result = compiled(student, max_errors=10).detailed_results
+    assert result.best_index is not None and result.best.selection is None
+    assert result.selection_set == "training estimates"
+    assert result.baseline.dropped == "given up after 10 errors in 20 examples of the valset"
+    assert "Nobody could be compared on the whole valset" in caplog.text
+    assert "cannot do that" in caplog.text
+
+
+def test_scores_below_the_failure_score_are_told_though_only_the_valset_has_them(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def metric(example: dspy.Example, prediction: dspy.Prediction) -> float:
+        return exact(example, prediction) - (1.0 if int(example.answer) > 100 else 0.0)
+
+    compiled(metric=metric, max_steps=1)
+    assert caplog.text.count("Set `failure_score` below") == 1
+
+
 def test_the_rule_holds_with_other_rungs_and_without_racing() -> None:
     for racing in (Racing(rungs=(1, 2), scouting_steps=0), False):
         student = Picky(lambda text, _: "slowly" in text)

@@ -23,6 +23,7 @@ from dspy.utils.exceptions import LMError
 from hypothesis import given
 from hypothesis import strategies as st
 
+from opro_dspy.boundary.answers import Answers
 from opro_dspy.boundary.budget import Budget
 from opro_dspy.boundary.faults import retry_after
 from opro_dspy.boundary.gate import BudgetRefused, CallRefused, Gate
@@ -30,6 +31,7 @@ from opro_dspy.boundary.meter import SCORER, Meter
 from opro_dspy.boundary.prices import Price, check_prices, known_price
 from opro_dspy.boundary.task import Visit
 from opro_dspy.boundary.throttle import AdaptiveLimit, RequestRate
+from opro_dspy.cache import MemoryStore
 from opro_dspy.errors import ConfigurationError
 from opro_dspy.interrupt import Interrupt
 from tests.fakes import ScriptedEngine, field, scripted_lm
@@ -379,11 +381,22 @@ def test_after_a_fatal_error_nothing_more_is_sent() -> None:
     assert (lm.engine.calls, other.engine.calls) == (1, 0)
 
 
-def test_a_bad_request_is_fatal_only_before_the_model_ever_answered() -> None:
-    gate, lm = gate_of(), scripted_lm(lambda text: InvalidRequestError("what?"))
-    with pytest.raises(LMError, match="what"):
+def test_a_bad_request_alone_says_nothing_of_the_next_one() -> None:
+    gate, lm = gate_of(), scripted_lm(replies(InvalidRequestError("what?"), "fine"))
+    with gate.task() as task, pytest.raises(LMError, match="what"):
         gate.watch(lm)("hi")
-    assert gate.fatal is not None
+    assert gate.fatal is None and task.bad_request is not None
+    assert gate.watch(lm)("hi")[0] == "fine"
+
+
+def test_a_fresh_task_goes_past_all_caches() -> None:
+    answers = Answers(MemoryStore(max_entries=9))
+    gate, lm = gate_of(answers=answers), scripted_lm(lambda text: "fine", cache=True)
+    for fresh in (False, False, True):
+        with gate.task() as task:
+            task.fresh = fresh
+            gate.watch(lm)("hi")
+        assert lm.engine.calls == (2 if fresh else 1)
 
 
 def test_ctrl_c_wakes_who_waits() -> None:

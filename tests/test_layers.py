@@ -52,7 +52,7 @@ WITH_DSPY = {
     *("simulation", "cli", "teleprompter", "run", "inputs", "outcome", "estimate"),
     *("settings", "wiring", "choice", "identity", "samples", "cache", "fingerprints"),
     *("solving", "studies"),
-    *("conditions", "scoring", "worker", "packing", "remote"),
+    *("conditions", "scoring", "worker", "packing", "remote", "trials"),
     *("proposer", "evaluator", "grid", "program", "boundary", "metric", "temperatures"),
     *("announcing", "rows", "metrics", "datasets", "positions"),
     *("scaffolds", "sharing", "calling"),

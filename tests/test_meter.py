@@ -8,7 +8,7 @@ from typing import Any
 
 import dspy
 import pytest
-from dspy.lm15 import AuthError, InvalidRequestError, RateLimitError
+from dspy.lm15 import AuthError, InvalidRequestError, RateLimitError, UnsupportedModelError
 
 from opro_dspy.boundary.gate import Gate
 from opro_dspy.boundary.meter import OPTIMIZER, SCORER, Meter, lm_failure
@@ -87,7 +87,7 @@ def test_a_failed_call_is_counted_and_its_error_known_as_the_lms() -> None:
         predict()(question="q")
     (row,) = meter.usage()
     assert (row.calls, row.failures) == (1, 1)
-    assert lm_failure(caught.value, answered=False) is not None
+    assert lm_failure(caught.value) is not None
 
 
 def test_the_users_lm_is_not_changed_and_keeps_its_history() -> None:
@@ -107,7 +107,7 @@ def test_adapter_retries_are_calls_of_their_own() -> None:
     ):
         predict()(question="q")
     assert meter.total(SCORER).calls == lm.engine.calls == 2
-    assert lm_failure(caught.value, answered=True) is None
+    assert lm_failure(caught.value) is None
 
 
 def raised_by(error: Exception) -> Exception:
@@ -127,17 +127,16 @@ def test_an_error_that_a_program_wraps_is_still_the_lms() -> None:
         except Exception as inner:
             raise ValueError("the stage failed") from inner
     except ValueError as outer:
-        assert lm_failure(outer, answered=True) is not None
+        assert lm_failure(outer) is not None
 
 
-def test_a_refused_request_after_others_were_answered_is_the_examples() -> None:
-    error = raised_by(InvalidRequestError("content policy"))
-    assert lm_failure(error, answered=True) is None
-    assert lm_failure(error, answered=False) is not None
+def test_of_a_refused_request_it_is_not_known_whether_it_is_the_lms() -> None:
+    assert lm_failure(raised_by(InvalidRequestError("content policy"))) is None
+    assert lm_failure(raised_by(UnsupportedModelError("retired"))) is not None
 
 
 def test_an_error_of_the_program_is_not_the_lms() -> None:
-    assert lm_failure(KeyError("x"), answered=False) is None
+    assert lm_failure(KeyError("x")) is None
 
 
 def test_usage_reaches_the_users_prediction_when_tracking_is_on(tmp_path: Path) -> None:

@@ -142,8 +142,14 @@ def test_a_student_that_fails_on_the_validation_set_is_an_error_not_a_score() ->
             raise ValueError("cannot judge")
         return float(exact(example, prediction))
 
-    with pytest.raises(ProgramFailedError, match="failed on the valset"):
+    said = (
+        r"failed on the valset .*`max_errors` is 5.* ValueError: cannot judge.* raise `max_errors`"
+    )
+    with pytest.raises(ProgramFailedError, match=said) as caught:
         compiled(metric=metric, max_errors=5)
+    assert isinstance(caught.value.__cause__, ValueError)
+    result = caught.value.result
+    assert isinstance(result, OPROResult) and len(result.candidates) > 1
 
 
 def test_candidate_programs_stand_best_first_those_of_the_selection_set_ahead() -> None:

@@ -1,60 +1,53 @@
-"""Requests refused as bad after others were answered: one example's own fault, or an outage."""
+"""Requests refused as bad: an example's own fault, or an outage."""
 
 import threading
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
 import dspy
 import pytest
-from dspy.lm15 import InvalidRequestError
+from dspy.lm15 import InvalidRequestError, ServerError
 from hypothesis import given
 from hypothesis import strategies as st
 
 from opro_dspy import LMCallError, OPROResult
 from opro_dspy.journal.lines import ScoreLine
-from opro_dspy.refusals import WAVE, Refusal, Refusals
+from opro_dspy.race import Cell
+from opro_dspy.refusals import MAX_DOUBTS, Doubt, Refusals
+from tests.fakes import exact, questions
 from tests.helpers import properties
 from tests.test_resume import SCORE, Bench, found
 
 REFUSED = InvalidRequestError("no such option.")
 
 
-def refuse(refusals: Refusals, index: int, settled: list[int], *, name: str = "valset") -> None:
-    refusal = Refusal((name, index), REFUSED, settle=lambda: settled.append(index))
-    refusals.add(refusal, n_examples=100)
+def refuse(refusals: Refusals, cell: Cell) -> None:
+    refusals.add(Doubt(cell, Future(), REFUSED, in_part=False))
 
 
 def test_a_refusal_is_settled_by_an_answer_that_set_out_when_it_was_known() -> None:
-    refusals, settled = Refusals(), list[int]()
-    refuse(refusals, 7, settled)
+    refusals = Refusals()
+    refuse(refusals, Cell(0, 7))
     known = refusals.n_known
-    refuse(refusals, 8, settled)
-    refusals.answered(0)
-    assert settled == []
-    refusals.answered(known)
-    assert settled == [7] and refusals
-    refusals.answered(refusals.n_known)
-    assert settled == [7, 8] and not refusals
+    refuse(refusals, Cell(0, 8))
+    assert refusals.answered(0) == []
+    assert [doubt.cell.place for doubt in refusals.answered(known)] == [7] and refusals
+    assert [doubt.cell.place for doubt in refusals.answered(refusals.n_known)] == [8]
+    assert not refusals
 
 
 @properties
-@given(st.lists(st.tuples(st.sampled_from(["trainset", "valset"]), st.integers(0, 6)), max_size=20))
-def test_a_wave_is_counted_in_examples_not_in_requests(examples: list[tuple[str, int]]) -> None:
+@given(st.lists(st.builds(Cell, st.integers(0, 3), st.integers(0, 6)), max_size=9, unique=True))
+def test_refusals_are_settled_in_the_order_of_the_race(cells: list[Cell]) -> None:
     refusals = Refusals()
-    for name, index in examples:
-        refuse(refusals, index, [], name=name)
-    assert refusals.n_examples == len(set(examples))
-    assert refusals.is_wave == (len(set(examples)) >= WAVE)
-
-
-@pytest.mark.parametrize(("size", "is_wave"), [(1, False), (2, True), (3, False)])
-def test_all_of_a_small_set_are_a_wave_but_one_example_never_is(size: int, is_wave: bool) -> None:
-    refusals = Refusals()
-    for index in range(min(size, 2)):
-        refusals.add(Refusal(("valset", index), REFUSED, settle=lambda: None), n_examples=size)
-    assert refusals.is_wave is is_wave
+    for cell in cells:
+        refuse(refusals, cell)
+    assert refusals.is_full == (len(cells) >= MAX_DOUBTS)
+    settled = [doubt.cell for doubt in refusals.answered(refusals.n_known)]
+    assert settled == sorted(cells, key=lambda cell: (cell.candidate, cell.place))
 
 
 def failed_lines(bench: Bench) -> list[ScoreLine]:
@@ -126,18 +119,127 @@ def test_an_example_that_alone_is_refused_is_its_own_fault(bench: Bench) -> None
     assert bench.paid == 0 and len(bench.lines()) == n_lines
 
 
-def test_a_refusal_of_the_very_last_example_is_asked_again_when_the_run_is_called_again(
+def filtered(*numbers: int) -> Callable[[str], str | Exception]:
+    """Refuse the questions about these numbers, as a content filter does."""
+    return lambda text: REFUSED if any(f"is {n} plus" in text for n in numbers) else SCORE(text)
+
+
+def scored(program: Any) -> Any:
+    result = found(program)
+    return result["candidates"], result["best_index"]
+
+
+@pytest.mark.parametrize("num_threads", [1, 2, 4, 8])
+def test_a_refused_example_among_the_first_is_no_matter_of_threads(
+    num_threads: int, bench: Bench
+) -> None:
+    refused, reply = threading.Event(), filtered(0)
+
+    def slow_to_answer(text: str) -> str | Exception:
+        answer = reply(text)
+        if answer is REFUSED:
+            refused.set()
+        assert refused.wait(9)
+        return answer
+
+    bench.reply = slow_to_answer
+    result = bench.compile(num_threads=num_threads, racing=False).detailed_results
+    assert all(set(c.failures) == {0} for c in result.candidates)
+
+
+@pytest.mark.parametrize("num_threads", [1, 8])
+@pytest.mark.parametrize("n", [MAX_DOUBTS - 1, MAX_DOUBTS, 16])
+def test_the_run_stops_when_all_of_the_first_requests_are_refused(
+    n: int, num_threads: int, bench: Bench
+) -> None:
+    bench.reply = filtered(*range(n))
+    if n < MAX_DOUBTS:
+        assert bench.compile(num_threads=num_threads, racing=False).detailed_results.num_steps == 2
+        return
+    with pytest.raises(LMCallError, match="none was ever answered"):
+        bench.compile(num_threads=num_threads, racing=False)
+    assert bench.calls == MAX_DOUBTS
+    assert failed_lines(bench) == []
+
+
+def test_a_filter_that_is_quick_to_refuse_is_no_outage_with_many_threads(tmp_path: Path) -> None:
+    val, numbers = questions(16, start=100), (101, 102, 104, 105, 107)
+    one = Bench(tmp_path / "one", filtered(*numbers))
+    many, refused, all_refused = Bench(tmp_path / "many"), list[str](), threading.Event()
+
+    def slow_to_answer(text: str) -> str | Exception:
+        answer = filtered(*numbers)(text)
+        if answer is REFUSED:
+            refused.append(text)
+            if len(refused) == len(numbers):
+                all_refused.set()
+        elif "What is 100 plus" in text:  # the first of them all
+            assert all_refused.wait(9)
+        return answer
+
+    many.reply = slow_to_answer
+    options: dict[str, Any] = {"valset": val, "racing": False, "max_steps": 1}
+    a = one.compile(num_threads=1, **options)
+    b = many.compile(num_threads=16, **options)
+    assert scored(a) == scored(b)
+    assert set(b.detailed_results.best.selection_failures) == {1, 2, 4, 5, 7}
+
+
+@pytest.mark.parametrize("num_threads", [1, 4])
+@pytest.mark.parametrize("n", [13, 15, 19])
+def test_an_outage_in_a_step_is_known_before_anybody_is_told(
+    n: int, num_threads: int, bench: Bench
+) -> None:
+    after(bench, n, lambda text: REFUSED)
+    with pytest.raises(LMCallError, match="one that was answered before") as caught:
+        bench.compile(num_threads=num_threads)
+    result = caught.value.result
+    assert isinstance(result, OPROResult)
+    assert not any(c.failures or c.dropped for c in result.candidates)
+    assert bench.calls <= n + MAX_DOUBTS + 3 * num_threads
+    n_steps = len(result.steps)
+    assert bench.optimizer.engine.calls == 3 * n_steps
+
+
+def test_the_last_refusal_is_settled_by_asking_once_again_what_was_answered(
+    tmp_path: Path,
+) -> None:
+    options: dict[str, Any] = {"num_threads": 1, "racing": False}
+    plain, bench = Bench(tmp_path / "plain"), Bench(tmp_path / "run", filtered(107))
+    plain.compile(**options)
+    result = bench.compile(**options).detailed_results
+    met = [c for c in result.candidates if c.selection_scores]
+    assert met and all(set(c.selection_failures) == {7} for c in met)
+    assert bench.calls == plain.calls + 1
+    bench.reply = SCORE
+    again = bench.compile(**options)
+    assert bench.paid == 0 and again.detailed_results.candidates == result.candidates
+    n_calls = [sum(row.calls for row in r.usage) for r in (again.detailed_results, result)]
+    assert n_calls[0] == n_calls[1]
+
+
+def test_what_is_asked_again_may_meet_an_outage_that_passes_and_is_not_judged(
     bench: Bench,
 ) -> None:
-    """Nothing was answered since: it may have been the beginning of an outage."""
-    bench.reply = lambda text: REFUSED if "What is 107 plus" in text else SCORE(text)
-    result = bench.compile(num_threads=1, cache_dir=None).detailed_results
-    met = [c for c in result.candidates if c.selection_scores]
-    assert all(set(c.selection_failures) == {7} for c in met)
-    bench.reply = SCORE
-    again = bench.compile(num_threads=1, cache_dir=None).detailed_results
-    assert bench.paid == 1
-    assert [len(c.selection_failures) for c in again.candidates].count(1) == len(met) - 1
+    seen, said = set[str](), list[str]()
+
+    def reply(text: str) -> str | Exception:
+        if text in seen:
+            said.append("again")
+            return ServerError("overloaded") if len(said) == 1 else SCORE(text)
+        seen.add(text)
+        return filtered(107)(text)
+
+    def metric(example: dspy.Example, prediction: dspy.Prediction) -> float:
+        judged.append(example.question)
+        return float(exact(example, prediction))
+
+    judged = list[str]()
+    bench.reply = reply
+    result = bench.compile(num_threads=1, racing=False, metric=metric).detailed_results
+    assert said == ["again", "again"]
+    assert result.best.selection is not None
+    assert len(judged) == len([text for text in seen if "is 107 plus" not in text])
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from opro_dspy.boundary.meter import TASK, Meter
 from opro_dspy.boundary.passage import Desk, Passage
 from opro_dspy.boundary.prices import Forecast, Price
 from opro_dspy.boundary.redaction import redact, secrets_of
+from opro_dspy.boundary.steps import calls_as_dspy
 from opro_dspy.boundary.task import Asked, Task, sent
 from opro_dspy.boundary.throttle import AdaptiveLimit
 from opro_dspy.interrupt import Interrupt
@@ -141,6 +142,9 @@ def _watched_class(kind: Any, gate: Gate) -> type:
     """Return a subclass of `kind` whose calls go through `gate`, and that passes for `kind`."""
 
     def passage(lm: dspy.BaseLM, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Passage:
+        task = dspy.settings.get(TASK)
+        if task is not None and task.fresh and calls_as_dspy(kind):
+            kwargs = {**kwargs, "cache": False}
         return Passage(gate.desk, lm, kind, args, kwargs)
 
     class Watched(kind):  # type: ignore[misc]

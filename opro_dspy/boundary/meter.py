@@ -82,14 +82,6 @@ class Meter:
         rows = [row for row in self.usage() if row.role == role]
         return reduce(add, rows, Usage(role=role, model="*"))
 
-    def answered(self, model: str | None = None) -> bool:
-        """Tell whether any call (of `model`, if given) came back with an answer so far."""
-        return any(
-            row.cache_hits or row.calls > row.failures
-            for row in self.usage()
-            if model in (None, row.model)
-        )
-
     @contextmanager
     def attempt(self, call: Call) -> Iterator[None]:
         """Return a context in which DSPy tells `call` of its answers, and errors are the LM's."""
@@ -161,21 +153,19 @@ class Meter:
             self._rows[key] = self._rows[key] + row if key in self._rows else row
 
 
-def lm_failure(error: BaseException, *, answered: bool) -> BaseException | None:
-    """Return the LM's own error behind `error`, or None when program or metric are to blame.
+def lm_failure(error: BaseException) -> BaseException | None:
+    """Return the LM's own error behind `error`, or None when the LM may not be to blame.
 
-    A prompt that is too long for the window, and a request refused after others were answered,
-    speak about that one example, not about the LM.
+    A prompt that is too long for the window speaks about that one example, and a request that is
+    refused as bad may do so.
 
     Args:
         error: What scoring an example raised.
-        answered: Whether the LM answered any call so far.
     """
     for link in chain(error):
         if isinstance(link, ContextWindowExceededError):
             return None
-        refused = isinstance(link, LMInvalidRequestError) and answered
-        if refused and not is_fatal(link, answered=answered):
+        if isinstance(link, LMInvalidRequestError) and not is_fatal(link, answered=True):
             return None
         if isinstance(link, LMError) or getattr(link, _MARK, False):
             return link

@@ -22,7 +22,7 @@ from opro_dspy.boundary.faults import (
     retry_after,
 )
 from opro_dspy.boundary.hooks import Call, Worth
-from opro_dspy.boundary.meter import OPTIMIZER, TASK, Meter, current_role, lm_failure
+from opro_dspy.boundary.meter import TASK, Meter, current_role, lm_failure
 from opro_dspy.boundary.prices import Forecast, Need
 from opro_dspy.boundary.redaction import redact, secrets_of
 from opro_dspy.boundary.task import Asked, Visit, sent
@@ -164,9 +164,8 @@ class Passage:
                 self.visit, soft=soft, retry_after=retry_after(error), said=said.rstrip(".")
             )
         self.paid = call.answers >= call.n
-        # A refused proposal may be asked for again without the temperature that was refused.
-        answered = current_role() == OPTIMIZER or self.desk.meter.answered(call.model)
-        if is_fatal(error, answered=answered):
+        # Of a bad request it is not known yet whether every other one would be refused too.
+        if is_fatal(error, answered=True):
             admission.refuse_all(error)
 
     def _close(self, call: Call, error: BaseException | None) -> None:
@@ -208,7 +207,7 @@ class Passage:
             logger.debug("%s: %s, again in %.1f s.", self.lm.model, type(error).__name__, delay)
             return True
         if task is not None:
-            cause = lm_failure(error, answered=self.desk.meter.answered())
+            cause = lm_failure(error)
             if cause is not None:
                 task.failed(cause, self._asked())
             task.bad_request = bad_request(error) if cause is None else None

@@ -88,8 +88,10 @@ class Task:
         self.refused: str | None = None
         """Why a call in here was refused (a cap, Ctrl-C); the task's result then says nothing."""
         self.bad_request: BaseException | None = None
-        """Why the last call was refused as bad, if it was and the LM had answered others."""
+        """Why the last call was refused as bad, if it was."""
         self.abandoned = False
+        self.fresh = False
+        """Whether its calls go past all caches."""
         self.used: list[Usage] = []
         """One row for each attempt that came back."""
         self.in_flight: list[Visit] = []
