@@ -222,7 +222,7 @@ class Run:
             self.announcer.chosen(self.choice.selection)
             if self.seats.cache_dir is not None:
                 self.choice.meet_the_rest(best, trajectory, self.evaluator)
-            return best, reason
+            return best, INTERRUPTED if self.interrupt.pressed else reason
         except KeyboardInterrupt:
             return self.choice.best_so_far(trajectory), INTERRUPTED
         except Exception as error:

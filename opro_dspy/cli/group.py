@@ -9,7 +9,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from opro_dspy.cli.screen import complain
+from opro_dspy.cli.screen import complain, note
 from opro_dspy.errors import (
     ConfigurationError,
     LogDirInUseError,
@@ -57,6 +57,7 @@ class Group(TyperGroup):
                 given, prog_name or "opro-dspy", complete_var, False, windows_expand_args, **extra
             )
         except KeyboardInterrupt:
+            note("Interrupted.")
             code = INTERRUPTED
         except Exception as error:
             if _pipe_closed(error):

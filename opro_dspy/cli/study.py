@@ -9,6 +9,7 @@ import typer
 from rich.table import Table
 
 from opro_dspy.cli import options
+from opro_dspy.cli.group import INTERRUPTED
 from opro_dspy.cli.screen import console, note, say, say_json
 from opro_dspy.errors import ConfigurationError
 from opro_dspy.filters import shown
@@ -64,6 +65,7 @@ def study(
         )
     if lm is None and (data or other_data or scorer or max_cost is not None):
         raise ConfigurationError("--data, --scorer and --max-cost need a real LM: pass --lm.")
+    path = out / f"{name}.jsonl"
     try:
         table = run_study(
             STUDIES[name],
@@ -72,8 +74,14 @@ def study(
             seeds=seeds,
             max_steps=steps,
             cap=Cap(max_cost=max_cost, max_tokens=max_tokens),
-            path=out / f"{name}.jsonl",
+            path=path,
         )
+    except KeyboardInterrupt as stopped:
+        note(
+            f"Interrupted: finished cells are in {path}, the running one is not. The same command "
+            "goes on from there."
+        )
+        raise typer.Exit(INTERRUPTED) from stopped
     except (FileExistsError, NotADirectoryError) as error:
         raise ConfigurationError(str(error)) from error
     paths = table.save(out)
