@@ -9,11 +9,13 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from opro_dspy.cli.logs import told
 from opro_dspy.cli.screen import complain, note
 from opro_dspy.errors import (
     ConfigurationError,
     LogDirInUseError,
     OproError,
+    RunError,
     UnknownArgumentError,
 )
 
@@ -53,9 +55,15 @@ class Group(TyperGroup):
         debug = DEBUG in given
         given = [word for word in given if word != DEBUG]
         try:
-            code = super().main(
-                given, prog_name or "opro-dspy", complete_var, False, windows_expand_args, **extra
-            )
+            with told():
+                code = super().main(
+                    given,
+                    prog_name or "opro-dspy",
+                    complete_var,
+                    False,
+                    windows_expand_args,
+                    **extra,
+                )
         except KeyboardInterrupt:
             note("Interrupted.")
             code = INTERRUPTED
@@ -87,7 +95,7 @@ def _told(error: Exception, *, debug: bool) -> int:
         complain(str(error))
         return USAGE
     if isinstance(error, (OproError, OSError)):
-        complain(str(error))
+        complain((isinstance(error, RunError) and error.what) or str(error))
         return FAILED
     hint = "" if debug else f" {DEBUG} shows where; if it is not your code, it is a bug of ours."
     complain(f"unexpected {type(error).__name__}: {error}.{hint}")

@@ -68,8 +68,9 @@ class Subject:
         )
         interrupt, context = Interrupt.prevailing(), copy_context()
         context.run(interrupt.prevail)
-        sets = {"trainset": self.trainset, "valset": self.valset}
-        compiled = context.run(partial(optimizer.compile, self.program, **sets))
+        compiled = context.run(
+            partial(optimizer.compile, self.program, trainset=self.trainset, valset=self.valset)
+        )
         result: OPROResult = compiled.detailed_results
         if interrupt.pressed or result.stop_reason == INTERRUPTED:
             raise KeyboardInterrupt  # half a run measures nothing that others could be held against
