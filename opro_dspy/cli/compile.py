@@ -108,7 +108,7 @@ def finish(work: Work, log_dir: Path | None, *, as_json: bool) -> None:
     compiled, result, error = work.compile()
     failed = error and failure(error, work.job.model, work.job.prompt_model)
     if failed and compiled is None:
-        raise Failed(f"{failed} {_go_on(log_dir)}") from error
+        raise Failed(f"{failed} {_go_on(log_dir)}" if log_dir else failed) from error
     if result.best_index is None and result.stop_reason != STOPPED:
         raise Failed(f"nothing was scored before the run ended with {result.stop_reason}.")
     written: dict[str, Any] = {"program": None, "result": str(out.with_suffix(".result.json"))}

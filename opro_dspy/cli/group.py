@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from opro_dspy.cli.logs import told
-from opro_dspy.cli.screen import complain, note
+from opro_dspy.cli.screen import complain, note, print_whatever_comes
 from opro_dspy.errors import (
     ConfigurationError,
     LogDirInUseError,
@@ -51,6 +51,7 @@ class Group(TyperGroup):
         **extra: Any,
     ) -> Any:
         """Run a command and end the process with its exit code."""
+        print_whatever_comes()
         given = list(sys.argv[1:] if args is None else args)
         debug = DEBUG in given
         given = [word for word in given if word != DEBUG]

@@ -4,8 +4,10 @@ from typing import Any
 
 import dspy
 import pytest
+from typer.testing import CliRunner
 
 from opro_dspy import OPROResult
+from opro_dspy.cli import app
 from tests import fakes
 from tests.cli.conftest import compiled, plain, run
 
@@ -34,6 +36,19 @@ def test_compile_writes_the_program_and_its_result(here: Path) -> None:
     program.load(here / "best.json")
     assert program.signature.instructions == result.best.instructions["self"]
     assert result.num_train == 12 and result.num_val == 8 and result.num_steps == 2
+
+
+@pytest.mark.parametrize("charset", ["ascii", "cp1252"])
+def test_a_run_is_told_in_any_encoding(charset: str, here: Path) -> None:
+    words = ["compile", "question -> answer", "--trainset", "train.jsonl", "--model", "simulated"]
+    more = ["--metric", "exact_text", "--max-steps", "1", "--set", "num_candidates=4"]
+    told = {}
+    for encoding in (charset, "utf-8"):
+        done = CliRunner(charset=encoding).invoke(app, words + more, env={"COLUMNS": "100"})
+        assert done.exit_code == 0, done.stderr
+        told[encoding] = plain(done.stdout)
+    assert "±" in told["utf-8"] and "…" in told["utf-8"]
+    assert ("±" if charset == "cp1252" else "+/-") in told[charset] and "..." in told[charset]
 
 
 def test_for_scripts_there_is_json_and_nothing_else(here: Path) -> None:

@@ -125,7 +125,7 @@ def test_ctrl_c_while_an_lm_stays_away_is_no_failure(
     here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("opro_dspy.outages.PAUSE_S", 3600.0)
-    (here / "silent.py").write_text(
+    (here / "away.py").write_text(
         "import os, signal, threading, time\n"
         "from dspy.utils.exceptions import LMServerError\n"
         "from tests.fakes import scripted_lm\n"
@@ -136,7 +136,7 @@ def test_ctrl_c_while_an_lm_stays_away_is_no_failure(
         "    os.kill(os.getpid(), signal.SIGINT)\n"
         "threading.Thread(target=press, daemon=True).start()\n"
     )
-    done = run("evaluate", "question -> answer", *DATA, "--model", "silent:lm")
+    done = run("evaluate", "question -> answer", *DATA, "--model", "away:lm")
     assert done.exit_code == 130 and "0 of 20 examples" in done.stderr
 
 
