@@ -80,7 +80,7 @@ def test_an_outage_that_stays_stops_the_run_and_blames_nobody() -> None:
 
 
 def refused() -> Exception:
-    error = ServerError("Connection error")
+    error: Exception = ServerError("Connection error")
     error.__cause__ = ConnectionRefusedError("[Errno 111] Connection refused")
     return error
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from opro_dspy.cli.logs import told
 from opro_dspy.cli.screen import complain, note, print_whatever_comes
@@ -18,6 +18,7 @@ from opro_dspy.errors import (
     RunError,
     UnknownArgumentError,
 )
+from opro_dspy.filters import sentence
 
 DEBUG = "--debug"
 
@@ -34,12 +35,31 @@ _Usage: Any = typer.BadParameter.__mro__[1]
 _Shown: Any = _Usage.__mro__[1]
 
 
+class Command(TyperCommand):
+    """A command whose help says no type of options that take no value."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Return the options and arguments."""
+        return _without_types_of_flags(super().get_params(ctx))
+
+
+def _without_types_of_flags(params: list[Any]) -> list[Any]:
+    for param in params:
+        if getattr(param, "is_flag", False) and param.metavar is None:
+            param.metavar = ""
+    return params
+
+
 class Failed(OproError):
     """A command did what it was told, and nothing came of it."""
 
 
 class Group(TyperGroup):
     """Commands whose errors are one line on stderr; `--debug` anywhere shows the traceback."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Return the options."""
+        return _without_types_of_flags(super().get_params(ctx))
 
     def main(
         self,
@@ -99,5 +119,5 @@ def _told(error: Exception, *, debug: bool) -> int:
         complain((isinstance(error, RunError) and error.what) or str(error))
         return FAILED
     hint = "" if debug else f" {DEBUG} shows where; if it is not your code, it is a bug of ours."
-    complain(f"unexpected {type(error).__name__}: {error}.{hint}")
+    complain(sentence(f"unexpected {type(error).__name__}: {error}") + hint)
     return FAILED

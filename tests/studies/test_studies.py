@@ -142,7 +142,7 @@ def test_the_command_writes_table_plot_and_paragraph(tmp_path: Path) -> None:
     ("arguments", "said"),
     [
         (["chess"], "the study is one of"),
-        (["order", "--task", "chess"], "a task one of"),
+        (["order", "--task", "chess"], "--task is one of"),
         (["order", "--data", __file__], "pass --lm"),
     ],
 )
