@@ -1,5 +1,6 @@
 """OPRO, "Large Language Models as Optimizers" (arXiv:2309.03409), as a DSPy optimizer."""
 
+import opro_dspy.early  # noqa: F401 - Ctrl-C, before the imports that take seconds
 from opro_dspy.boundary.cached_lm import cached
 from opro_dspy.boundary.prices import Price
 from opro_dspy.cache import CacheDir

@@ -33,10 +33,12 @@ class RunError(OproError, RuntimeError):
     Attributes:
         result: What was paid for up to that point, an `OPROResult`.
         program: The best program so far, by the training estimate; None before one was scored.
+        what: What happened, without what was kept and how to go on; empty if that was not added.
     """
 
     result: object | None = None
     program: object | None = None
+    what: str = ""
 
 
 class MetricError(RunError, TypeError):

@@ -19,7 +19,7 @@ from opro_dspy.filters import sentence
 from opro_dspy.hangs import MAX_HANGS, Hang
 from opro_dspy.ledger import Ledger
 from opro_dspy.memory import Score
-from opro_dspy.outages import Outages, all_refused, scorer_failed
+from opro_dspy.outages import MAX_UNREACHABLE, Outages, all_refused, scorer_failed
 from opro_dspy.pool import DaemonExecutor, completed
 from opro_dspy.protocols import ExampleScored
 from opro_dspy.race import Cell, Race
@@ -371,10 +371,13 @@ class Grid:
 
     def _outage(self, cell: Cell, cause: BaseException) -> None:
         """Put the cell off until nothing else is left to do; stop if the LM will not come back."""
-        if self._conditions.gate.fatal is not None or not is_retryable(cause):
-            self._fatal[cell.candidate, cell.place] = scorer_failed(cause)
-        else:
+        gate = self._conditions.gate
+        if gate.fatal is None and is_retryable(cause):
             self._outages.put_off(cell, cause)
+            if self._outages.n_unreachable < MAX_UNREACHABLE or gate.meter.answered():
+                return
+            gate.refuse_all(cause)
+        self._fatal[cell.candidate, cell.place] = scorer_failed(cause)
 
     def _give_up(self, cell: Cell, future: "Future[Score]") -> None:
         """Let go of a call that hangs: it may end when it likes, and pays for nothing more."""

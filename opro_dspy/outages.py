@@ -1,11 +1,16 @@
 """Examples whose LM failed in a way that may pass: tried again in rounds, ever fewer and later."""
 
+from opro_dspy.boundary.faults import is_unreachable
 from opro_dspy.errors import LMCallError
 from opro_dspy.filters import sentence
 from opro_dspy.race import Cell
 
 MAX_ROUNDS = 5
 """Rounds in a row without an answer after which an LM is taken to stay away."""
+
+MAX_UNREACHABLE = 2
+"""Examples, each with the LM's own retries, for which nobody listens at an address that never once
+answered: it is taken for wrong."""
 
 PAUSE_S = 1.0
 """The pause after a round without an answer; each further one is twice as long."""
@@ -18,6 +23,8 @@ class Outages:
         self._causes: dict[Cell, BaseException] = {}
         self._answered = False
         self._idle_rounds = 0
+        self.n_unreachable = 0
+        """How often in a row nobody listened at the LM's address."""
 
     def __bool__(self) -> bool:
         return bool(self._causes)
@@ -25,13 +32,14 @@ class Outages:
     def put_off(self, cell: Cell, cause: BaseException) -> None:
         """Keep `cell`, whose LM failed with `cause`, for a later round."""
         self._causes[cell] = cause
+        self.n_unreachable += is_unreachable(cause)
 
     def __contains__(self, cell: Cell) -> bool:
         return cell in self._causes
 
     def answered(self) -> None:
         """Note that an example came through."""
-        self._answered = True
+        self._answered, self.n_unreachable = True, 0
 
     def next_round(self) -> tuple[float, list[Cell]]:
         """Begin a round; call it when nothing is left to do and nothing in flight.
@@ -65,6 +73,8 @@ class Outages:
 def scorer_failed(cause: BaseException, tried: str = "") -> LMCallError:
     """Return the error that stops a run for the failure of a scorer LM."""
     said = sentence(f"{type(cause).__name__}: {cause}")
+    if is_unreachable(cause):
+        said += " Nobody listens at its address: check `api_base`, and whether the server runs."
     stop = LMCallError(f"a scorer LM failed, which says nothing about the candidate: {said}{tried}")
     stop.__cause__ = cause
     return stop

@@ -1,5 +1,6 @@
 """Progress bars: one over the steps, one over the running step."""
 
+import os
 import sys
 import warnings
 from collections.abc import Callable
@@ -12,6 +13,10 @@ from opro_dspy.protocols import Event, ExampleScored, RunEnded, StepEnded, StepS
 with warnings.catch_warnings():  # a notebook without ipywidgets has no bars, and need not be told
     warnings.simplefilter("ignore", TqdmWarning)
     from tqdm.auto import tqdm
+
+
+WIDTH = 80
+"""Characters of a bar where the terminal tells no width."""
 
 
 class ProgressBars:
@@ -27,14 +32,12 @@ class ProgressBars:
         self, *, num_steps: int, enabled: bool = True, shown: Callable[[float], float] = float
     ) -> None:
         self._shown = shown
-        self._disable = not (enabled and (sys.stderr.isatty() or _has_widgets()))
+        self._disable = not (enabled and seen())
         self._steps = self._bar(total=num_steps, desc="OPRO", unit="step")
         self._scores: tqdm[Any] | None = None
 
     def _bar(self, **options: Any) -> "tqdm[Any]":
-        return tqdm(
-            disable=self._disable, file=sys.stderr, dynamic_ncols=True, leave=False, **options
-        )
+        return bar(disable=self._disable, **options)
 
     def __call__(self, event: Event) -> None:
         """Move the bars."""
@@ -62,6 +65,27 @@ class ProgressBars:
         """Take the bars off the screen."""
         self._close_scores()
         self._steps.close()
+
+
+def bar(**options: Any) -> "tqdm[Any]":
+    """Return a bar on stderr that goes when it is closed; see `tqdm` for `options`."""
+    width: dict[str, Any] = {"dynamic_ncols": True}
+    if not _tells_its_width():
+        width = {"ncols": WIDTH}
+    return tqdm(file=sys.stderr, leave=False, **width, **options)
+
+
+def seen() -> bool:
+    """Tell whether somebody sees bars: on a terminal, or in a notebook."""
+    return sys.stderr.isatty() or _has_widgets()
+
+
+def _tells_its_width() -> bool:
+    """Tell whether stderr is no terminal of width 0, as some that programs make are."""
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns > 0
+    except (OSError, ValueError, AttributeError):
+        return True
 
 
 def _has_widgets() -> bool:

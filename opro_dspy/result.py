@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from opro_dspy.diagnostics import Diagnostic
 from opro_dspy.errors import ConfigurationError
-from opro_dspy.filters import printable
+from opro_dspy.filters import printable, sentence
 from opro_dspy.records import (
     Estimate,
     Evaluation,
@@ -230,8 +230,18 @@ class OPROResult(RunResult):
 
     @classmethod
     def load(cls, path: str | Path) -> "OPROResult":
-        """Read a result that `save` wrote."""
-        return cls.from_json(Path(path).read_text(encoding="utf-8", errors="replace"))
+        """Read a result that `save` wrote.
+
+        Raises:
+            ConfigurationError: If the file holds none, or one of another format version.
+        """
+        try:
+            return cls.from_json(Path(path).read_text(encoding="utf-8", errors="replace"))
+        except ConfigurationError as error:
+            raise ConfigurationError(
+                f"{path} cannot be read as a result: {error} Name the folder of a run, or a file "
+                "that `result.save` wrote."
+            ) from error
 
 
 def compared(student: CandidateResult, best: CandidateResult) -> dict[int, tuple[float, float]]:
@@ -260,7 +270,9 @@ def validated(
     try:
         found = json.loads(text)
     except (json.JSONDecodeError, RecursionError) as error:
-        raise ConfigurationError(f"this is no JSON that can be read: {error}.") from error
+        raise ConfigurationError(
+            f"this is no JSON that can be read: {sentence(str(error))}"
+        ) from error
     version = found.get("format") if isinstance(found, Mapping) else None
     if version != FORMAT:
         raise ConfigurationError(

@@ -52,6 +52,9 @@ from opro_dspy.wiring import (
 
 logger = logging.getLogger(__name__)
 
+end_logger = logging.getLogger(f"{__name__}.end")
+"""What whoever called `compile` is told at its end; the command line has its own words."""
+
 
 class Run:
     """One compile: its seats, and what is made of their work."""
@@ -177,7 +180,7 @@ class Run:
             best, reason = self._search_and_choose()
             result = self._result(best, reason)
             if result.best_index is None and reason != INTERRUPTED:
-                logger.warning(
+                end_logger.warning(
                     "Nothing was measured before the run ended (%s): the student comes back as it "
                     "is, without a score.",
                     reason,
@@ -185,7 +188,7 @@ class Run:
             self.log.ended(result, best)
             conclude(self.observers, result)
             if reason == INTERRUPTED and self.log.how_to_go_on:
-                logger.warning("%s", self.log.how_to_go_on)
+                end_logger.warning("%s", self.log.how_to_go_on)
             track_stats = self.config.track_stats
             return dressed(self.program, best or self.initial[0], result, track_stats=track_stats)
 
@@ -224,7 +227,7 @@ class Run:
             self.announcer.chosen(self.choice.selection)
             if self.seats.cache_dir is not None:
                 self.choice.meet_the_rest(best, trajectory, self.evaluator)
-            return best, reason
+            return best, INTERRUPTED if self.interrupt.pressed else reason
         except KeyboardInterrupt:
             return self.choice.best_so_far(trajectory), INTERRUPTED
         except Exception as error:
@@ -277,6 +280,7 @@ class Run:
         self.log.ended(result, best, failed=True)
         self.announcer.cut_short(self._scored_set, self.evaluator.unfinished, error)
         if isinstance(error, RunError):
+            error.what = str(error)
             error.args = (f"{error} {_kept(trajectory)} {self.log.how_to_go_on}".rstrip(),)
         conclude(self.observers, result, failed=True)
 

@@ -10,6 +10,7 @@ from opro_dspy import OPROResult
 from opro_dspy.cache import CacheDir, DiskStore
 from opro_dspy.cli import app
 from opro_dspy.cli.app import COMMANDS
+from opro_dspy.early import is_command_line, without_traceback
 from opro_dspy.studies.cells import Measured, Record
 
 RUNNER = CliRunner()
@@ -23,6 +24,31 @@ def test_help_lists_the_commands() -> None:
     result = RUNNER.invoke(app, ["--help"])
     assert result.exit_code == 0
     assert "demo" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("argv", "ours"),
+    [
+        (["python", "-m", "opro_dspy", "show"], True),
+        (["python", "-X", "utf8", "-m", "opro_dspy"], True),
+        (["/usr/bin/python3", "/usr/local/bin/opro-dspy", "show"], True),
+        (["python", "-m", "pytest", "opro_dspy"], False),
+        (["python", "script.py", "opro-dspy"], False),
+        (["python"], False),
+    ],
+)
+def test_only_our_own_command_line_changes_how_ctrl_c_is_told(argv: list[str], ours: bool) -> None:
+    assert is_command_line(argv) is ours
+
+
+def test_ctrl_c_during_imports_is_a_word_and_no_traceback(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        without_traceback(KeyboardInterrupt, KeyboardInterrupt(), None)
+    assert ended.value.code == 130 and capsys.readouterr().err == "Interrupted.\n"
+    without_traceback(ValueError, ValueError("as ever"), None)
+    assert "ValueError: as ever" in capsys.readouterr().err
 
 
 def test_a_short_demo_says_what_it_found_and_that_it_is_simulated() -> None:
@@ -79,12 +105,14 @@ def test_every_command_has_examples_and_exit_codes_in_its_help() -> None:
         result = RUNNER.invoke(app, [*command.split(), "--help"], env={"COLUMNS": "200"})
         assert result.exit_code == 0
         assert f"opro-dspy {command}" in result.stdout and "Exit codes: 0 fine" in result.stdout
+        assert not re.findall(r"--\S+ +<(?:bool|str|int|float|path|file)\b", result.stdout)
+        assert not re.findall(r"Usage:.*[{\[][a-z]", result.stdout)
 
 
 def test_a_wrong_task_is_refused_with_the_right_names() -> None:
     result = RUNNER.invoke(app, ["demo", "--task", "chess"])
     assert result.exit_code == 2
-    assert "arithmetic" in result.output
+    assert "arithmetic" in result.output and "got 'chess'" in plain(result.output)
 
 
 def test_the_cache_is_shown_pruned_and_cleared(tmp_path: Path) -> None:
@@ -101,8 +129,13 @@ def test_the_cache_is_shown_pruned_and_cleared(tmp_path: Path) -> None:
     assert "1 example scores and 30 LM answers" in run("info")
     assert "0 entries deleted" in run("prune", "--older-than", "1")
     assert not run("prune", "--max-size", "1").startswith("0 entries")
-    assert "is empty now" in run("clear")
+    assert json.loads(run("prune", "--older-than", "0", "--json"))["deleted"] > 0
+    (tmp_path / "mine").write_text("")
+    assert "The cache in" in run("clear") and (tmp_path / "mine").exists()
+    assert json.loads(run("clear", "--json"))["cleared"] is True
     assert "0 example scores and 0 LM answers" in run("info")
+    empty = RUNNER.invoke(app, ["cache", "clear", "--dir", str(tmp_path / "none")])
+    assert "There is no cache in" in plain(empty.stdout)
 
 
 def test_pruning_needs_to_know_what_to_delete(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import pytest
 from dspy.lm15 import AuthError, RateLimitError, ServerError
 
 from opro_dspy import OPRO, LMCallError, ProgramFailedError, Racing
+from opro_dspy.outages import MAX_UNREACHABLE
 from opro_dspy.simulation import optimizer_lm
 from tests.fakes import exact, keyword_scorer, questions, scripted_lm
 
@@ -76,6 +77,32 @@ def test_an_outage_that_stays_stops_the_run_and_blames_nobody() -> None:
     result: Any = caught.value.result
     assert all(not c.failures and not c.selection_failures for c in result.candidates)
     assert isinstance(caught.value.program, dspy.Predict)
+
+
+def refused() -> Exception:
+    error: Exception = ServerError("Connection error")
+    error.__cause__ = ConnectionRefusedError("[Errno 111] Connection refused")
+    return error
+
+
+def test_an_address_that_never_answered_is_given_up_soon(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("opro_dspy.outages.PAUSE_S", 3600.0)
+    scorer = scripted_lm(lambda text: refused())
+    with pytest.raises(LMCallError, match="Nobody listens at its address"):
+        compiled(scorer, num_threads=1)
+    assert MAX_UNREACHABLE <= scorer.engine.calls <= MAX_UNREACHABLE + 3  # some were handed over
+    (said,) = [r.getMessage() for r in caplog.records if "trying again" in r.getMessage()]
+    assert re.fullmatch(r"No answer from \S+ yet \(LMServerError: .*\); trying again\.", said)
+
+
+def test_an_address_that_answered_before_is_waited_for(caplog: pytest.LogCaptureFixture) -> None:
+    scorer = scripted_lm(lambda text: GOOD(text) if scorer.engine.calls < 5 else refused())
+    with pytest.raises(LMCallError, match="5 rounds in a row brought no answer"):
+        compiled(scorer, num_threads=1)
+    said = [r.getMessage() for r in caplog.records if "trying again" in r.getMessage()]
+    assert len(said) == 1 and " at the moment (LMServerError" in said[0]
 
 
 def test_a_pause_that_max_seconds_leaves_no_time_for_ends_the_run_and_names_the_outage(

@@ -13,7 +13,13 @@ from dspy.utils.exceptions import LMError
 
 from opro_dspy import OPRO
 from opro_dspy.boundary.budget import Budget
-from opro_dspy.boundary.faults import is_retryable, may_be_billed, may_be_load, retry_after
+from opro_dspy.boundary.faults import (
+    is_retryable,
+    is_unreachable,
+    may_be_billed,
+    may_be_load,
+    retry_after,
+)
 from opro_dspy.boundary.gate import BudgetRefused, Gate
 from opro_dspy.boundary.meter import SCORER, Meter
 from tests.fakes import WORDS, exact, field, keyword_score, questions
@@ -193,6 +199,22 @@ def compiled_over(server: ChatServer, engine: str) -> Any:
         verbose=False,
     )
     return optimizer.compile(dspy.Predict("question -> answer"), trainset=questions(16))
+
+
+def test_without_a_key_no_call_is_ever_sent_nor_tried_again() -> None:
+    lm = dspy.LM("openai/x", api_base="http://127.0.0.1:9/v1", engine="litellm", num_retries=4)
+    gate = quick_gate()
+    with pytest.raises(LMError, match="Missing credentials") as caught:
+        gate.watch(lm)("number 1")
+    assert not is_retryable(caught.value) and not may_be_load(caught.value)
+    assert gate.fatal is caught.value and gate.meter.total(SCORER).calls == 1
+
+
+def test_a_port_where_nobody_listens_is_known_as_such() -> None:
+    lm = dspy.LM("openai/x", api_base="http://127.0.0.1:9/v1", api_key="not-a-key", num_retries=0)
+    with pytest.raises(LMError) as caught:
+        lm("number 1")
+    assert is_unreachable(caught.value) and is_retryable(caught.value)
 
 
 @pytest.mark.parametrize("engine", ENGINES)

@@ -44,7 +44,7 @@ ROWS = (
     },
     {"options"},
     {"names"},
-    {"errors", "copying"},
+    {"errors", "copying", "early"},
 )
 """From the top down."""
 

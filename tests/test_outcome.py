@@ -1,5 +1,6 @@
 """What a run leaves behind: on success, on failure, on Ctrl-C, and beside a program's own names."""
 
+import os
 import signal
 from functools import partial
 from pathlib import Path
@@ -10,9 +11,9 @@ import pytest
 from dspy.lm15 import AuthError
 
 from opro_dspy import LMCallError, MetricError, OPROResult, ProgramFailedError
-from opro_dspy.protocols import Event, ExampleScored, StepEnded
+from opro_dspy.protocols import Event, ExampleScored, RunEnded, StepEnded
 from tests import fakes
-from tests.fakes import VAL, exact, field, scripted_lm
+from tests.fakes import TRAIN, VAL, exact, field, scripted_lm
 
 compiled = partial(fakes.compiled, max_steps=2)
 
@@ -99,6 +100,25 @@ def test_after_ctrl_c_the_result_says_what_the_choice_was_made_on() -> None:
     program = compiled(observers=[observe])
     assert program.detailed_results.stop_reason.startswith("interrupted")
     assert program.detailed_results.selection_set == "training estimates"
+
+
+def test_ctrl_c_after_the_choice_is_told_and_the_choice_stands(tmp_path: Path) -> None:
+    due: list[bool] = []
+
+    def observe(event: Event) -> None:
+        if isinstance(event, RunEnded):
+            due.append(True)
+
+    def metric(example: dspy.Example, prediction: Any, trace: Any = None) -> bool:
+        if due and example in TRAIN:
+            due.pop()
+            os.kill(os.getpid(), signal.SIGINT)
+        return exact(example, prediction)
+
+    settings: Any = {"observers": [observe], "cache_dir": tmp_path, "num_threads": 1}
+    result = compiled(metric=metric, **settings).detailed_results
+    assert not due
+    assert result.stop_reason.startswith("interrupted") and result.selection_set == "valset"
 
 
 class Judging(dspy.Module):  # type: ignore[misc]

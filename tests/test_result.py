@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from opro_dspy.errors import ConfigurationError
@@ -89,3 +91,10 @@ def test_student_and_best_are_compared_where_both_were_scored() -> None:
 def test_results_of_older_versions_are_read() -> None:
     told = result().model_dump_json(exclude={"spent", "examples"})
     assert OPROResult.from_json(told) == result()
+
+
+def test_a_file_that_holds_no_result_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "mine.json"
+    path.write_text("{}")
+    with pytest.raises(ConfigurationError, match=r"mine\.json cannot be read as a result: this"):
+        OPROResult.load(path)

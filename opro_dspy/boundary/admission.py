@@ -59,6 +59,7 @@ class Admission:
         self._in_flight = 0
         self._limits: dict[str, AdaptiveLimit] = {}
         self._n_failed, self._failed = 0, ""
+        self._answered = self._told = False
 
     def enter(self, visit: Visit) -> None:
         """Wait until `visit` is let in, or until the cache should be asked (`ask_cache`).
@@ -132,7 +133,7 @@ class Admission:
         with self.lock:
             if paid and not failed:
                 self.limit(visit.model).succeeded()
-                self._n_failed, self.budget.outage = 0, ""
+                self._n_failed, self.budget.outage, self._answered = 0, "", True
             self.free_place(visit)
             self.lock.notify_all()
 
@@ -144,6 +145,7 @@ class Admission:
             logger.warning("%s asks to be left alone for %.0f s.", visit.model, retry_after)
         with self.lock:
             self._n_failed, self._failed = self._n_failed + 1, said or self._failed
+            self._tell(visit.model)
             self.budget.outage = self._outage(least=OUT_AFTER)
             if visit.entered is not None:
                 until = None if retry_after is None else self.clock() + retry_after
@@ -217,6 +219,13 @@ class Admission:
             return ""
         calls = f"the last {n} calls" if n > 1 else "the last call"
         return f"; {LM_OUT}: {calls} failed ({self._failed})"
+
+    def _tell(self, model: str) -> None:
+        """Say once in a run that an LM is waited for: at the first failure, if it comes first."""
+        if not self._told and self._n_failed >= (OUT_AFTER if self._answered else 1):
+            self._told = True
+            yet = "at the moment" if self._answered else "yet"
+            logger.warning("No answer from %s %s (%s); trying again.", model, yet, self._failed)
 
     def _refused(self, visit: Visit, error: CallRefused) -> CallRefused:
         if visit.task is not None:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from email.utils import mktime_tz, parsedate_tz
 from math import isfinite
+from socket import gaierror
 
 from dspy.utils.exceptions import (
     ContextWindowExceededError,
@@ -42,12 +43,25 @@ def is_retryable(error: BaseException) -> bool:
     As DSPy has it, and an answer whose body is not JSON: a failure on the way, which DSPy's
     native engine takes for the provider's last word.
     """
-    return isinstance(error, Exception) and (is_retryable_lm_error(error) or _garbled(error))
+    if not isinstance(error, Exception) or _lacks_credentials(error):
+        return False
+    return is_retryable_lm_error(error) or _garbled(error)
 
 
 def _garbled(error: BaseException) -> bool:
     status = getattr(error, "status", None)
     return type(error) is LMProviderError and status is not None and 200 <= status < 300
+
+
+def _lacks_credentials(error: BaseException) -> bool:
+    """Tell whether OpenAI's client could not even be made, which LiteLLM calls a server error."""
+    openai = sys.modules.get("openai")
+    return openai is not None and any(type(link) is openai.OpenAIError for link in chain(error))
+
+
+def is_unreachable(error: BaseException) -> bool:
+    """Tell whether nobody listens at the address, or no such host is known."""
+    return any(isinstance(link, (ConnectionRefusedError, gaierror)) for link in chain(error))
 
 
 def is_fatal(error: BaseException, *, answered: bool) -> bool:
@@ -61,6 +75,8 @@ def is_fatal(error: BaseException, *, answered: bool) -> bool:
     if isinstance(
         error, (LMAuthError, LMBillingError, LMConfigurationError, LMUnsupportedModelError)
     ):
+        return True
+    if _lacks_credentials(error):
         return True
     if answered or isinstance(error, ContextWindowExceededError):
         return False
@@ -87,6 +103,8 @@ def is_overload(error: BaseException) -> bool:
 
 def may_be_load(error: BaseException) -> bool:
     """Tell whether the failure is of the kind that load brings about, among other causes."""
+    if _lacks_credentials(error):
+        return False
     return isinstance(error, (LMServerError, LMTimeoutError, LMTransportError)) or _garbled(error)
 
 

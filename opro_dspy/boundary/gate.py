@@ -91,6 +91,10 @@ class Gate:
         self.budget = self.admission.budget = budget
         self.admission.fatal = None
 
+    def refuse_all(self, error: BaseException) -> None:
+        """Refuse every further call because of `error`."""
+        self.admission.refuse_all(error)
+
     def pause(self, seconds: float) -> str | None:
         """Wait; return why not to the end (Ctrl-C, `max_seconds`), or None."""
         return self.admission.pause(seconds)

@@ -60,14 +60,16 @@ def cache_info(where: CacheDir) -> CacheInfo:
     )
 
 
-def clear_cache(where: CacheDir) -> None:
-    """Delete all entries, damaged ones too; nothing else in the folder is touched.
+def clear_cache(where: CacheDir) -> bool:
+    """Delete all entries, damaged ones too; return whether there was a cache.
+
+    Nothing else in the folder is touched.
 
     Raises:
         ConfigurationError: If something that is no folder of a cache is in the way.
     """
     if not _there(where):
-        return
+        return False
     try:
         store = DiskStore(where)
         store.entries.clear(retry=True)
@@ -75,6 +77,7 @@ def clear_cache(where: CacheDir) -> None:
     except (ConfigurationError, sqlite3.Error):
         for name in ("entries", "locks"):
             _deleted(where.folder / LAYOUT / name)
+    return True
 
 
 def prune_cache(

@@ -19,7 +19,7 @@ from opro_dspy.cli import (
     show,
     study,
 )
-from opro_dspy.cli.group import DEBUG, Group
+from opro_dspy.cli.group import DEBUG, Command, Group
 from opro_dspy.cli.screen import say
 
 COMMANDS: dict[str, tuple[Callable[..., Any], str]] = {
@@ -46,7 +46,7 @@ app = typer.Typer(
     ),
 )
 for _name, (_command, _epilog) in COMMANDS.items():
-    app.command(_name, epilog=_epilog)(_command)
+    app.command(_name, cls=Command, epilog=_epilog)(_command)
 app.add_typer(cache.app, name="cache")
 
 

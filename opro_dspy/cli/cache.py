@@ -11,6 +11,7 @@ import typer
 from opro_dspy.cache import CacheDir
 from opro_dspy.cache.upkeep import cache_info, clear_cache, prune_cache
 from opro_dspy.cli import options
+from opro_dspy.cli.group import Command
 from opro_dspy.cli.screen import console, say_json
 from opro_dspy.errors import ConfigurationError
 from opro_dspy.filters import shown
@@ -20,11 +21,12 @@ app = typer.Typer(no_args_is_help=True, help="The cache of example scores and LM
 DAY_S = 86_400
 
 Folder = Annotated[
-    Path | None, typer.Option("--dir", help="The folder; the user's cache folder if not given.")
+    Path | None,
+    typer.Option("--dir", metavar="FOLDER", help="The user's cache folder if not given."),
 ]
 
 
-@app.command(epilog=options.examples("cache info", "cache info --json"))
+@app.command(cls=Command, epilog=options.examples("cache info", "cache info --json"))
 def info(folder: Folder = None, as_json: options.Json = False) -> None:
     """Show where the cache is and what it holds."""
     where = CacheDir(path=folder)
@@ -38,35 +40,47 @@ def info(folder: Folder = None, as_json: options.Json = False) -> None:
     _say(f"{found.bytes / 1e6:,.1f} MB")
 
 
-@app.command(epilog=options.examples("cache clear"))
-def clear(folder: Folder = None) -> None:
-    """Delete all that the cache holds."""
+@app.command(cls=Command, epilog=options.examples("cache clear"))
+def clear(folder: Folder = None, as_json: options.Json = False) -> None:
+    """Delete all that the cache holds, and nothing else in its folder."""
     where = CacheDir(path=folder)
-    clear_cache(where)
-    _say(f"{where.folder} is empty now.")
+    was_there = clear_cache(where)
+    if as_json:
+        say_json({"folder": str(where.folder), "cleared": was_there})
+    elif was_there:
+        _say(f"The cache in {where.folder} is empty now.")
+    else:
+        _say(f"There is no cache in {where.folder}.")
 
 
-@app.command(epilog=options.examples("cache prune --older-than 30 --max-size 500"))
+@app.command(cls=Command, epilog=options.examples("cache prune --older-than 30 --max-size 500"))
 def prune(
     folder: Folder = None,
     max_size: Annotated[
-        float | None, typer.Option(min=0, help="Delete the oldest until so many MB are left.")
+        float | None,
+        typer.Option(min=0, metavar="MB", help="Delete the oldest until so much is left."),
     ] = None,
     older_than: Annotated[
-        float | None, typer.Option(min=0, help="Delete what was stored so many days ago.")
+        float | None,
+        typer.Option(min=0, metavar="DAYS", help="Delete what was stored so long ago."),
     ] = None,
+    as_json: options.Json = False,
 ) -> None:
     """Delete old entries."""
     if max_size is None and older_than is None:
         raise ConfigurationError("give --max-size (in MB), --older-than (in days), or both.")
     if max_size is not None and not isfinite(max_size):
         raise ConfigurationError(f"--max-size is a number of MB, got {max_size}.")
+    where = CacheDir(path=folder)
     removed = prune_cache(
-        CacheDir(path=folder),
+        where,
         max_bytes=None if max_size is None else int(max_size * 1e6),
         older_than_s=None if older_than is None else older_than * DAY_S,
     )
-    _say(f"{removed:,} entries deleted.")
+    if as_json:
+        say_json({"folder": str(where.folder), "deleted": removed})
+    else:
+        _say(f"{removed:,} entries deleted.")
 
 
 def _days(stored: float) -> str:

@@ -7,7 +7,7 @@ import typer
 
 from opro_dspy.cli import options
 from opro_dspy.cli.group import FAILED, INTERRUPTED, Failed
-from opro_dspy.cli.jobs import Job, Work, settings_of
+from opro_dspy.cli.jobs import Job, Work, failure, settings_of
 from opro_dspy.cli.screen import complain, console, note, say, say_json
 from opro_dspy.cli.telling import estimate_table, gain_line, summary, tell_run
 from opro_dspy.loop import INTERRUPTED as STOPPED
@@ -102,12 +102,13 @@ def finish(work: Work, log_dir: Path | None, *, as_json: bool) -> None:
 
     Raises:
         typer.Exit: If the run failed or was interrupted.
-        Failed: If nothing was scored.
+        Failed: If nothing was scored, or an LM failed before anything was.
     """
     out = options.check_out(Path(work.job.folder) / work.job.out)
     compiled, result, error = work.compile()
-    if error is not None and compiled is None:
-        raise error
+    failed = error and failure(error, work.job.model, work.job.prompt_model)
+    if failed and compiled is None:
+        raise Failed(f"{failed} {_go_on(log_dir)}" if log_dir else failed) from error
     if result.best_index is None and result.stop_reason != STOPPED:
         raise Failed(f"nothing was scored before the run ended with {result.stop_reason}.")
     written: dict[str, Any] = {"program": None, "result": str(out.with_suffix(".result.json"))}
@@ -124,15 +125,16 @@ def finish(work: Work, log_dir: Path | None, *, as_json: bool) -> None:
         tell_run(console(), result)
         say(f"\n{gain_line(result)}")
         say(f"Written: {', '.join(path for path in written.values() if path)}.")
-    if error is not None:
-        complain(f"{error} What was found by then was written. {_go_on(log_dir)}")
-        raise typer.Exit(FAILED)
+    if failed:
+        complain(f"{failed} The best so far was written. {_go_on(log_dir)}")
+        raise typer.Exit(FAILED) from error
     if result.stop_reason == STOPPED:
-        note(f"Interrupted; the best so far was written. {_go_on(log_dir)}")
+        kept = "nothing was scored yet" if written["program"] is None else "the best was written"
+        note(f"Interrupted; {kept}. {_go_on(log_dir)}")
         raise typer.Exit(INTERRUPTED)
 
 
 def _go_on(log_dir: Path | None) -> str:
     if log_dir is None:
-        return "With --log-dir, a run can be gone on with."
-    return f"opro-dspy resume {log_dir} goes on."
+        return "With --log-dir, a run can be resumed."
+    return f"To go on from here: opro-dspy resume {log_dir}."

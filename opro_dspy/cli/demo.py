@@ -14,7 +14,7 @@ from opro_dspy.cli import options
 from opro_dspy.cli.demo_problems import solve
 from opro_dspy.cli.finding import SIMULATED, prompt_model_of
 from opro_dspy.cli.group import INTERRUPTED
-from opro_dspy.cli.screen import bold, console, say, say_json
+from opro_dspy.cli.screen import bold, console, note, say, say_json
 from opro_dspy.cli.telling import estimate_table, summary, tell_run
 from opro_dspy.errors import ConfigurationError
 from opro_dspy.loop import INTERRUPTED as STOPPED
@@ -43,22 +43,30 @@ def demo(
     problem: Annotated[
         Literal["prompt", "linear-regression", "tsp"], typer.Option(help="What to optimize.")
     ] = "prompt",
-    task: Annotated[str, typer.Option(help=f"One of {', '.join(TASK_NAMES)}.")] = "arithmetic",
+    task: Annotated[
+        str, typer.Option(metavar="NAME", help=f"One of {', '.join(TASK_NAMES)}.")
+    ] = "arithmetic",
     land: Annotated[
-        str, typer.Option("--landscape", help=f"One of {', '.join(LANDSCAPE_NAMES)}.")
+        str,
+        typer.Option("--landscape", metavar="NAME", help=f"One of {', '.join(LANDSCAPE_NAMES)}."),
     ] = "many_small_effects",
     steps: Annotated[
         int | None,
-        typer.Option(min=0, help="Steps of 8 candidates; 8, or 500 for a problem of numbers."),
+        typer.Option(
+            min=0, metavar="N", help="Steps of 8 candidates; 8, or 500 for a problem of numbers."
+        ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Another seed, another run.")] = 0,
+    seed: Annotated[int, typer.Option(metavar="N", help="Another seed, another run.")] = 0,
     model: options.Model = None,
     prompt_model: options.PromptModel = None,
     estimate: Annotated[
         bool, typer.Option("--estimate", help="Only say what it would cost.")
     ] = False,
     out: Annotated[
-        Path | None, typer.Option(help="Write the compiled program there, its result beside it.")
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Write the compiled program there, its result beside it."
+        ),
     ] = None,
     as_json: options.Json = False,
 ) -> None:
@@ -67,11 +75,8 @@ def demo(
     With --model, the program runs on a real LM, and so does the optimizer unless --prompt-model
     names another one.
     """
-    if task not in TASK_NAMES or land not in LANDSCAPE_NAMES:
-        raise ConfigurationError(
-            f"--task is one of {', '.join(TASK_NAMES)}; "
-            f"--landscape is one of {', '.join(LANDSCAPE_NAMES)}."
-        )
+    options.check_one_of("--task", task, TASK_NAMES)
+    options.check_one_of("--landscape", land, LANDSCAPE_NAMES)
     logging.getLogger("dspy").setLevel(logging.WARNING)
     if problem != "prompt":
         if model or estimate or out:
@@ -114,6 +119,7 @@ def _run(parts: "_Parts", out: Path | None, *, as_json: bool) -> None:
         if out is not None:
             say(f"Written: {out}, {out.with_suffix('.result.json')}.")
     if stopped:
+        note("Interrupted; the best so far is above.")
         raise typer.Exit(INTERRUPTED)
 
 

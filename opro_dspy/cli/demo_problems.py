@@ -3,12 +3,15 @@
 from pathlib import Path
 from typing import Any
 
+import typer
 from rich.table import Table
 
 from opro_dspy import Result, optimize
 from opro_dspy.cli.finding import SIMULATED, prompt_model_of
-from opro_dspy.cli.screen import bold, console, say, say_json
+from opro_dspy.cli.group import INTERRUPTED
+from opro_dspy.cli.screen import bold, console, note, say, say_json
 from opro_dspy.filters import shown
+from opro_dspy.loop import INTERRUPTED as STOPPED
 from opro_dspy.problems import LinearRegression, TravelingSalesman
 from opro_dspy.simulation import numeric_optimizer_lm
 
@@ -39,6 +42,9 @@ def solve(
         say_json(_as_json(result, simulated=simulated))
     else:
         _tell(result)
+    if result.stop_reason == STOPPED:
+        note("Interrupted; the best so far is above.")
+        raise typer.Exit(INTERRUPTED)
 
 
 def _introduce(said: str, *, simulated: bool) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, metadata, requires, version
 from pathlib import Path
+from textwrap import shorten
 from typing import Literal
 
 import typer
@@ -24,6 +25,9 @@ from opro_dspy.filters import shown
 
 PACKAGE = "opro_dspy"
 TIMEOUT_S = 20.0
+
+MAX_CHARS = 600
+"""Of what an LM's error says."""
 
 EPILOG = options.examples("doctor", "doctor --model openai/gpt-5-mini", words=(options.LM_HELP,))
 
@@ -147,6 +151,6 @@ def _lm(name: str, timeout: float) -> Check:
     try:
         lm("Answer with the word yes.", max_tokens=16)
     except Exception as error:  # noqa: BLE001 - whatever it is, it is what was looked for
-        said = " ".join(f"{type(error).__name__}: {error}".split())
-        return Check(name=f"LM {name}", state="wrong", seen=said[:300])
+        said = shorten(f"{type(error).__name__}: {error}", MAX_CHARS, placeholder=" …")
+        return Check(name=f"LM {name}", state="wrong", seen=said)
     return Check(name=f"LM {name}", state="fine", seen="answered")

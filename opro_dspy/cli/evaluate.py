@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,18 +10,18 @@ import dspy
 import typer
 from rich.table import Table
 
-from opro_dspy import OPRO, CandidateResult, OPROResult
+from opro_dspy import CandidateResult, LMCallError, OPROResult
 from opro_dspy.cli import options
 from opro_dspy.cli.finding import METRICS, SIMULATED, metric_of, program_of, scorer_of
 from opro_dspy.cli.fitting import check_answers, check_inputs_of, check_labels, inputs_of
 from opro_dspy.cli.group import FAILED, INTERRUPTED, Failed
 from opro_dspy.cli.intervals import Interval, difference_of, interval_of
-from opro_dspy.cli.jobs import NO_LM
+from opro_dspy.cli.jobs import NO_LM, failure
 from opro_dspy.cli.reading import read_examples
-from opro_dspy.cli.screen import complain, console, say, say_json
+from opro_dspy.cli.scoring import Stopped, first_of, scored
+from opro_dspy.cli.screen import complain, console, note, say, say_json
 from opro_dspy.errors import ConfigurationError
 from opro_dspy.filters import shown
-from opro_dspy.loop import INTERRUPTED as STOPPED
 
 EPILOG = options.examples(
     "evaluate program.json --program 'question -> answer' --data test.jsonl --metric exact_text "
@@ -55,7 +56,10 @@ def evaluate(
     max_cost: options.MaxCost = None,
     num_threads: options.NumThreads = None,
     max_errors: Annotated[
-        int | None, typer.Option(min=0, metavar="N", help="Examples that may fail before it stops.")
+        int | None,
+        typer.Option(
+            min=0, metavar="N", help="Examples that may fail, by default 10; each counts as 0."
+        ),
     ] = None,
     limit: options.Limit = None,
     as_json: options.Json = False,
@@ -77,27 +81,34 @@ def evaluate(
     lm = scorer_of(model, folder, examples) or dspy.settings.lm
     if lm is None:
         raise ConfigurationError(NO_LM)
-    scorer = OPRO(
+    labels = _labels(programs)
+    score = partial(
+        scored,
+        examples=examples,
         metric=metric_of(metric, folder, field=field),
-        max_steps=0,  # only the student: retries, outages, caps and caches are those of a run
-        racing=False,
+        max_errors=max_errors,
         max_cost=max_cost,
         num_threads=num_threads,
-        max_errors=max_errors,
     )
-    with dspy.context(lm=lm):
-        results = [scorer.compile(one, trainset=examples).detailed_results for one in loaded]
-    scored = [result.candidates[0] if result.candidates else None for result in results]
-    if any(one is None or not one.scores for one in scored):
+    try:
+        with dspy.context(lm=lm):
+            results = [score(one, name=name) for name, one in zip(labels, loaded, strict=True)]
+    except Stopped as stopped:
+        note(f"Interrupted: {stopped} The same command asks for nothing that the cache kept.")
+        raise typer.Exit(INTERRUPTED) from stopped
+    except LMCallError as error:
+        raise Failed(failure(error, model)) from error
+    found = [result.candidates[0] if result.candidates else None for result in results]
+    if any(one is None or not one.scores for one in found):
         raise Failed(f"nothing was scored before it ended with {results[-1].stop_reason}.")
-    measured = {name: one for name, one in zip(_labels(programs), scored, strict=True) if one}
+    measured = {name: one for name, one in zip(labels, found, strict=True) if one}
     if as_json:
         say_json({**_as_json(measured, results), "simulated": model == SIMULATED})
     else:
         if model == SIMULATED:
             say(options.SIMULATION)
         _tell(measured, results, n=len(examples))
-    _end(measured, results, n=len(examples))
+    _end(measured, n=len(examples))
 
 
 def _fields_of(
@@ -200,6 +211,9 @@ def _tell(measured: Measured, results: Sequence[OPROResult], *, n: int) -> None:
         counts = (f"{len(one.scores):,}", f"{len(one.failures):,}", f"{used.calls:,}", usd)
         table.add_row(shown(name), mean, f"{low} to {high}", *counts)
     console().print(table)
+    for name, one in measured.items():
+        if one.failures:
+            say(f"Failed, and counted as 0, with {name}: {first_of(one.failures)}")
     say(f"Intervals: {', '.join(dict.fromkeys(span.method for span in spans))}.")
     pairs = _paired(measured)
     if pairs and pairs[0]:
@@ -220,11 +234,8 @@ def _numbers(span: Interval, *, percent: bool, sign: str = "") -> tuple[str, str
     return low, mean, high
 
 
-def _end(measured: Measured, results: Sequence[OPROResult], *, n: int) -> None:
+def _end(measured: Measured, *, n: int) -> None:
     """Say so if not all examples were scored, and end with the exit code."""
-    for result in results:
-        if result.stop_reason == STOPPED:
-            raise typer.Exit(INTERRUPTED)
     for name, one in measured.items():
         if len(one.scores) < n:
             complain(f"{name} met {len(one.scores)} of {n} examples: a cap was reached.")

@@ -13,6 +13,7 @@ from typing import Any
 import dspy
 
 from opro_dspy.errors import ConfigurationError
+from opro_dspy.filters import sentence
 from opro_dspy.metrics import exact_number, exact_text, multiple_choice, yes_no
 from opro_dspy.simulation import landscape, optimizer_lm, scorer_lm
 
@@ -133,8 +134,8 @@ def _of_signature(spec: str, module: str, signature: str) -> dspy.Module:
         made: dspy.Module = getattr(dspy, module)(signature.strip())
     except (ValueError, TypeError, SyntaxError, NameError) as error:
         raise ConfigurationError(
-            f"{spec!r} is no signature that DSPy reads: {error}. Write inputs -> outputs, such as "
-            '"question, context -> answer: float".'
+            f"{spec!r} is no signature that DSPy reads: {sentence(str(error))} Write "
+            'inputs -> outputs, such as "question, context -> answer: float".'
         ) from error
     return made
 
@@ -155,12 +156,21 @@ def _found(spec: str, folder: Path, what: str, otherwise: str) -> Any:
     found = _imported(place[1], folder)
     for name in place[2].split("."):
         if not hasattr(found, name):
-            known = [n for n in vars(found) if not n.startswith("_")]
-            nearest = get_close_matches(name, known, n=1)
-            hint = f" Did you mean {nearest[0]}?" if nearest else ""
-            raise ConfigurationError(f"module {place[1]!r} has no {name!r}.{hint}")
+            raise ConfigurationError(
+                f"module {place[1]!r} has no {name!r}.{_known_in(found, name)}"
+            )
         found = getattr(found, name)
     return found
+
+
+def _known_in(owner: Any, name: str) -> str:
+    """Return what of a module may have been meant by `name`: the nearest, or all its own names."""
+    known = [n for n in vars(owner) if not n.startswith("_")]
+    nearest = get_close_matches(name, known, n=1)
+    if nearest:
+        return f" Did you mean {nearest[0]}?"
+    own = [n for n in known if getattr(vars(owner)[n], "__module__", None) == owner.__name__]
+    return f" It has: {', '.join(own)}." if own else ""
 
 
 def _imported(name: str, folder: Path) -> Any:
@@ -173,8 +183,8 @@ def _imported(name: str, folder: Path) -> Any:
         raise ConfigurationError(f"module {name!r} {missing}.") from error
     except Exception as error:
         raise ConfigurationError(
-            f"module {name!r} raised {type(error).__name__} when it was imported: {error}. "
-            "--debug shows where."
+            f"module {name!r} raised {type(error).__name__} when it was imported: "
+            f"{sentence(str(error))} --debug shows where."
         ) from error
 
 

@@ -24,13 +24,19 @@ def inputs_of(program: dspy.Module) -> tuple[str, ...]:
 
 
 def check_inputs_of(program: dspy.Module, inputs: tuple[str, ...]) -> None:
-    """Refuse inputs that lack a field of the program's signature, where it has one alone."""
+    """Refuse inputs that are not the fields of the program's signature, where it has one alone."""
     signature = _signature(program)
     missing = [name for name in (signature.input_fields if signature else ()) if name not in inputs]
     if missing:
         raise ConfigurationError(
             f"the program reads {', '.join(signature.input_fields)}, but --inputs has no "
             f"{missing[0]!r}: {', '.join(inputs)}. Name all of them."
+        )
+    others = [name for name in inputs if signature and name not in signature.input_fields]
+    if others:
+        raise ConfigurationError(
+            f"the program reads {', '.join(signature.input_fields)}, but --inputs names "
+            f"{others[0]!r} too. Name its input fields only: what it is compared with is no input."
         )
 
 

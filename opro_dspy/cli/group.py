@@ -7,15 +7,18 @@ from collections.abc import Sequence
 from typing import Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
-from opro_dspy.cli.screen import complain
+from opro_dspy.cli.logs import told
+from opro_dspy.cli.screen import complain, note, print_whatever_comes
 from opro_dspy.errors import (
     ConfigurationError,
     LogDirInUseError,
     OproError,
+    RunError,
     UnknownArgumentError,
 )
+from opro_dspy.filters import sentence
 
 DEBUG = "--debug"
 
@@ -32,12 +35,31 @@ _Usage: Any = typer.BadParameter.__mro__[1]
 _Shown: Any = _Usage.__mro__[1]
 
 
+class Command(TyperCommand):
+    """A command whose help says no type of options that take no value."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Return the options and arguments."""
+        return _without_types_of_flags(super().get_params(ctx))
+
+
+def _without_types_of_flags(params: list[Any]) -> list[Any]:
+    for param in params:
+        if getattr(param, "is_flag", False) and param.metavar is None:
+            param.metavar = ""
+    return params
+
+
 class Failed(OproError):
     """A command did what it was told, and nothing came of it."""
 
 
 class Group(TyperGroup):
     """Commands whose errors are one line on stderr; `--debug` anywhere shows the traceback."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Return the options."""
+        return _without_types_of_flags(super().get_params(ctx))
 
     def main(
         self,
@@ -49,14 +71,22 @@ class Group(TyperGroup):
         **extra: Any,
     ) -> Any:
         """Run a command and end the process with its exit code."""
+        print_whatever_comes()
         given = list(sys.argv[1:] if args is None else args)
         debug = DEBUG in given
         given = [word for word in given if word != DEBUG]
         try:
-            code = super().main(
-                given, prog_name or "opro-dspy", complete_var, False, windows_expand_args, **extra
-            )
+            with told():
+                code = super().main(
+                    given,
+                    prog_name or "opro-dspy",
+                    complete_var,
+                    False,
+                    windows_expand_args,
+                    **extra,
+                )
         except KeyboardInterrupt:
+            note("Interrupted.")
             code = INTERRUPTED
         except Exception as error:
             if _pipe_closed(error):
@@ -86,8 +116,8 @@ def _told(error: Exception, *, debug: bool) -> int:
         complain(str(error))
         return USAGE
     if isinstance(error, (OproError, OSError)):
-        complain(str(error))
+        complain((isinstance(error, RunError) and error.what) or str(error))
         return FAILED
     hint = "" if debug else f" {DEBUG} shows where; if it is not your code, it is a bug of ours."
-    complain(f"unexpected {type(error).__name__}: {error}.{hint}")
+    complain(sentence(f"unexpected {type(error).__name__}: {error}") + hint)
     return FAILED

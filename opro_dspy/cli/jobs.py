@@ -8,7 +8,7 @@ from typing import Any, Literal
 import dspy
 from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
-from opro_dspy import OPRO, OPROResult, RunError, RunEstimate
+from opro_dspy import OPRO, LMCallError, OPROResult, RunError, RunEstimate
 from opro_dspy.cli.finding import (
     METRICS,
     SIMULATED,
@@ -20,6 +20,7 @@ from opro_dspy.cli.finding import (
 from opro_dspy.cli.fitting import check_answers, check_inputs_of, check_labels, inputs_of
 from opro_dspy.cli.reading import read_examples
 from opro_dspy.errors import ConfigurationError
+from opro_dspy.filters import sentence
 from opro_dspy.protocols import Event
 
 NAME = "command.json"
@@ -167,6 +168,21 @@ NO_LM = (
     "there is no LM: pass --model openai/gpt-5-mini (keys come from the environment), --model "
     "simulated to try it offline, or call dspy.configure(lm=…) in the program's module."
 )
+
+
+def failure(error: RunError, *models: str | None) -> str:
+    """Return what happened, and how to look into it if an LM failed.
+
+    Args:
+        error: What ended a run.
+        models: The LMs that were named for it.
+    """
+    what = sentence(error.what or str(error))
+    if not isinstance(error, LMCallError):
+        return what
+    named = dict.fromkeys(name for name in models if name not in (None, SIMULATED)) or ["LM"]
+    asked = ", or ".join(f"--model {name}" for name in named)
+    return f"{what} To ask an LM once and see what it says: opro-dspy doctor {asked}."
 
 
 class _Keeps:

@@ -1,7 +1,7 @@
 """Options that several commands share, and help with examples."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -56,7 +56,8 @@ Timeout = Annotated[
     float, typer.Option(min=0.1, metavar="SECONDS", help="How long to wait for the LM.")
 ]
 Run = Annotated[
-    Path, typer.Argument(metavar="RUN", help="Folder of a run (log_dir), or a result's JSON file.")
+    Path,
+    typer.Argument(metavar="RUN", help="Folder of a run (--log-dir), or a result's JSON file."),
 ]
 
 
@@ -69,6 +70,17 @@ def examples(*commands: str, words: Sequence[str] = ()) -> str:
 def names(text: str) -> tuple[str, ...]:
     """Return the names in `text`, which has commas between them."""
     return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def check_one_of(option: str, given: str, known: Iterable[str]) -> None:
+    """Refuse a name that is none of `known`.
+
+    Raises:
+        ConfigurationError: If it is none.
+    """
+    names = list(known)
+    if given not in names:
+        raise ConfigurationError(f"{option} is one of {', '.join(names)}, got {given!r}.")
 
 
 def check_out(path: Path, *, suffix: str = ".json") -> Path:

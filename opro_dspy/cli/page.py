@@ -14,7 +14,9 @@ EPILOG = options.examples("report runs/1 --out report.html")
 
 def report(
     run: options.Run,
-    out: Annotated[Path, typer.Option(help="Where the page goes.")] = Path("report.html"),
+    out: Annotated[Path, typer.Option(metavar="FILE", help="Where the page goes.")] = Path(
+        "report.html"
+    ),
     as_json: options.Json = False,
 ) -> None:
     """Write a run as one HTML page, which needs no network."""

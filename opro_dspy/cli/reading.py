@@ -8,7 +8,10 @@ from typing import Any
 
 import dspy
 
+from opro_dspy.cli.logs import silent
+from opro_dspy.cli.screen import note
 from opro_dspy.errors import ConfigurationError
+from opro_dspy.filters import sentence
 from opro_dspy.rows import as_examples
 
 HELP = (
@@ -71,7 +74,9 @@ def _from_file(path: Path, read: Callable[[Path], list[Any]], option: str) -> li
     except OSError as error:
         raise ConfigurationError(f"{option} {path} cannot be read: {error.strerror}.") from error
     except ValueError as error:  # JSON, text that is no UTF-8, Parquet
-        raise ConfigurationError(f"{option} {path} cannot be read: {error}.") from error
+        raise ConfigurationError(
+            f"{option} {path} cannot be read: {sentence(str(error))}"
+        ) from error
 
 
 def _json_lines(path: Path) -> list[Any]:
@@ -98,6 +103,10 @@ def _csv(path: Path) -> list[Any]:
             rows = list(csv.DictReader(file, strict=True))
         except csv.Error as error:
             raise ValueError(str(error)) from error
+    columns = [name for name in rows[0] if name is not None] if rows else []
+    other = next((mark for mark in _MARKS if len(columns) == 1 and mark in columns[0]), None)
+    if other is not None:
+        raise ValueError(f"its columns are separated by {_MARKS[other]}; write it with commas")
     for number, row in enumerate(rows, start=1):
         if None in row or None in row.values():
             raise ValueError(f"row {number} has not as many cells as there are columns")
@@ -115,6 +124,9 @@ def _parquet(path: Path) -> list[Any]:
         rows: list[Any] = parquet.read_table(file).to_pylist()
     return rows
 
+
+_MARKS = {";": "semicolons", "\t": "tabs", "|": "bars"}
+"""What stands between cells elsewhere."""
 
 _READERS: dict[str, Callable[[Path], list[Any]]] = {
     ".jsonl": _json_lines,
@@ -134,12 +146,14 @@ def _from_hub(spec: str, option: str) -> list[Any]:
             f"{option} {spec!r} is no file, and the hub needs Hugging Face datasets: pip install "
             '"opro_dspy[datasets]"'
         ) from error
+    note(f"Asking the Hugging Face hub for {spec}.")
     try:
-        return [dict(row) for row in load_dataset(name, config or None, split=split)]
+        with silent("huggingface_hub"):
+            return [dict(row) for row in load_dataset(name, config or None, split=split)]
     except Exception as error:
         raise ConfigurationError(
             f"{option} {spec!r} is no file, and was not loaded from the Hugging Face hub either: "
-            f"{type(error).__name__}: {error}."
+            f"{type(error).__name__}: {sentence(str(error))}"
         ) from error
 
 

@@ -13,14 +13,14 @@ EPILOG = options.examples("repair runs/1")
 
 
 def repair(
-    log_dir: Annotated[str, typer.Argument(help="The folder of a run, as in OPRO(log_dir=…).")],
+    run: Annotated[str, typer.Argument(metavar="RUN", help="Folder of a run (--log-dir).")],
     as_json: options.Json = False,
 ) -> None:
     """Drop the damaged lines of a run's journal, so that it can go on.
 
     What they held is paid for again. The journal as it was stays beside it, as `….damaged`.
     """
-    dropped = repair_journal(log_dir)
+    dropped = repair_journal(run)
     if as_json:
         say_json([asdict(damage) for damage in dropped])
         return

@@ -13,7 +13,10 @@ EPILOG = options.examples("resume runs/1", "resume runs/1 --max-steps 20 --max-c
 
 
 def resume_run(
-    run: Annotated[Path, typer.Argument(help="Folder of a run that `compile --log-dir` started.")],
+    run: Annotated[
+        Path,
+        typer.Argument(metavar="RUN", help="Folder of a run that `compile --log-dir` started."),
+    ],
     max_steps: options.MaxSteps = None,
     max_metric_calls: options.MaxMetricCalls = None,
     max_cost: options.MaxCost = None,

@@ -1,12 +1,39 @@
 """Printing: text that others wrote stays text, and scripts get JSON and nothing else."""
 
+import codecs
+import io
 import json
+import sys
 from typing import Any
 
 from rich.console import Console
 from rich.text import Text
 
 from opro_dspy.filters import shown
+
+ENCODING_ERRORS = "opro_dspy.plain"
+"""Name of the rule for what a console's encoding lacks."""
+
+_PLAIN = {"−": "-", "…": "...", "→": "->", "±": "+/-", "≥": ">=", "≤": "<=", "×": "x", "–": "-"}
+
+
+def _plain(error: UnicodeError) -> tuple[str, int]:
+    """Return what stands for characters that cannot be printed, and where to go on."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    lacking = error.object[error.start : error.end]
+    spelt = (_PLAIN.get(c) or c.encode("ascii", "backslashreplace").decode() for c in lacking)
+    return "".join(spelt), error.end
+
+
+codecs.register_error(ENCODING_ERRORS, _plain)
+
+
+def print_whatever_comes() -> None:
+    """Let stdout and stderr spell out what their encoding lacks, where that would be an error."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=ENCODING_ERRORS)
 
 
 def console(*, stderr: bool = False) -> Console:

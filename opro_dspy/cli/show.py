@@ -36,7 +36,9 @@ def show(
     watch: Annotated[
         bool, typer.Option("--watch", help="Follow a run until it ends; Ctrl-C leaves it alone.")
     ] = False,
-    every: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks.")] = 1.0,
+    every: Annotated[
+        float, typer.Option(min=0.1, metavar="SECONDS", help="Between two looks.")
+    ] = 1.0,
     as_json: options.Json = False,
 ) -> None:
     """Show a run: trajectory, cost, why it ended, best instruction, diagnostics."""

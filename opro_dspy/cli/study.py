@@ -9,9 +9,10 @@ import typer
 from rich.table import Table
 
 from opro_dspy.cli import options
+from opro_dspy.cli.group import INTERRUPTED
 from opro_dspy.cli.screen import console, note, say, say_json
 from opro_dspy.errors import ConfigurationError
-from opro_dspy.filters import shown
+from opro_dspy.filters import sentence, shown
 from opro_dspy.simulation import LANDSCAPE_NAMES, TASK_NAMES, make_examples
 from opro_dspy.studies import STUDIES, Cap, StudyTable, plot, run_study
 from opro_dspy.studies.subject import SubjectOf, real_subject, simulated_subject
@@ -26,30 +27,44 @@ NUM_MADE = 150
 
 
 def study(
-    name: str = typer.Argument(help=f"One of {', '.join(STUDIES)}."),
-    seeds: int = typer.Option(3, min=1, help="Runs of each variant."),
-    steps: int | None = typer.Option(None, min=1, help="Steps of a run; the study's own if none."),
-    out: Path = typer.Option(Path("studies"), help="Folder for results; run again to go on."),
-    task: str = typer.Option("arithmetic", help=f"One of {', '.join(TASK_NAMES)}."),
-    other_task: str = typer.Option("object_counting", help="Second task, for transfer."),
-    land: str = typer.Option(
-        "many_small_effects", "--landscape", help=f"One of {', '.join(LANDSCAPE_NAMES)}."
+    name: str = typer.Argument(metavar="STUDY", help=f"One of {', '.join(STUDIES)}."),
+    seeds: int = typer.Option(3, min=1, metavar="N", help="Runs of each variant."),
+    steps: int | None = typer.Option(
+        None, min=1, metavar="N", help="Steps of a run; the study's own if none."
     ),
-    lm: str | None = typer.Option(None, help="A real LM instead of the simulation: openai/gpt-5."),
-    scorer: str | None = typer.Option(None, help="Another real LM as scorer."),
+    out: Path = typer.Option(
+        Path("studies"), metavar="FOLDER", help="For results; run again to go on."
+    ),
+    task: str = typer.Option("arithmetic", metavar="NAME", help=f"One of {', '.join(TASK_NAMES)}."),
+    other_task: str = typer.Option(
+        "object_counting", metavar="NAME", help="Second task, for transfer."
+    ),
+    land: str = typer.Option(
+        "many_small_effects",
+        "--landscape",
+        metavar="NAME",
+        help=f"One of {', '.join(LANDSCAPE_NAMES)}.",
+    ),
+    lm: str | None = typer.Option(
+        None, metavar="LM", help="A real LM instead of the simulation: openai/gpt-5."
+    ),
+    scorer: str | None = typer.Option(None, metavar="LM", help="Another real LM as scorer."),
     data: Path | None = typer.Option(
         None,
         exists=True,
         dir_okay=False,
+        metavar="FILE",
         help="Your task: JSON lines with `question` and `answer`; needs --lm.",
     ),
     other_data: Path | None = typer.Option(
-        None, exists=True, dir_okay=False, help="Your second task, for transfer."
+        None, exists=True, dir_okay=False, metavar="FILE", help="Your second task, for transfer."
     ),
     max_cost: float | None = typer.Option(
-        None, min=0.0, help="USD of the whole study at most; needs --lm."
+        None, min=0.0, metavar="USD", help="Cost of the whole study at most; needs --lm."
     ),
-    max_tokens: int | None = typer.Option(None, min=1, help="Tokens of the whole study at most."),
+    max_tokens: int | None = typer.Option(
+        None, min=1, metavar="N", help="Tokens of the whole study at most."
+    ),
     as_json: options.Json = False,
 ) -> None:
     """Study how OPRO behaves, offline on simulated LMs or on a real one.
@@ -57,13 +72,13 @@ def study(
     Writes the finished cells (JSON lines, from which a study that was cut off goes on), the table
     (JSON, CSV), a plot and a paragraph.
     """
-    if name not in STUDIES or {task, other_task} - set(TASK_NAMES) or land not in LANDSCAPE_NAMES:
-        raise ConfigurationError(
-            f"the study is one of {', '.join(STUDIES)}; a task one of {', '.join(TASK_NAMES)}; "
-            f"--landscape one of {', '.join(LANDSCAPE_NAMES)}."
-        )
+    options.check_one_of("the study", name, STUDIES)
+    options.check_one_of("--task", task, TASK_NAMES)
+    options.check_one_of("--other-task", other_task, TASK_NAMES)
+    options.check_one_of("--landscape", land, LANDSCAPE_NAMES)
     if lm is None and (data or other_data or scorer or max_cost is not None):
         raise ConfigurationError("--data, --scorer and --max-cost need a real LM: pass --lm.")
+    path = out / f"{name}.jsonl"
     try:
         table = run_study(
             STUDIES[name],
@@ -72,8 +87,14 @@ def study(
             seeds=seeds,
             max_steps=steps,
             cap=Cap(max_cost=max_cost, max_tokens=max_tokens),
-            path=out / f"{name}.jsonl",
+            path=path,
         )
+    except KeyboardInterrupt as stopped:
+        note(
+            f"Interrupted: finished cells are in {path}, the running one is not. The same command "
+            "goes on from there."
+        )
+        raise typer.Exit(INTERRUPTED) from stopped
     except (FileExistsError, NotADirectoryError) as error:
         raise ConfigurationError(str(error)) from error
     paths = table.save(out)
@@ -81,7 +102,7 @@ def study(
         plot(table, out / f"{name}.png")
         paths.append(out / f"{name}.png")
     except ImportError as error:
-        note(f"No plot: {error}.")
+        note(f"No plot: {sentence(str(error))}")
     if as_json:
         say_json(table.model_dump(mode="json"))
         return

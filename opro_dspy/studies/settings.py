@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from opro_dspy.asking import View
 from opro_dspy.studies.cells import Measured
 from opro_dspy.studies.study import Job, Study, Variant, best_and_worst, measured
-from opro_dspy.studies.table import Row
+from opro_dspy.studies.table import Row, counted
 
 
 def _run(job: Job) -> Measured:
@@ -32,7 +32,7 @@ def _temperatures(max_steps: int) -> list[Variant]:
 def _says_temperature(rows: Sequence[Row]) -> str:
     said = "; ".join(
         f"{row.variant}: {row.figures['new per step']} new a step, "
-        f"{row.figures['steps to 95 %']} steps to 95 %"
+        f"{counted(row.figures['steps to 95 %'], 'step')} to 95 %"
         for row in rows
     )
     return f"{best_and_worst(rows)} Diversity and speed: {said}."

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextvars import copy_context
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import dspy
 
 from opro_dspy.errors import ConfigurationError
+from opro_dspy.interrupt import Interrupt
+from opro_dspy.loop import INTERRUPTED
 from opro_dspy.program import Program
 from opro_dspy.records import Candidate
 from opro_dspy.result import OPROResult
@@ -49,7 +53,11 @@ class Subject:
         return replace(self, program=program.compiled(program.normalize(Candidate(texts))))
 
     def run(self, *, seed: int, **settings: Any) -> OPROResult:
-        """Compile the program and return what was found; one finalist meets the `valset`."""
+        """Compile the program and return what was found; one finalist meets the `valset`.
+
+        Raises:
+            KeyboardInterrupt: If Ctrl-C was pressed, whatever the run made of it.
+        """
         everything = {"num_finalists": 1, "verbose": False, **self.settings, **settings}
         optimizer = OPRO(
             metric=self.metric,
@@ -58,8 +66,14 @@ class Subject:
             seed=seed,
             **everything,
         )
-        compiled = optimizer.compile(self.program, trainset=self.trainset, valset=self.valset)
+        interrupt, context = Interrupt.prevailing(), copy_context()
+        context.run(interrupt.prevail)
+        compiled = context.run(
+            partial(optimizer.compile, self.program, trainset=self.trainset, valset=self.valset)
+        )
         result: OPROResult = compiled.detailed_results
+        if interrupt.pressed or result.stop_reason == INTERRUPTED:
+            raise KeyboardInterrupt  # half a run measures nothing that others could be held against
         return result
 
 

@@ -37,6 +37,11 @@ class Figure(BaseModel):
         return f"{self.mean:.3g}" + ("" if self.stderr is None else f" ± {self.stderr:.2g}")
 
 
+def counted(figure: Figure, what: str) -> str:
+    """Return a figure with what it counts, e.g. "1 step", "2.5 ± 0.5 steps"."""
+    return f"{figure} {what}{'' if str(figure) == '1' else 's'}"
+
+
 class Row(BaseModel):
     """One variant of a study."""
 

@@ -7,7 +7,7 @@ from opro_dspy.errors import ConfigurationError
 from opro_dspy.result import OPROResult
 from opro_dspy.studies.cells import Measured, Spent
 from opro_dspy.studies.study import Job, Study, Variant, best_so_far, cut_short
-from opro_dspy.studies.table import Row
+from opro_dspy.studies.table import Row, counted
 
 THERE, BACK = "first to second task", "second to first task"
 
@@ -62,7 +62,7 @@ def _says(rows: Sequence[Row]) -> str:
             f"From the {row.variant}: {f['own before']} with the program's own instruction, "
             f"{f['transferred']} with the one that was found on the other task, {f['score']} "
             f"after adapting it and {f['score from scratch']} from scratch; the aim took "
-            f"{f['steps to the aim']} steps from there ({f['steps to the aim'].n} of "
+            f"{counted(f['steps to the aim'], 'step')} from there ({f['steps to the aim'].n} of "
             f"{row.num_seeds} seeds reached it) and {f['steps from scratch']} from scratch."
         )
     return " ".join(said)

@@ -4,8 +4,10 @@ from typing import Any
 
 import dspy
 import pytest
+from typer.testing import CliRunner
 
 from opro_dspy import OPROResult
+from opro_dspy.cli import app
 from tests import fakes
 from tests.cli.conftest import compiled, plain, run
 
@@ -34,6 +36,15 @@ def test_compile_writes_the_program_and_its_result(here: Path) -> None:
     program.load(here / "best.json")
     assert program.signature.instructions == result.best.instructions["self"]
     assert result.num_train == 12 and result.num_val == 8 and result.num_steps == 2
+
+
+@pytest.mark.parametrize(("charset", "said"), [("ascii", ("+/-", "...")), ("cp1252", ("±", "…"))])
+def test_a_run_is_told_in_any_encoding(charset: str, said: tuple[str, str], here: Path) -> None:
+    words = ["compile", "question -> answer", "--trainset", "train.jsonl", "--model", "simulated"]
+    more = ["--metric", "exact_text", "--max-steps", "1", "--set", "num_candidates=4"]
+    done = CliRunner(charset=charset).invoke(app, words + more, env={"COLUMNS": "100"})
+    assert done.exit_code == 0, done.stderr
+    assert all(part in done.stdout for part in said)
 
 
 def test_for_scripts_there_is_json_and_nothing_else(here: Path) -> None:
@@ -65,6 +76,7 @@ def test_an_estimate_calls_no_lm_and_writes_nothing(here: Path) -> None:
 WRONG: list[tuple[dict[str, str], str]] = [
     ({"program": "none:Program"}, "module 'none' was not found"),
     ({"program": "my_app:Progam"}, "has no 'Progam'. Did you mean Program?"),
+    ({"program": "my_app:Zebra"}, "It has: Program, make, needs, close, nothing."),
     ({"program": "my_app:needs"}, "needs the arguments lm"),
     ({"program": "my_app:A_NUMBER"}, "must be a dspy.Module"),
     ({"program": "my_app:Program"}, "pass --inputs"),
@@ -77,6 +89,8 @@ WRONG: list[tuple[dict[str, str], str]] = [
     ),
     ({"program": "question, more -> answer"}, "has no field 'more'"),
     ({"--inputs": "answer"}, "--inputs has no 'question'"),
+    ({"--inputs": "question,answer"}, "but --inputs names 'answer' too"),
+    ({"--trainset": "semicolons.csv"}, "its columns are separated by semicolons"),
     ({"--field": "label"}, "the metric compares 'label'"),
     ({"--trainset": "none.jsonl"}, "does not exist"),
     ({"--metric": "exact_txt"}, "Did you mean exact_text?"),
@@ -98,6 +112,7 @@ def test_what_is_wrong_is_said_in_one_line_before_anything_is_done(
     change: dict[str, str], said: str, here: Path
 ) -> None:
     (here / "broken.py").write_text("1 / 0\n")
+    (here / "semicolons.csv").write_text("question;answer\nWhat, then?;4\n")
     words = {
         "program": "question -> answer",
         "--trainset": "train.jsonl",
@@ -110,6 +125,7 @@ def test_what_is_wrong_is_said_in_one_line_before_anything_is_done(
     assert done.exit_code == 2
     assert said in done.stderr
     assert done.stdout == "" and done.stderr.count("\n") == 1 and "Traceback" not in done.stderr
+    assert ".." not in done.stderr
     assert not (here / "program.json").exists()
 
 
@@ -134,6 +150,39 @@ def test_a_metric_without_a_number_fails_the_run(here: Path) -> None:
     assert not (here / "program.json").exists()
 
 
+BROKEN = """
+from opro_dspy.metrics import exact_text
+from tests.fakes import field, scripted_lm
+from dspy.utils.exceptions import LMAuthError
+
+seen = []
+def reply(text):
+    seen.append(text)
+    if len(seen) > {n}:
+        return LMAuthError("quota gone for good.")
+    return field("answer", "2")
+
+lm = scripted_lm(reply)
+"""
+
+
+@pytest.mark.parametrize(("n", "kept"), [(5, False), (30, True)])
+def test_an_lm_that_fails_is_told_of_in_words_of_the_command_line(
+    n: int, kept: bool, here: Path
+) -> None:
+    (here / f"broken{n}.py").write_text(BROKEN.replace("{n}", str(n)))
+    words = ("--model", f"broken{n}:lm", "--prompt-model", "simulated", "--log-dir", "run")
+    done = compiled(*words, "--num-threads", "1")
+    assert done.exit_code == 1 and done.stderr.count("\n") == 1, done.stderr
+    for said in ("this error", "`log_dir`", "`program`", "Call compile", ".."):
+        assert said not in done.stderr
+    assert "quota gone for good. To ask an LM once" in done.stderr
+    assert f"opro-dspy doctor --model broken{n}:lm. " in done.stderr
+    assert done.stderr.endswith("To go on from here: opro-dspy resume run.\n")
+    assert (here / "program.json").exists() == kept
+    assert ("The best so far was written." in done.stderr) == kept
+
+
 def test_a_run_in_which_nothing_was_scored_failed(here: Path) -> None:
     done = compiled("--set", "max_seconds=1e-9")
     assert done.exit_code == 1 and "nothing was scored" in done.stderr
@@ -150,7 +199,8 @@ def test_an_interrupted_run_is_written_and_resumed_to_the_same_end(here: Path) -
     words = ("--log-dir", "run", "--metric", "stopping:metric", "--num-threads", "1")
     done = compiled(*words)
     assert done.exit_code == 130, done.output
-    assert "opro-dspy resume run goes on" in done.stderr
+    assert done.stderr.count("\n") == 1 and "the best was written" in done.stderr
+    assert done.stderr.rstrip().endswith("To go on from here: opro-dspy resume run.")
     cut = OPROResult.load(here / "program.result.json")
     done = run("resume", "run")
     assert done.exit_code == 0, done.output

@@ -49,3 +49,12 @@ def test_an_lm_is_asked_once(here: Path) -> None:
     assert seen("--model", "lms:good")["LM lms:good"] == ("fine", "answered")
     done = run("doctor", "--model", "lms:bad")
     assert done.exit_code == 1 and "nobody is there" in plain(done.stdout)
+
+
+def test_what_an_lm_says_is_cut_between_words(here: Path) -> None:
+    (here / "wordy.py").write_text(
+        "from tests.fakes import scripted_lm\n"
+        "lm = scripted_lm(lambda text: ConnectionError(200 * 'nobody '))\n"
+    )
+    state, said = seen("--model", "wordy:lm")["LM wordy:lm"]
+    assert state == "wrong" and said.endswith(" nobody …") and 500 < len(said) <= 600

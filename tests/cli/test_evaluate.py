@@ -1,4 +1,5 @@
 import json
+import re
 from pathlib import Path
 
 import dspy
@@ -66,6 +67,79 @@ def test_what_cannot_be_evaluated_is_refused(words: list[str], said: str, here: 
     assert done.exit_code == 2 and said in done.stderr and done.stdout == ""
 
 
+FLAKY = """
+import os, pathlib, signal
+from opro_dspy.metrics import exact_text
+
+def flaky(example, prediction, trace=None):
+    if len(example.question) % 3:
+        raise ValueError("boom")
+    return exact_text(example, prediction)
+
+def stopping(example, prediction, trace=None):
+    left = pathlib.Path("left")
+    left.write_text(str(int(left.read_text()) - 1))
+    if left.read_text() == "0":
+        os.kill(os.getpid(), signal.SIGINT)
+    return exact_text(example, prediction)
+"""
+
+
+@pytest.fixture
+def flaky(here: Path) -> int:
+    """A module with metrics; returns on how many examples of test.jsonl one of them raises."""
+    (here / "flaky.py").write_text(FLAKY)
+    rows = [json.loads(line) for line in (here / "test.jsonl").read_text().splitlines()]
+    return sum(len(row["question"]) % 3 > 0 for row in rows)
+
+
+def test_examples_may_fail_up_to_max_errors_and_count_as_0(flaky: int) -> None:
+    words = ("evaluate", "question -> answer", *DATA, "--metric", "flaky:flaky", "--max-errors")
+    assert flaky > 4
+    told = json.loads(run(*words, str(flaky), "--json").stdout)["programs"][0]
+    assert told["num_failed"] == flaky and told["num_examples"] == 20
+    done = run(*words, str(flaky))
+    assert done.exit_code == 0 and done.stderr == ""
+    assert "Failed, and counted as 0, with question -> answer: The first, on row" in done.stdout
+    for most in (flaky - 1, 3):
+        done = run(*words, str(most), "--num-threads", "1")
+        assert done.exit_code == 1 and done.stdout == "" and done.stderr.count("\n") == 1
+        assert f"failed on {most + 1} of" in done.stderr and "ValueError: boom." in done.stderr
+        assert "train" not in done.stderr and "instruction" not in done.stderr
+
+
+@pytest.mark.parametrize("programs", [1, 2])
+def test_ctrl_c_ends_it_with_its_own_code_and_no_score(
+    flaky: int, programs: int, here: Path
+) -> None:
+    (here / "left").write_text("7")
+    words = ["question -> answer"] * programs
+    data = (*DATA, "--metric", "flaky:stopping", "--num-threads", "1")
+    done = run("evaluate", *words, *data)
+    assert done.exit_code == 130 and done.stdout == ""
+    assert re.search(r"Interrupted: question -> answer.* had met [78] of 20 exam", done.stderr)
+    assert int((here / "left").read_text()) >= -1
+
+
+def test_ctrl_c_while_an_lm_stays_away_is_no_failure(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("opro_dspy.outages.PAUSE_S", 3600.0)
+    (here / "away.py").write_text(
+        "import os, signal, threading, time\n"
+        "from dspy.utils.exceptions import LMServerError\n"
+        "from tests.fakes import scripted_lm\n"
+        "lm = scripted_lm(lambda text: LMServerError('down'))\n"
+        "def press():\n"
+        "    while lm.engine.calls < 20 or lm.engine.in_flight:\n"
+        "        time.sleep(0.01)\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "threading.Thread(target=press, daemon=True).start()\n"
+    )
+    done = run("evaluate", "question -> answer", *DATA, "--model", "away:lm")
+    assert done.exit_code == 130 and "0 of 20 examples" in done.stderr
+
+
 def test_an_lm_that_is_not_there_is_no_score_of_zero(here: Path) -> None:
     (here / "silent.py").write_text(
         "from tests.fakes import scripted_lm\n"
@@ -73,4 +147,5 @@ def test_an_lm_that_is_not_there_is_no_score_of_zero(here: Path) -> None:
     )
     done = run("evaluate", "question -> answer", *DATA, "--model", "silent:lm")
     assert done.exit_code == 1 and done.stdout == ""
-    assert "nobody is there" in done.stderr
+    assert "nobody is there" in done.stderr and "doctor --model silent:lm" in done.stderr
+    assert "this error's" not in done.stderr

@@ -36,6 +36,7 @@ def shell(folder: Path, url: str, *words: str) -> subprocess.CompletedProcess[st
             "OPRO_DSPY_CACHE_DIR": "off",
             "DSPY_CACHEDIR": str(folder / "dspy"),
             "COLUMNS": "200",
+            "PYTHONIOENCODING": "ascii",
         },
         capture_output=True,
         text=True,
@@ -61,6 +62,12 @@ def test_a_real_lm_is_asked_and_its_key_is_written_nowhere(folder: Path) -> None
     assert "\x1b" not in done.stdout + done.stderr
     kept = [path for path in folder.rglob("*") if path.is_file()]
     assert not [path for path in kept if KEY.encode() in path.read_bytes()]
+
+
+def test_a_console_that_lacks_a_character_has_it_spelt_out(folder: Path) -> None:
+    done = shell(folder, "", "show", "好−1…")
+    assert done.returncode == 2
+    assert done.stderr.startswith(r"Error: there is no run in \u597d-1...: ")
 
 
 def test_a_wrong_command_is_one_line_on_stderr(folder: Path) -> None:

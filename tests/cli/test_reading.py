@@ -1,5 +1,6 @@
 import csv
 import json
+import logging
 import sys
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from pyarrow import Table, parquet
 
 from opro_dspy.cli.reading import read_examples
 from opro_dspy.errors import ConfigurationError
+from tests.cli.conftest import run
 
 ROWS = [{"question": f"What is {i},\n“{i}”?", "answer": str(i)} for i in range(3)]
 
@@ -78,3 +80,21 @@ def test_the_hub_needs_an_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(ImportError, match=r"pip install \"opro_dspy\[datasets\]\""):
         rows_of("a/b:test", tmp_path)
+
+
+def test_a_hub_that_is_away_is_said_to_be_asked_and_one_line_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("datasets")
+
+    def load_dataset(name: str, config: str | None, *, split: str) -> None:
+        logging.getLogger("huggingface_hub.utils._http").warning("Retrying in 1s [Retry 1/5].")
+        raise ConnectionError("Couldn't reach 'nope' on the Hub.")
+
+    monkeypatch.setattr("datasets.load_dataset", load_dataset)
+    monkeypatch.chdir(tmp_path)
+    words = ("--trainset", "nope:train", "--metric", "exact_text", "--model", "simulated")
+    done = run("compile", "question -> answer", *words)
+    first, second = done.stderr.splitlines()
+    assert done.exit_code == 2 and first == "Asking the Hugging Face hub for nope:train."
+    assert second.startswith("Error: ") and second.endswith("on the Hub.")

@@ -1,6 +1,9 @@
 """Every study in a small size, on simulated LMs."""
 
+import os
 import re
+import signal
+from dataclasses import replace
 from pathlib import Path
 
 import dspy
@@ -9,6 +12,8 @@ from typer.testing import CliRunner
 
 from opro_dspy.cli import app
 from opro_dspy.errors import ConfigurationError
+from opro_dspy.protocols import Event, RunEnded
+from opro_dspy.simulation import exact_match
 from opro_dspy.studies import STUDIES, Cap, real_subject, run_study, simulated_subject
 from tests.fakes import keyword_scorer, questions, word_optimizer
 
@@ -64,6 +69,43 @@ def test_a_budget_that_ends_keeps_whole_cells_only() -> None:
     assert "The budget ended" in table.paragraph
 
 
+@pytest.mark.parametrize("how", ["signal", "raised"])
+def test_ctrl_c_ends_the_study_and_stores_no_half_cell(how: str, tmp_path: Path) -> None:
+    calls = 0
+
+    def metric(example: dspy.Example, prediction: dspy.Prediction, trace: object = None) -> bool:
+        nonlocal calls
+        calls += 1
+        if calls == 60 and how == "raised":
+            raise KeyboardInterrupt
+        if calls == 60:
+            os.kill(os.getpid(), signal.SIGINT)
+        return exact_match(example, prediction)
+
+    subject = real_subject(
+        questions(24), name="mine", prompt_model=word_optimizer(), task_model=keyword_scorer(),
+        metric=metric,
+    )  # fmt: skip
+    path, study = tmp_path / "exemplars.jsonl", STUDIES["exemplars"]
+    with pytest.raises(KeyboardInterrupt):
+        run_study(study, subject, seeds=1, max_steps=2, path=path)
+    stored = path.read_text().count("\n") if path.exists() else 0
+    assert stored < 3 and calls < 100
+    assert run_study(study, subject, seeds=1, max_steps=2, path=path).complete
+
+
+def test_ctrl_c_in_the_last_calls_of_a_run_ends_the_study(tmp_path: Path) -> None:
+    def choose_then_stop(event: Event) -> None:
+        if isinstance(event, RunEnded):
+            signal.raise_signal(signal.SIGINT)
+
+    subject = replace(SMALL(0), settings={"cache_dir": None, "observers": [choose_then_stop]})
+    path = tmp_path / "order.jsonl"
+    with pytest.raises(KeyboardInterrupt):
+        run_study(STUDIES["order"], lambda seed: subject, seeds=1, max_steps=1, path=path)
+    assert not path.exists()
+
+
 def test_a_study_runs_on_an_lm_and_a_task_of_your_own() -> None:
     subject = real_subject(
         questions(24),
@@ -100,7 +142,7 @@ def test_the_command_writes_table_plot_and_paragraph(tmp_path: Path) -> None:
     ("arguments", "said"),
     [
         (["chess"], "the study is one of"),
-        (["order", "--task", "chess"], "a task one of"),
+        (["order", "--task", "chess"], "--task is one of"),
         (["order", "--data", __file__], "pass --lm"),
     ],
 )
