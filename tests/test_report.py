@@ -11,6 +11,7 @@ from opro_dspy.records import Estimate
 from opro_dspy.report import render
 from opro_dspy.report.drawing import nice_ticks
 from opro_dspy.report.text import MAX_WORDS, interval, signed, word_diff
+from opro_dspy.report.view import rows
 from tests.runs import START, a_run, a_step, candidate
 
 PERCENT = Unit(factor=100.0, name="%")
@@ -108,6 +109,24 @@ def test_several_predictors_are_told_apart() -> None:
     )
     assert "<h3>plan.predict</h3>" in page
     assert len(json.loads(blob(page))["candidates"][1]["queries"]) == 2
+
+
+def test_an_estimate_stands_beside_the_examples_that_it_rests_on() -> None:
+    start, *others = a_run().candidates
+    searched = Estimate.of({0: 1.0, 1: 0.0})
+    best = others[1].model_copy(update={"train": searched})  # and met four in the end
+    run = a_run(candidates=(start, others[0], best))
+    row = next(row for row in rows(run, PERCENT) if row.index == 2)
+    assert (row.score, row.seen) == ("50.0 ± 50.0", 2)
+    told = json.loads(blob(render(run)))["candidates"]
+    assert told[2]["whole"] == "75.0 ± 25.0 % on all 4 examples."
+    assert told[1]["whole"] is None
+
+
+def test_a_candidate_that_met_no_training_example_has_no_training_estimate() -> None:
+    start = a_run().candidates[0].model_copy(update={"scores": {}})
+    (row,) = rows(a_run(candidates=(start,), best_index=0), PERCENT)
+    assert (row.score, row.seen, row.selection) == ("", 0, "25.0 ± 25.0")
 
 
 def test_report_writes_the_page(tmp_path: Path) -> None:

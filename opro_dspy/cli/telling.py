@@ -11,7 +11,7 @@ from opro_dspy.cli.screen import bold, say, shortened
 from opro_dspy.filters import shown
 from opro_dspy.plots.axes import Unit
 from opro_dspy.records import Usage
-from opro_dspy.report.text import interval, number, signed
+from opro_dspy.report.text import interval, number, signed, with_error
 from opro_dspy.result import RunResult
 
 ROLES = ("optimizer", "scorer")
@@ -119,15 +119,22 @@ def _tell_choice(result: OPROResult) -> None:
     best, baseline, unit = result.best, result.baseline, Unit.of(result)
     if best.selection is None or baseline is None or baseline.selection is None:
         return
-    above = result.optimism or 0.0
     say(
         f"On the {result.selection_set}: {number(baseline.selection.score, unit)} before, "
-        f"{number(best.selection.score, unit)} ± {number(best.selection.stderr, unit)} after. The "
-        f"training estimate was {number(best.train.score, unit)} ± "
-        f"{number(best.train.stderr, unit)}"
-        + (f", {number(above, unit)} higher: that is what choosing flatters." if above > 0 else ".")
+        f"{number(best.selection.score, unit)} ± {number(best.selection.stderr, unit)} after."
+        + (f" {_optimism(result, unit)}" if best.scores else "")
         + "\n"
     )
+
+
+def _optimism(result: OPROResult, unit: Unit) -> str:
+    """Return what the search thought of the best, and how far that was too high."""
+    found, above = result.best.train, result.optimism or 0.0
+    several = "" if found.n_examples == 1 else "s"
+    return (
+        f"The training estimate, from {found.n_examples} example{several}, was "
+        f"{with_error(found, unit)}"
+    ) + (f", {number(above, unit)} higher: that is what choosing flatters." if above > 0 else ".")
 
 
 def gain_line(result: OPROResult) -> str:

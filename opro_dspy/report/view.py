@@ -8,7 +8,7 @@ from typing import Any
 from opro_dspy.filters import shown
 from opro_dspy.plots.axes import Unit
 from opro_dspy.plots.data import curve_data
-from opro_dspy.records import Candidate, Step
+from opro_dspy.records import Candidate, Estimate, Step
 from opro_dspy.report.drawing import Drawing, lay_out
 from opro_dspy.report.text import (
     interval,
@@ -28,10 +28,10 @@ class Row:
     index: int
     step: int
     score: str
-    """Training estimate with its error."""
+    """The training estimate of the search with its error; empty if it met no training example."""
     sort_score: float
     seen: int
-    """Training examples that it met."""
+    """Training examples behind that estimate."""
     selection: str
     """Score on the selection set with its error; empty if it did not meet it."""
     sort_selection: float | None
@@ -103,9 +103,9 @@ def rows(result: OPROResult, unit: Unit) -> list[Row]:
             Row(
                 index=index,
                 step=c.step,
-                score=with_error(c.train, unit),
+                score=with_error(c.train, unit) if c.scores else "",
                 sort_score=c.train.score,
-                seen=len(c.scores),
+                seen=c.train.n_examples if c.scores else 0,
                 selection="" if c.selection is None else with_error(c.selection, unit),
                 sort_selection=None if c.selection is None else c.selection.score,
                 text="\n".join(shown(text) for text in c.instructions.values()),
@@ -183,6 +183,8 @@ def details(result: OPROResult) -> str:
     prompts: dict[str, int] = {}
     by_step = {step.index: step for step in result.steps}
     told = [_details(c, by_step.get(c.step), prompts) for c in result.candidates]
+    for one, c in zip(told, result.candidates, strict=True):
+        one["whole"] = _whole(c, result)
     best = {} if result.best_index is None else result.best.instructions
     found = {
         "candidates": told,
@@ -216,6 +218,15 @@ def _details(c: CandidateResult, step: Step | None, prompts: dict[str, int]) -> 
         "dropped": None if c.dropped is None else shown(c.dropped),
         "failures": [f"example {i}: {shown(said)[:500]}" for i, said in c.failures.items()][:20],
     }
+
+
+def _whole(c: CandidateResult, result: OPROResult) -> str | None:
+    """Return the score on the whole training set, where that was met after the search."""
+    if not c.train.n_examples < len(c.scores) == result.num_train:
+        return None
+    unit = Unit.of(result)
+    score = with_error(Estimate.of(c.scores), unit)
+    return f"{score}{unit.name and ' ' + unit.name} on all {result.num_train} examples."
 
 
 def _origin(
