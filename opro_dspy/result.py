@@ -49,8 +49,8 @@ class CandidateResult(BaseModel):
     selection_failures: dict[int, str] = {}
     """Selection example index to the error that it raised there."""
     scores: dict[int, float]
-    """Training example index to metric value, of all that it met: also in the final choice and, where
-    there is a cache, after it. `train` does not rest on those, so that what luck did stays visible."""
+    """Training example index to metric value, of all that it met: also in the final choice and,
+    where there is a cache, after it. `train` stays as it was before."""
     failures: dict[int, str] = {}
     """Training example index to the error that it raised there."""
     dropped: str | None = None

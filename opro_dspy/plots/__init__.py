@@ -1,7 +1,8 @@
 """Figures of runs: for each, a function for its data and one that draws (extra `plots`)."""
 
+from opro_dspy.plots.comparison import plot_comparison
 from opro_dspy.plots.data import comparison_data, curve_data, heat_map_data, search_data
-from opro_dspy.plots.figures import plot_comparison, plot_curve, plot_heat_map, plot_search
+from opro_dspy.plots.figures import plot_curve, plot_heat_map, plot_search
 from opro_dspy.plots.problems import plot_regression, plot_tours, regression_data, tours_data
 
 __all__ = [

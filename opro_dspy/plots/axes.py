@@ -37,6 +37,11 @@ class Unit:
         return f"{text}, {self.name}" if self.name else f"{text}, in the metric's unit"
 
 
+def tick(value: float) -> str:
+    """Return a number as an axis shows it: 200,000; −0.25."""
+    return f"{value:,.10g}".replace("-", "−")
+
+
 def positions(result: OPROResult, against: Against = "steps") -> list[float]:
     """Return where each step of `result` lies on the axis.
 
