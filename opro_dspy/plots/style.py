@@ -20,6 +20,8 @@ Source:
     Okabe & Ito 2008, "Color Universal Design".
 """
 
+LONG = 10_000
+"""Numbers from here on are so long that few have room side by side."""
 GREY = "0.55"
 MARKERS = "osD^v<>"
 LINES = ("-", "--", "-.", ":")
@@ -87,9 +89,10 @@ def dress(axes: Any, *, whole_x: bool = False, **labels: str) -> None:
     for axis in (axes.xaxis, axes.yaxis):
         if isinstance(axis.get_major_formatter(), ScalarFormatter):
             axis.set_major_formatter(lambda value, _: tick(value))
-            axis.get_major_locator().set_params(nbins=4 if axis is axes.xaxis else 8)
     if whole_x:
         axes.xaxis.set_major_locator(whole_numbers())
+    elif max(map(abs, axes.get_xlim())) >= LONG:
+        axes.locator_params(axis="x", nbins=4)
 
 
 def whole_numbers() -> Any:
