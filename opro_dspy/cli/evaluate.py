@@ -21,6 +21,7 @@ from opro_dspy.cli.screen import complain, console, say, say_json
 from opro_dspy.errors import ConfigurationError
 from opro_dspy.filters import shown
 from opro_dspy.loop import INTERRUPTED as STOPPED
+from opro_dspy.report.summary import SIMULATION
 
 EPILOG = options.examples(
     "evaluate program.json --program 'question -> answer' --data test.jsonl --metric exact_text "
@@ -95,7 +96,7 @@ def evaluate(
         say_json({**_as_json(measured, results), "simulated": model == SIMULATED})
     else:
         if model == SIMULATED:
-            say(options.SIMULATION)
+            say(SIMULATION)
         _tell(measured, results, n=len(examples))
     _end(measured, results, n=len(examples))
 

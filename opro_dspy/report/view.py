@@ -11,10 +11,8 @@ from opro_dspy.plots.data import curve_data
 from opro_dspy.records import Candidate, Estimate, Step
 from opro_dspy.report.drawing import Drawing, lay_out
 from opro_dspy.report.text import (
-    interval,
     number,
     plain,
-    signed,
     with_error,
     word_diff,
 )
@@ -48,46 +46,6 @@ class Changed:
     after: str
     inputs: dict[str, str]
     outputs: dict[str, str]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Summary:
-    """Before and after; the differences paired by example."""
-
-    set_name: str
-    n: int
-    """Examples that both met."""
-    kept: bool
-    """Whether the student itself was chosen."""
-    on_selection: bool
-    """Whether the two are compared on the set that the choice was made on."""
-    before: str
-    after: str
-    gain: str
-    interval: str | None
-    better: int
-    worse: int
-
-
-def summary(result: OPROResult, unit: Unit) -> Summary | None:
-    """Return before and after; None if nothing was scored."""
-    gain, pairs = result.gain, result.compared
-    if gain is None or result.best_index is None:
-        return None
-    student, best = result.candidates[0], result.best
-    chosen = student.selection is not None and best.selection is not None
-    return Summary(
-        set_name=result.selection_set if chosen else "trainset",
-        n=len(pairs),
-        kept=result.best_index == 0,
-        on_selection=chosen,
-        before=number(sum(a for a, _ in pairs.values()) / len(pairs), unit),
-        after=number(sum(b for _, b in pairs.values()) / len(pairs), unit),
-        gain=signed(gain.score, unit),
-        interval=interval(gain, unit),
-        better=sum(after > before for before, after in pairs.values()),
-        worse=sum(after < before for before, after in pairs.values()),
-    )
 
 
 def rows(result: OPROResult, unit: Unit) -> list[Row]:
