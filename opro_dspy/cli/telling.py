@@ -162,10 +162,9 @@ def score_line(result: OPROResult) -> str:
     if found is None:
         return ""
     several = "" if found.n == 1 else "s"
-    return (
-        f"On {found.n} example{several} of the {found.set_name}"
-        f"{' in percent' if unit.name else ''}: {found.before} before, {found.after} after."
-    )
+    where = f"{found.n} example{several} of the {found.set_name}"
+    met = "" if found.on_selection else " that both met"
+    return f"On {where}{met}: {found.before} before, {found.after} after."
 
 
 def gain_line(result: OPROResult) -> str:
