@@ -7,7 +7,7 @@ from opro_dspy.errors import ConfigurationError
 from opro_dspy.result import OPROResult
 
 Against = Literal["steps", "scored examples", "tokens", "cost"]
-"""What a run's progress is drawn against."""
+"""What a run's progress is drawn against: "steps", "scored examples", "tokens" or "cost" (USD)."""
 
 AXES = {
     "steps": "step",

@@ -56,7 +56,12 @@ def plot_curve(result: OPROResult, *, against: Against = "steps") -> Any:
         low, high = ([m + sign * s for m, s in zip(mean, spread, strict=True)] for sign in (-1, 1))
         blue = COLOURS["blue"]
         axes.plot(
-            x, mean, color=blue, marker="o", markersize=4, label="mean of the step ± standard deviation"
+            x,
+            mean,
+            color=blue,
+            marker="o",
+            markersize=4,
+            label="mean of the step ± standard deviation",
         )
         axes.fill_between(x, low, high, color=blue, alpha=0.18, linewidth=0)
     if data.best:
