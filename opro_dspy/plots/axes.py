@@ -22,6 +22,7 @@ class Unit:
     """How scores are shown: in percent where all lie in [0, 1], else as the metric gave them."""
 
     factor: float
+    """What a score is multiplied by to be shown."""
     name: str
     """"%", or empty."""
 
