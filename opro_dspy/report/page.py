@@ -61,14 +61,17 @@ def _context(result: OPROResult) -> dict[str, Any]:
         "diagnostics": [(d.name, shown(d.seen), shown(d.advice)) for d in result.diagnostics],
         "usage": [result.used("optimizer"), result.used("scorer")],
         "cost": _cost(result),
-        "lms": [
-            shown(str(result.settings.get(name, "an unknown LM")))
-            for name in ("optimizer_lm", "scorer_lm")
-        ],
+        "lms": [_lm(result, role) for role in ("optimizer", "scorer")],
         "simulation": SIMULATION if is_simulated(result) else None,
         "settings": view.settings(result.settings),
         "versions": view.settings(dict(result.versions)),
     }
+
+
+def _lm(result: OPROResult, role: str) -> str:
+    """Return the name of a role's LM; results of older versions tell it only of LMs that worked."""
+    known = result.settings.get(f"{role}_lm") or result.used(role).model
+    return shown(str(known or "an unknown LM"))
 
 
 def _cost(result: OPROResult) -> str:
