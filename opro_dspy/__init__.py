@@ -32,6 +32,8 @@ from opro_dspy.solving import Result, Solution, optimize
 from opro_dspy.teleprompter import OPRO
 from opro_dspy.trajectory import Trajectory
 
+__version__ = "0.1.0"
+
 __all__ = [
     "OPRO",
     "CacheDir",

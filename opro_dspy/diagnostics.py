@@ -44,7 +44,7 @@ class Diagnostic(BaseModel):
 
     name: str
     """"early plateau", "spread within steps", "drift from the task", "repeats", "invalid answers",
-    "window overflow", "failing candidates" or "cut choice"."""
+    "window overflow", "failing candidates", "cut choice" or "damaged journal"."""
     value: float
     """The number behind it: a share in [0, 1]; for spread and drift a ratio, lower is worse."""
     threshold: float

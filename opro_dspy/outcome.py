@@ -122,6 +122,13 @@ def shown_examples(
     return {i: as_exemplar(examples[i], program.output_names) for i in differ[:MAX_SHOWN]}
 
 
+def scorer_names(program: Program, scorer_lm: dspy.BaseLM | None) -> str:
+    """Return the names of the LMs that run the predictors, in one line."""
+    default = [scorer_lm] if program.needs_default_lm() else []
+    used = [lm for lm in (*default, *program.lms.values()) if lm is not None]
+    return ", ".join(dict.fromkeys(lm.model for lm in used))
+
+
 def trial_logs(result: OPROResult) -> dict[int, dict[str, Any]]:
     """Return, by step, its temperature, candidates, scores (0 to 100) and rejected proposals."""
     logs: dict[int, dict[str, Any]] = {}

@@ -39,8 +39,8 @@ class CandidateResult(BaseModel):
     step: int
     """The step that brought it; 0 for the initial instructions."""
     train: Estimate
-    """The training estimate that the search ranked it by; where a cap ended the run before it met
-    any training example, `selection`."""
+    """The training estimate that the search ranked it by, from `n_examples` examples met by then;
+    where a cap ended the run before it met any training example, `selection`."""
     selection: Estimate | None = None
     """Its score on the selection set, if it met it: on all of it, except the student's where a cap
     cut the choice (`n_examples` says so)."""
@@ -49,7 +49,8 @@ class CandidateResult(BaseModel):
     selection_failures: dict[int, str] = {}
     """Selection example index to the error that it raised there."""
     scores: dict[int, float]
-    """Training example index to metric value."""
+    """Training example index to metric value, of all that it met: also in the final choice and,
+    where there is a cache, after it. `train` stays as it was before."""
     failures: dict[int, str] = {}
     """Training example index to the error that it raised there."""
     dropped: str | None = None
@@ -189,7 +190,8 @@ class OPROResult(RunResult):
     def optimism(self) -> float | None:
         """How far the best's training estimate lies above its score on the selection set.
 
-        Overfitting and the winner's curse together; None when it did not meet the set.
+        Overfitting and the winner's curse together, since the estimate is that of the search, from
+        `best.train.n_examples` examples; None when it did not meet the set.
         """
         best = self.best
         return None if best.selection is None else best.train.score - best.selection.score

@@ -23,7 +23,14 @@ from opro_dspy.interrupt import Interrupt
 from opro_dspy.journal import Manifest
 from opro_dspy.limits import Limit, Rates, limits_of, too_small
 from opro_dspy.loop import INTERRUPTED, conclude, optimize
-from opro_dspy.outcome import candidate_results, dressed, saved, shown_examples, signatures
+from opro_dspy.outcome import (
+    candidate_results,
+    dressed,
+    saved,
+    scorer_names,
+    shown_examples,
+    signatures,
+)
 from opro_dspy.plan import Course, Sizes, course, kept_for_the_choice, sized
 from opro_dspy.pool import DaemonExecutor
 from opro_dspy.positions import place_shown
@@ -345,6 +352,7 @@ class Run:
                 **self.seats.settings,
                 **self.config.model_dump(mode="json"),
                 "optimizer_lm": self.optimizer_lm.model,
+                "scorer_lm": scorer_names(self.program, self.scorer_lm),
             },
             versions=self.versions,
             seed=self.config.seed,

@@ -1,11 +1,12 @@
 """Reads a run from disk: a saved result, a finished run's folder, or one that still goes on."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from opro_dspy.diagnostics import Diagnostic
 from opro_dspy.errors import ConfigurationError
 from opro_dspy.filters import printable
-from opro_dspy.journal import Manifest, read_lines
+from opro_dspy.journal import Damage, Manifest, read_lines, told
 from opro_dspy.journal import manifest as manifests
 from opro_dspy.journal.file import NAME as JOURNAL
 from opro_dspy.journal.lines import (
@@ -41,9 +42,9 @@ NO_CANDIDATE = "became no candidate"
 def read_run(path: str | Path) -> OPROResult:
     """Return the result of a run; of an unfinished one, what its journal holds by now.
 
-    Nothing is written, so a run may be read while it goes on. An unfinished result has no
-    diagnostics, does not tell which candidates were given up, and finds by their words which
-    answer became which candidate; its usage counts what the journal holds.
+    Nothing is written, so a run may be read while it goes on. An unfinished result tells of no
+    failure signature but a damaged journal, nor which candidates were given up, and finds by their
+    words which answer became which candidate; its usage counts what the journal holds.
 
     Args:
         path: The run's folder (`log_dir`), or a file that `OPROResult.save` wrote.
@@ -64,14 +65,29 @@ def read_run(path: str | Path) -> OPROResult:
             f"there is no run in {path}: it has neither a {RESULT} nor a {manifests.NAME} with a "
             f"{JOURNAL}. Name the `log_dir` of a run, or the JSON of a result."
         )
-    return Journalled(Manifest.from_json(manifest.read_bytes()), read_lines(journal)).result()
+    lines, damaged = read_lines(journal)
+    found = Journalled(Manifest.from_json(manifest.read_bytes()), lines).result()
+    if not damaged:
+        return found
+    share = len(damaged) / (len(lines) + len(damaged))
+    return found.model_copy(update={"diagnostics": (_damage(path, damaged, share),)})
+
+
+def _damage(folder: Path, damaged: Sequence[Damage], share: float) -> Diagnostic:
+    return Diagnostic(
+        name="damaged journal",
+        value=share,
+        threshold=0.0,
+        seen=f"{told(damaged)} of {JOURNAL} cannot be read; what that held is missing here.",
+        advice=f"`python -m opro_dspy repair {folder}` drops it, and the run can go on.",
+    )
 
 
 def _newer(journal: Path, result: Path) -> bool:
     """Tell whether a run was taken up again after its result was written."""
     if not journal.is_file():
         return False
-    lines = read_lines(journal)
+    lines, _ = read_lines(journal)
     return bool(lines) and not isinstance(lines[-1], EndLine)
 
 
@@ -128,10 +144,17 @@ class Journalled:
             settings={
                 **manifest.settings,
                 "optimizer_lm": str(manifest.lms.get("optimizer", {}).get("model")),
+                "scorer_lm": ", ".join(self._scorers()),
             },
             versions=manifest.versions,
             seed=seed if isinstance(seed, int) else 0,
         )
+
+    def _scorers(self) -> Iterable[str]:
+        """Return the names of the LMs that predictors run on, each once."""
+        found = self._manifest.lms.items()
+        roles = [(role, lm) for role, lm in found if role.split()[0] in ("scorer", "predictor")]
+        return dict.fromkeys(str(lm.get("model")) for _, lm in roles)
 
     def _choice(self) -> ChoiceLine | None:
         """Return the final choice, unless the run was continued beyond it."""

@@ -11,13 +11,13 @@ from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from types import ModuleType
-from typing import Any, get_args
+from typing import Any, get_args, get_type_hints
 
 import dspy
 import pytest
 from pydantic import BaseModel
 
-from opro_dspy import OPRO, OPROResult
+from opro_dspy import OPRO, OPROResult, plots
 from opro_dspy.cli.app import COMMANDS
 from opro_dspy.journal import Manifest
 from opro_dspy.journal.lines import Line
@@ -73,6 +73,14 @@ def test_every_public_name_has_its_place_in_the_reference() -> None:
     told = set(re.findall(r"^::: (\S+)$", text, flags=re.MULTILINE))
     names = {f"{module}.{name}" for module in PUBLIC - told for name in public_names(module)}
     assert names - told == set()
+
+
+def test_what_the_data_functions_of_figures_return_is_in_the_reference() -> None:
+    text = (DOCS / "reference/plots.md").read_text(encoding="utf-8")
+    told = set(re.findall(r"^::: opro_dspy\.plots\.(\w+)$", text, flags=re.MULTILINE))
+    functions = [getattr(plots, name) for name in plots.__all__ if name.endswith("_data")]
+    returned = {kind.__name__ for f in functions for kind in own_types(get_type_hints(f)["return"])}
+    assert {"Curve", "Unit", "TourAt"} <= returned <= told
 
 
 def test_the_fields_of_journal_lines_are_told_in_their_order() -> None:
@@ -152,6 +160,14 @@ def public_names(name: str) -> list[str]:
     module = importlib.import_module(name)
     listed = getattr(module, "__all__", None)
     return list(listed) if listed is not None else list(own_names(module))
+
+
+def own_types(hint: Any) -> Iterator[type]:
+    """Yield the classes of this package in a type hint."""
+    if getattr(hint, "__module__", "").startswith("opro_dspy"):
+        yield hint
+    for part in get_args(hint):
+        yield from own_types(part)
 
 
 def own_names(module: ModuleType) -> Iterator[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from opro_dspy import __version__
 from tests.code_blocks import ROOT
 
 
@@ -29,6 +30,7 @@ def test_wheel_imports_and_compiles_where_no_extra_is_installed(
     built: Path, tmp_path: Path
 ) -> None:
     (wheel,) = built.glob("*.whl")
+    assert wheel.name.startswith(f"opro_dspy-{__version__}-")
     target = tmp_path / "installed"
     install = (sys.executable, "-m", "pip", "install", "--no-deps", "--no-index", "--quiet")
     done(*install, "--target", target, wheel, cwd=tmp_path)

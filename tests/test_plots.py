@@ -21,7 +21,8 @@ from opro_dspy.plots import (
     search_data,
     tours_data,
 )
-from opro_dspy.plots.figures import mean_curve
+from opro_dspy.plots.axes import tick
+from opro_dspy.plots.comparison import mean_curve
 from opro_dspy.plots.style import series_style
 from opro_dspy.problems import LinearRegression, TravelingSalesman
 from opro_dspy.records import Spent
@@ -122,6 +123,40 @@ def test_the_mean_of_curves_keeps_the_value_of_a_run_that_ended() -> None:
         (2, 4.0),
     ]
     assert mean_curve([]) == []
+
+
+def test_the_columns_of_a_heat_map_are_named_as_the_candidates_are() -> None:
+    axes = plot_heat_map(a_run(), on="selection").axes[0]
+    assert heat_map_data(a_run(), on="selection").candidates == (0, 2)
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["0", "2"]
+
+
+def test_a_comparison_names_the_sets_and_says_what_bars_and_thin_lines_are() -> None:
+    one = plot_comparison({"a": a_run(), "b": a_run()})
+    many = plot_comparison({"a": [a_run(), a_run()], "b": a_run(selection_set="trainset")})
+    assert [axes.get_xlabel() for axes in (one.axes[1], many.axes[1])] == [
+        "chosen candidate on the valset, %\n(hollow: the student)",
+        "chosen candidate on the valset or trainset, %\n"
+        "(mean ± standard error of runs; hollow: the student)",
+    ]
+    thin = [axes.get_ylabel() for axes in (one.axes[0], many.axes[0])]
+    assert ["thin: single runs" in label for label in thin] == [False, True]
+
+
+def test_axes_part_thousands_and_tours_name_the_length() -> None:
+    assert [tick(x) for x in (200_000.0, 0.30000000000000004, -2.5)] == ["200,000", "0.3", "−2.5"]
+    spent = (Spent(tokens=0), Spent(tokens=200_000))
+    axes = plot_curve(a_run(spent=spent), against="tokens").axes[0]
+    assert "200,000" in {label.get_text() for label in axes.get_xticklabels()}
+    trip = TravelingSalesman.random(n=4)
+    assert plot_tours(solved(trip, 0), trip).axes[0].get_title().startswith("step 0: length ")
+
+
+def test_the_steps_of_a_short_regression_are_whole() -> None:
+    line = LinearRegression.random(w=2, b=3, seed=0)
+    bar = plot_regression(solved(line, 1), line).axes[2]
+    assert bar.get_ylabel() == "step"
+    assert [label.get_text() for label in bar.get_yticklabels()] == ["0", "1"]
 
 
 def test_series_differ_in_more_than_colour() -> None:

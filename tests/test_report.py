@@ -1,16 +1,19 @@
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from opro_dspy import OPROResult
 from opro_dspy.filters import shown
 from opro_dspy.plots.axes import Unit
-from opro_dspy.records import Estimate
+from opro_dspy.records import Estimate, Usage
 from opro_dspy.report import render
 from opro_dspy.report.drawing import nice_ticks
+from opro_dspy.report.summary import MIN_EXAMPLES, SIMULATION, certainty
 from opro_dspy.report.text import MAX_WORDS, interval, signed, word_diff
+from opro_dspy.report.view import rows
 from tests.runs import START, a_run, a_step, candidate
 
 PERCENT = Unit(factor=100.0, name="%")
@@ -37,15 +40,16 @@ def blob(page: str) -> str:
 
 
 def test_the_page_says_what_came_of_the_run() -> None:
-    page = render(a_run())
+    page = render(a_run(settings={"optimizer_lm": "an-lm", "scorer_lm": "another-lm"}))
+    assert SIMULATION not in page
     for said in (
         "25.0</span>",
         "75.0 %</strong>",
-        "+50.0, 95 % interval",
+        "+50.0, paired by example: 4 examples are too few for an interval",
         "3 better, 1 worse",
         "max_steps: 1 steps were done",
         "What is 1 plus 1?",
-        "an-lm",
+        "proposed by an-lm, scored on another-lm",
         "price unknown",
     ):
         assert said in page
@@ -110,6 +114,24 @@ def test_several_predictors_are_told_apart() -> None:
     assert len(json.loads(blob(page))["candidates"][1]["queries"]) == 2
 
 
+def test_an_estimate_stands_beside_the_examples_that_it_rests_on() -> None:
+    start, *others = a_run().candidates
+    searched = Estimate.of({0: 1.0, 1: 0.0})
+    best = others[1].model_copy(update={"train": searched})  # and met four in the end
+    run = a_run(candidates=(start, others[0], best))
+    row = next(row for row in rows(run, PERCENT) if row.index == 2)
+    assert (row.score, row.seen) == ("50.0 ± 50.0", 2)
+    told = json.loads(blob(render(run)))["candidates"]
+    assert told[2]["whole"] == "75.0 ± 25.0 % on all 4 examples."
+    assert told[1]["whole"] is None
+
+
+def test_a_candidate_that_met_no_training_example_has_no_training_estimate() -> None:
+    start = a_run().candidates[0].model_copy(update={"scores": {}})
+    (row,) = rows(a_run(candidates=(start,), best_index=0), PERCENT)
+    assert (row.score, row.seen, row.selection) == ("", 0, "25.0 ± 25.0")
+
+
 def test_report_writes_the_page(tmp_path: Path) -> None:
     path = a_run().report(tmp_path / "report.html")
     assert path.read_text(encoding="utf-8") == render(a_run())
@@ -149,11 +171,37 @@ def test_long_texts_are_told_as_a_whole() -> None:
     assert word_diff(old, new) == [("gone", old), ("new", new)]
 
 
-def test_an_interval_has_signs_and_needs_two_examples() -> None:
-    estimate = Estimate(score=0.1, stderr=0.1, n_examples=9)
-    assert interval(estimate, PERCENT) == "−9.6 to +29.6"
-    assert interval(Estimate(score=0.1, stderr=0.0, n_examples=1), PERCENT) is None
+def test_an_interval_has_signs_and_stays_within_what_a_difference_can_be() -> None:
+    assert interval(Estimate(score=0.1, stderr=0.1, n_examples=9), PERCENT) == "−9.6 to +29.6"
+    wide = Estimate(score=0.667, stderr=0.333, n_examples=9)
+    assert interval(wide, PERCENT) == "+1.4 to +100.0"
+    assert interval(wide, Unit(factor=1.0, name="")) == "+0.01432 to +1.32"
     assert signed(0.0001, PERCENT) == "0.0"
+
+
+@pytest.mark.parametrize(
+    ("n", "stderr", "said"),
+    [
+        (1, 0.0, "1 example is too few for an interval"),
+        (MIN_EXAMPLES - 1, 0.3, "9 examples are too few for an interval"),
+        (MIN_EXAMPLES, 0.0, "the same on every example"),
+        (MIN_EXAMPLES, 0.1, "95 % interval −9.6 to +29.6 (normal approximation)"),
+    ],
+)
+def test_a_handful_of_examples_has_no_interval(n: int, stderr: float, said: str) -> None:
+    assert certainty(Estimate(score=0.1, stderr=stderr, n_examples=n), PERCENT) == said
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"settings": {"scorer_lm": "openai/a, simulated/scorer-1"}},
+        {"settings": {"optimizer_lm": "simulated/optimizer-1"}},
+        {"usage": (Usage(role="scorer", model="simulated/scorer-1"),)},
+    ],
+)
+def test_a_page_says_that_an_lm_is_simulated(changes: dict[str, Any]) -> None:
+    assert SIMULATION in render(a_run(**changes))
 
 
 @pytest.mark.parametrize(
@@ -172,4 +220,4 @@ def test_a_notebook_shows_a_result_escaped() -> None:
     html = hostile_run()._repr_html_()
     assert "<img" not in html
     assert "&lt;/script&gt;" in html
-    assert "25.0 → 75.0 % (+50.0; 95 % interval" in a_run()._repr_html_()
+    assert "25.0 → 75.0 % (+50.0; 4 examples are too few" in a_run()._repr_html_()

@@ -29,6 +29,14 @@ def cut(folder: Path, to: Path, n: int | None = None, *, torn: bytes = b"") -> P
     return to
 
 
+def test_a_result_names_the_lm_that_was_scored_on_also_from_its_journal(
+    folder: Path, tmp_path: Path
+) -> None:
+    name = read_run(folder).settings["scorer_lm"]
+    assert name == read_run(folder).used("scorer").model
+    assert name == read_run(cut(folder, tmp_path / "cut")).settings["scorer_lm"]
+
+
 def line_of(folder: Path, kind: str) -> int:
     """The number of the last line of this type, from 1."""
     lines = (folder / "journal.jsonl").read_text().splitlines()

@@ -2,11 +2,16 @@
 
 import os
 import re
+import shlex
 from pathlib import Path
 
 import nbformat
 import pytest
 from nbclient import NotebookClient
+from typer.testing import CliRunner
+
+from opro_dspy import read_run
+from opro_dspy.cli import app
 
 TUTORIALS = Path(__file__).parent.parent / "tutorials"
 NOTEBOOKS = sorted(TUTORIALS.glob("*.ipynb"))
@@ -78,6 +83,25 @@ def test_links_lead_to_files_that_are_there(path: Path) -> None:
     linked = [TUTORIALS / name for name in re.findall(r"\]\((\S+?)\)", told)]
     named = [TUTORIALS.parent / name for name in re.findall(r"`((?:docs|benchmarks)/\S+)`", told)]
     assert [file.name for file in (*linked, *named) if not file.exists()] == []
+
+
+def test_the_run_that_a_tutorial_sends_to_the_shell_can_be_called_again_and_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notebook = nbformat.read(TUTORIALS / "05_budgets_and_resume.ipynb", as_version=4)
+    told = notebook.cells[-1].source
+    (command,) = re.findall(r"```bash\npython -m opro_dspy (.*?)```", told, flags=re.DOTALL)
+    (row,) = re.findall(r"`(\{.*?\})`", told)
+    (folder,) = re.findall(r"`opro_dspy\.read_run\(\"(.*?)\"\)`", told)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "train.jsonl").write_text(f"{row}\n" * 4, encoding="utf-8")
+    words = [*shlex.split(command.replace("\\\n", " ")), "--max-steps", "1"]
+    for _ in range(2):
+        done = CliRunner().invoke(app, words)
+        assert done.exit_code == 0, done.output
+    assert read_run(folder).num_steps == 1
+    assert CliRunner().invoke(app, ["show", folder, "--watch"]).exit_code == 0
+    assert f"show {folder} --watch" in told
 
 
 def code_cells(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:

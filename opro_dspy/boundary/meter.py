@@ -82,6 +82,10 @@ class Meter:
         rows = [row for row in self.usage() if row.role == role]
         return reduce(add, rows, Usage(role=role, model="*"))
 
+    def answered(self) -> bool:
+        """Tell whether any call came back with an answer so far."""
+        return any(row.cache_hits or row.calls > row.failures for row in self.usage())
+
     @contextmanager
     def attempt(self, call: Call) -> Iterator[None]:
         """Return a context in which DSPy tells `call` of its answers, and errors are the LM's."""

@@ -11,6 +11,7 @@ from opro_dspy.cli.jobs import Job, Work, failure, settings_of
 from opro_dspy.cli.screen import complain, console, note, say, say_json
 from opro_dspy.cli.telling import estimate_table, gain_line, summary, tell_run
 from opro_dspy.loop import INTERRUPTED as STOPPED
+from opro_dspy.report.summary import SIMULATION
 
 EPILOG = options.examples(
     "compile 'question -> answer' --trainset train.jsonl --valset val.jsonl --metric exact_text "
@@ -121,7 +122,7 @@ def finish(work: Work, log_dir: Path | None, *, as_json: bool) -> None:
         say_json({**summary(result), **written, **more})
     else:
         if work.simulated:
-            say(options.SIMULATION)
+            say(SIMULATION)
         tell_run(console(), result)
         say(f"\n{gain_line(result)}")
         say(f"Written: {', '.join(path for path in written.values() if path)}.")

@@ -22,6 +22,7 @@ from opro_dspy.cli.scoring import Stopped, first_of, scored
 from opro_dspy.cli.screen import complain, console, note, say, say_json
 from opro_dspy.errors import ConfigurationError
 from opro_dspy.filters import shown
+from opro_dspy.report.summary import SIMULATION
 
 EPILOG = options.examples(
     "evaluate program.json --program 'question -> answer' --data test.jsonl --metric exact_text "
@@ -106,7 +107,7 @@ def evaluate(
         say_json({**_as_json(measured, results), "simulated": model == SIMULATED})
     else:
         if model == SIMULATED:
-            say(options.SIMULATION)
+            say(SIMULATION)
         _tell(measured, results, n=len(examples))
     _end(measured, n=len(examples))
 

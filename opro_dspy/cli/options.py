@@ -17,7 +17,6 @@ LM_HELP = (
     "LM: as dspy.LM names it, such as openai/gpt-5-mini, with keys from the environment; "
     "module:object for a dspy.LM of yours; `simulated` answers offline, to try things out."
 )
-SIMULATION = "An LM is simulated: these are numbers of the simulation, not of a real model."
 PROGRAM_HELP = (
     "PROGRAM: module:object, which is a dspy.Module, or a class or function that makes one (the "
     "working folder comes first); or a signature, such as 'question -> answer' or "

@@ -16,9 +16,11 @@ from opro_dspy import OPROResult, read_run
 from opro_dspy.cli import options
 from opro_dspy.cli.screen import bold, console, note, say_json
 from opro_dspy.cli.telling import (
+    cost_line,
     cost_table,
     gain_line,
     instruction_of,
+    score_line,
     steps,
     summary,
     trajectory_table,
@@ -26,7 +28,11 @@ from opro_dspy.cli.telling import (
 from opro_dspy.errors import ConfigurationError
 from opro_dspy.filters import shown
 from opro_dspy.journal.folder import HOLDER
+from opro_dspy.report.summary import SIMULATION, is_simulated
 from opro_dspy.runs import UNFINISHED
+
+FRAME = 5
+"""Lines of the trajectory's table beside its rows."""
 
 EPILOG = options.examples("show runs/1", "show runs/1 --watch", "show program.result.json --json")
 
@@ -50,7 +56,8 @@ def show(
         return
     result = read_run(run)
     if as_json:
-        say_json({**summary(result), "steps": steps(result)})
+        more = {"simulated": is_simulated(result), "steps": steps(result)}
+        say_json({**summary(result), **more})
     else:
         screen.print(_drawn(result, screen.width))
 
@@ -61,7 +68,7 @@ def _watch(screen: Console, run: Path, every: float) -> None:
     with Live(console=screen, auto_refresh=False, transient=True) as live:
         try:
             while result.stop_reason == UNFINISHED and _goes_on(run):
-                live.update(_drawn(result, screen.width, screen.height - 1), refresh=True)
+                live.update(_fitted(result, screen), refresh=True)
                 time.sleep(every)
                 result = read_run(run)
         except KeyboardInterrupt:
@@ -91,25 +98,42 @@ def _goes_on(run: Path) -> bool:
     return True
 
 
-def _drawn(result: OPROResult, width: int, height: int | None = None) -> Group:
-    """Return the whole run; or, for a screen of `height` lines, its last steps."""
-    running = result.stop_reason == UNFINISHED
+def _drawn(result: OPROResult, width: int) -> Group:
+    """Return the whole run."""
     parts: list[RenderableType] = [
-        trajectory_table(_last_steps(result, height), width=width),
+        trajectory_table(result, width=width),
         cost_table(result),
-        Text(shown(f"{'Not ended' if running else 'Ended'}: {result.stop_reason}.")),
-        Text(f"{gain_line(result)}"),
+        *_told(result),
     ]
-    if result.unfinished:
-        met = sum(len(e.scores) for e in result.unfinished)
-        parts.append(Text(f"Being scored: {len(result.unfinished)} candidates, {met} scores."))
-    parts += [Text(shown(f"Seen: {diagnostic}")) for diagnostic in result.diagnostics]
     if result.best_index is not None:
         parts += [bold("\nBest instruction"), Text(instruction_of(result))]
     return Group(*parts)
 
 
-def _last_steps(result: OPROResult, height: int | None) -> OPROResult:
-    if height is None:
-        return result
-    return result.model_copy(update={"steps": result.steps[-max(3, height - 18) :]})
+def _fitted(result: OPROResult, screen: Console) -> Group:
+    """Return what a screen has room for: the last steps, and the best instruction's beginning."""
+    height = screen.height - 1
+    parts: list[RenderableType] = [Text(cost_line(result)), *_told(result)]
+    if result.best_index is not None:
+        text = Text(instruction_of(result))
+        lines = text.wrap(screen, screen.width)
+        most = max(2, height // 3)
+        if len(lines) > most:
+            lines[most - 1].truncate(screen.width - 2)
+            lines[most - 1].append(" …")
+        parts += [bold("Best instruction"), *lines[:most]]
+    taken = len(screen.render_lines(Group(*parts))) + FRAME
+    return Group(trajectory_table(result, width=screen.width, last=max(1, height - taken)), *parts)
+
+
+def _told(result: OPROResult) -> list[Text]:
+    """Return what there is to say between the tables and the best instruction."""
+    running = result.stop_reason == UNFINISHED
+    said = [f"{'Not ended' if running else 'Ended'}: {result.stop_reason}."]
+    said += [SIMULATION] * is_simulated(result)
+    said += [line for line in (score_line(result), gain_line(result)) if line]
+    if result.unfinished:
+        met = sum(len(e.scores) for e in result.unfinished)
+        said.append(f"Being scored: {len(result.unfinished)} candidates, {met} scores.")
+    said += [f"Seen: {diagnostic}" for diagnostic in result.diagnostics]
+    return [Text(shown(line)) for line in said]

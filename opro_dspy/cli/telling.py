@@ -10,8 +10,10 @@ from opro_dspy import OPROResult, RunEstimate
 from opro_dspy.cli.screen import bold, say, shortened
 from opro_dspy.filters import shown
 from opro_dspy.plots.axes import Unit
-from opro_dspy.records import Usage
-from opro_dspy.report.text import interval, number, signed
+from opro_dspy.records import Estimate, Usage
+from opro_dspy.report.summary import certainty
+from opro_dspy.report.summary import summary as in_short
+from opro_dspy.report.text import number, signed, with_error
 from opro_dspy.result import RunResult
 
 ROLES = ("optimizer", "scorer")
@@ -25,8 +27,8 @@ def instruction_of(result: OPROResult) -> str:
     return "\n".join(f"{name}: {shown(text)}" for name, text in texts.items())
 
 
-def trajectory_table(result: OPROResult, *, width: int) -> Table:
-    """Return the steps as a table that is `width` characters wide at most."""
+def trajectory_table(result: OPROResult, *, width: int, last: int | None = None) -> Table:
+    """Return the steps, or the `last` of them, as a table of at most `width` characters."""
     unit = Unit.of(result)
     title = f"Trajectory (training estimates{' in percent' if unit.name else ''})"
     table = Table(title=title, title_justify="left")
@@ -34,21 +36,26 @@ def trajectory_table(result: OPROResult, *, width: int) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("top instruction of the step", no_wrap=True)
     best = float("-inf")
+    rows: list[tuple[str, ...]] = []
     for step in result.steps:
         mine = [c for c in result.candidates if c.step == step.index]
         if not mine:
             so_far = "" if best == float("-inf") else number(best, unit)
-            table.add_row(str(step.index), "0", "", "", so_far, "nothing new")
+            rows.append((str(step.index), "0", "", "", so_far, "nothing new"))
             continue
         top = max(mine, key=lambda c: c.train.score)
         best = max(best, top.train.score)
         mean = sum(c.train.score for c in mine) / len(mine)
-        table.add_row(
-            str(step.index),
-            str(len(mine)),
-            *(number(score, unit) for score in (mean, top.train.score, best)),
-            shortened(" | ".join(top.instructions.values()), max(20, width - 48)),
+        rows.append(
+            (
+                str(step.index),
+                str(len(mine)),
+                *(number(score, unit) for score in (mean, top.train.score, best)),
+                shortened(" | ".join(top.instructions.values()), max(20, width - 48)),
+            )
         )
+    for row in rows[-len(rows) if last is None else -last :]:
+        table.add_row(*row)
     return table
 
 
@@ -66,6 +73,17 @@ def cost_table(result: RunResult) -> Table:
         usd = ["unknown price" if row.cost_usd is None else f"{row.cost_usd:,.4f}"] * priced
         table.add_row(row.role, *(f"{count:,}" for count in counts), *usd)
     return table
+
+
+def cost_line(result: RunResult) -> str:
+    """Return calls, tokens and, where it is known, cost in one line."""
+    rows = [result.used(role) for role in ROLES]
+    tokens = sum(row.input_tokens + row.output_tokens for row in rows)
+    costs = [row.cost_usd for row in rows if row.cost_usd is not None]
+    usd = f", {sum(costs):,.4f} USD" if costs else ""
+    return (
+        f"Calls: {', '.join(f'{row.calls:,} {row.role}' for row in rows)}; {tokens:,} tokens{usd}."
+    )
 
 
 def estimate_table(cost: RunEstimate) -> Table:
@@ -119,15 +137,34 @@ def _tell_choice(result: OPROResult) -> None:
     best, baseline, unit = result.best, result.baseline, Unit.of(result)
     if best.selection is None or baseline is None or baseline.selection is None:
         return
-    above = result.optimism or 0.0
     say(
         f"On the {result.selection_set}: {number(baseline.selection.score, unit)} before, "
-        f"{number(best.selection.score, unit)} ± {number(best.selection.stderr, unit)} after. The "
-        f"training estimate was {number(best.train.score, unit)} ± "
-        f"{number(best.train.stderr, unit)}"
-        + (f", {number(above, unit)} higher: that is what choosing flatters." if above > 0 else ".")
+        f"{number(best.selection.score, unit)} ± {number(best.selection.stderr, unit)} after."
+        + (f" {_optimism(result, unit)}" if best.scores else "")
         + "\n"
     )
+
+
+def _optimism(result: OPROResult, unit: Unit) -> str:
+    """Return what the search thought of the best, and how far that was too high."""
+    found, above = result.best.train, result.optimism or 0.0
+    several = "" if found.n_examples == 1 else "s"
+    return (
+        f"The training estimate, from {found.n_examples} example{several}, was "
+        f"{with_error(found, unit)}"
+    ) + (f", {number(above, unit)} higher: that is what choosing flatters." if above > 0 else ".")
+
+
+def score_line(result: OPROResult) -> str:
+    """Return the scores before and after, on the examples that both met; empty if on none."""
+    unit = Unit.of(result)
+    found = in_short(result, unit)
+    if found is None:
+        return ""
+    several = "" if found.n == 1 else "s"
+    where = f"{found.n} example{several} of the {found.set_name}"
+    met = "" if found.on_selection else " that both met"
+    return f"On {where}{met}: {found.before} before, {found.after} after."
 
 
 def gain_line(result: OPROResult) -> str:
@@ -135,10 +172,9 @@ def gain_line(result: OPROResult) -> str:
     gain, unit = result.gain, Unit.of(result)
     if gain is None:
         return "Nothing to compare yet."
-    span = interval(gain, unit) if gain.stderr else None
-    sure = f" (95 %, normal approximation: {span})" if span else ""
-    return f"Gain over the start, paired on {gain.n_examples} examples: " + (
-        f"{signed(gain.score, unit)}{sure}."
+    return (
+        f"Gain over the start, paired by example: {signed(gain.score, unit)}; "
+        f"{certainty(gain, unit)}."
     )
 
 
@@ -150,7 +186,8 @@ def summary(result: OPROResult) -> dict[str, Any]:
         "score": result.best.score if known else None,
         "baseline_score": baseline.score if baseline else None,
         "selection_set": result.selection_set,
-        "gain": None if gain is None else {"mean": gain.score, "stderr": gain.stderr},
+        "gain": gain
+        and {"mean": gain.score, "stderr": gain.stderr, "num_examples": gain.n_examples},
         "instructions": result.best.instructions if known else None,
         "num_steps": result.num_steps,
         "num_candidates": len(result.candidates),
@@ -175,6 +212,10 @@ def steps(result: OPROResult) -> list[dict[str, Any]]:
             }
         )
     return found
+
+
+def _gain(gain: Estimate) -> dict[str, Any]:
+    return {"mean": gain.score, "stderr": gain.stderr, "num_examples": gain.n_examples}
 
 
 def _usage(row: Usage) -> dict[str, Any]:

@@ -33,7 +33,7 @@ A run is resumed by running it again from the start: what the journal holds is r
 place of being paid for, so the same decisions follow. No line depends on another one.
 """
 
-from opro_dspy.journal.file import JournalFile, read_lines, repair
+from opro_dspy.journal.file import Damage, JournalFile, read_lines, repair, told
 from opro_dspy.journal.folder import RunFolder
 from opro_dspy.journal.manifest import FREE, Manifest, changes
 from opro_dspy.journal.past import Past
@@ -42,6 +42,7 @@ from opro_dspy.journal.recall import Answers, Scores
 __all__ = [
     "FREE",
     "Answers",
+    "Damage",
     "JournalFile",
     "Manifest",
     "Past",
@@ -50,4 +51,5 @@ __all__ = [
     "changes",
     "read_lines",
     "repair",
+    "told",
 ]

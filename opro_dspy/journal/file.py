@@ -3,6 +3,7 @@
 import logging
 import os
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,7 +68,7 @@ class JournalFile:
             first = others[0]
             raise ResumeError(
                 f"{self.path}, line {first.number} is damaged: {first.why}. "
-                f"`python -m opro_dspy repair {self.path.parent}` would drop {_told(damaged)} and "
+                f"`python -m opro_dspy repair {self.path.parent}` would drop {told(damaged)} and "
                 f"keep the other {len(lines)}; what was dropped is paid for again."
             )
         if torn is not None:
@@ -169,22 +170,26 @@ def _is_json(row: bytes) -> bool:
         return False
 
 
-def _told(damaged: list[Damage]) -> str:
+def told(damaged: Sequence[Damage]) -> str:
+    """Return which lines are damaged, the first ones by name."""
     told = ", ".join(f"line {d.number} ({d.size:,} bytes)" for d in damaged[:5])
     more = len(damaged) - 5
     return told + (f" and {more} more" if more > 0 else "")
 
 
-def read_lines(path: Path) -> list[Line]:
-    """Return the lines of a journal that can be read, while somebody may write there.
+def read_lines(path: Path) -> tuple[list[Line], list[Damage]]:
+    """Return the lines of a journal that can be read, while somebody may write there, and the rest.
+
+    A torn last line is neither: it may be about to be written.
 
     Raises:
         ConfigurationError: If the file cannot be read.
     """
     try:
-        return _lines(path.read_bytes())[0]
+        lines, damaged = _lines(path.read_bytes())
     except OSError as error:
         raise ConfigurationError(f"cannot read {path}: {error.strerror}.") from error
+    return lines, [d for d in damaged if not d.torn]
 
 
 def repair(log_dir: str | Path) -> list[Damage]:

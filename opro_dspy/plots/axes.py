@@ -7,7 +7,7 @@ from opro_dspy.errors import ConfigurationError
 from opro_dspy.result import OPROResult
 
 Against = Literal["steps", "scored examples", "tokens", "cost"]
-"""What a run's progress is drawn against."""
+"""What a run's progress is drawn against: "steps", "scored examples", "tokens" or "cost" (USD)."""
 
 AXES = {
     "steps": "step",
@@ -22,6 +22,7 @@ class Unit:
     """How scores are shown: in percent where all lie in [0, 1], else as the metric gave them."""
 
     factor: float
+    """What a score is multiplied by to be shown."""
     name: str
     """"%", or empty."""
 
@@ -35,6 +36,11 @@ class Unit:
     def label(self, text: str) -> str:
         """Return the label of an axis."""
         return f"{text}, {self.name}" if self.name else f"{text}, in the metric's unit"
+
+
+def tick(value: float) -> str:
+    """Return a number as an axis shows it: 200,000; −0.25."""
+    return f"{value:,.10g}".replace("-", "−")
 
 
 def positions(result: OPROResult, against: Against = "steps") -> list[float]:

@@ -192,6 +192,8 @@ class Contender:
     """For each run, the chosen one's score on its selection set."""
     before: tuple[float, ...]
     """For each run, the student's score there."""
+    sets: tuple[str, ...]
+    """The selection sets of the runs, each once: "valset", "trainset" or "training estimates"."""
 
 
 def comparison_data(
@@ -219,6 +221,9 @@ def comparison_data(
                 curves=tuple(_best_by_step(r, unit, against) for r in group),
                 finals=tuple(unit.factor * best.score for _, best in scored),
                 before=tuple(unit.factor * student.score for student, _ in scored),
+                sets=tuple(
+                    dict.fromkeys(r.selection_set for r in group if r.best_index is not None)
+                ),
             )
         )
     return unit, found

@@ -1,19 +1,23 @@
-"""The figures of a run, and of several."""
+"""The figures of a run."""
 
-from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from statistics import fmean, stdev
 from typing import Any, Literal
 
 from opro_dspy.plots.axes import AXES, Against
 from opro_dspy.plots.data import (
-    Contender,
-    comparison_data,
     curve_data,
     heat_map_data,
     search_data,
 )
-from opro_dspy.plots.style import COLOURS, GREY, dress, heat_colours, new_figure, series_style
+from opro_dspy.plots.style import (
+    COLOURS,
+    GREY,
+    dress,
+    heat_colours,
+    name_ticks,
+    new_figure,
+    series_style,
+)
 from opro_dspy.result import OPROResult
 
 MAX_PARTED = 30
@@ -21,7 +25,7 @@ MAX_PARTED = 30
 
 
 def plot_curve(result: OPROResult, *, against: Against = "steps") -> Any:
-    """Draw the optimization curve: every candidate, mean and spread by step, the best so far.
+    """Draw the optimization curve: every candidate, the mean by step, the best so far.
 
     Args:
         result: The run's.
@@ -51,7 +55,14 @@ def plot_curve(result: OPROResult, *, against: Against = "steps") -> Any:
         x, mean, spread = zip(*data.means, strict=True)
         low, high = ([m + sign * s for m, s in zip(mean, spread, strict=True)] for sign in (-1, 1))
         blue = COLOURS["blue"]
-        axes.plot(x, mean, color=blue, marker="o", markersize=4, label="mean of the step ± spread")
+        axes.plot(
+            x,
+            mean,
+            color=blue,
+            marker="o",
+            markersize=4,
+            label="mean of the step ± standard deviation",
+        )
         axes.fill_between(x, low, high, color=blue, alpha=0.18, linewidth=0)
     if data.best:
         x, best = zip(*data.best, strict=True)
@@ -113,13 +124,12 @@ def plot_heat_map(result: OPROResult, *, on: Literal["trainset", "selection"] = 
         axes,
         xlabel="candidate, oldest first" + (" (lines part the steps)" if few else ""),
         ylabel="example, hardest first",
-        whole_x=True,
     )
     axes.grid(visible=False)
+    name_ticks(axes.xaxis, data.candidates, most=15)
+    name_ticks(axes.yaxis, data.examples, most=20)
     shown_set = on if on == "trainset" else result.selection_set
     axes.set_title(f"Scores on the {shown_set}", fontsize="medium", loc="left")
-    ticks = range(0, n_rows, max(1, n_rows // 20))
-    axes.set_yticks(list(ticks), [str(data.examples[i]) for i in ticks], fontsize="x-small")
     figure.colorbar(image, label=data.unit.label("score") + " (white: not seen)", shrink=0.9)
     return figure
 
@@ -157,81 +167,3 @@ def plot_search(result: OPROResult) -> Any:
     )
     words.set_xlabel("step")
     return figure
-
-
-def plot_comparison(
-    results: Mapping[str, OPROResult | Sequence[OPROResult]], *, against: Against = "steps"
-) -> Any:
-    """Draw several runs side by side: how they went, and what they ended with.
-
-    Args:
-        results: Label to a run, or to runs of the same kind, whose mean is drawn in bold.
-        against: What the x axis is: "steps", "scored examples", "tokens" or "cost".
-
-    Returns:
-        A matplotlib `Figure`.
-
-    Raises:
-        ConfigurationError: If there is nothing to compare, or a result does not tell.
-        ImportError: If matplotlib is not there.
-    """
-    unit, contenders = comparison_data(results, against=against)
-    figure = new_figure(10, max(3.8, 2.4 + 0.4 * len(contenders)))
-    left, right = figure.subplots(1, 2)
-    for place, contender in enumerate(contenders):
-        _contender(left, right, contender, place)
-    label = unit.label("best training estimate")
-    dress(left, xlabel=AXES[against], ylabel=label, whole_x=against == "steps")
-    right.set_yticks(range(len(contenders)), [c.label for c in contenders])
-    right.set_ylim(len(contenders) - 0.5, -0.5)
-    dress(right, xlabel=unit.label("chosen candidate") + " (hollow: the student)")
-    handles, labels = left.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize="small")
-    return figure
-
-
-def _contender(left: Any, right: Any, contender: Contender, place: int) -> None:
-    style = series_style(place)
-    many = len(contender.curves) > 1
-    faint = {"color": style["color"], "linestyle": style["linestyle"]}
-    for curve in contender.curves if many else ():
-        left.plot(*zip(*curve, strict=True), **faint, linewidth=0.8, alpha=0.4) if curve else None
-    mean = mean_curve(contender.curves)
-    if mean:
-        left.plot(
-            *zip(*mean, strict=True),
-            **style,
-            linewidth=2,
-            markersize=5,
-            markevery=max(1, len(mean) // 12),
-            label=contender.label,
-        )
-    hollow = {"markerfacecolor": "white", "alpha": 0.7}
-    for values, more in ((contender.before, hollow), (contender.finals, {})):
-        if not values:
-            continue
-        error = stdev(values) / len(values) ** 0.5 if len(values) > 1 else 0.0
-        right.errorbar(
-            fmean(values),
-            place,
-            xerr=error,
-            fmt=style["marker"],
-            capsize=3,
-            color=style["color"],
-            **more,
-        )
-
-
-def mean_curve(
-    curves: Sequence[Sequence[tuple[float, float]]],
-) -> list[tuple[float, float]]:
-    """Return the mean of curves that keep their value until the next point.
-
-    It goes from where all have begun to where the last ends; a run that ended keeps its value.
-    """
-    known = [curve for curve in curves if curve]
-    if not known:
-        return []
-    first = max(curve[0][0] for curve in known)
-    places = sorted({x for curve in known for x, _ in curve if x >= first})
-    return [(x, fmean([v for at, v in c if at <= x][-1] for c in known)) for x in places]

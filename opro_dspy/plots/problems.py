@@ -5,7 +5,7 @@ from math import ceil
 from typing import Any
 
 from opro_dspy.errors import ConfigurationError
-from opro_dspy.plots.style import COLOURS, dress, new_figure
+from opro_dspy.plots.style import COLOURS, dress, new_figure, whole_numbers
 from opro_dspy.problems import LinearRegression, TravelingSalesman
 from opro_dspy.problems.linear_regression import Line
 from opro_dspy.problems.tsp import Tour
@@ -73,7 +73,8 @@ def plot_regression(result: Result[Line], problem: LinearRegression) -> Any:
     if data.pairs:
         steps, w, b = zip(*data.pairs, strict=True)
         dots = plane.scatter(w, b, c=steps, cmap="cividis", s=16, alpha=0.8, label="pair")
-        figure.colorbar(dots, ax=plane, label="step")
+        dots.set_clim(0, max(1, *steps))
+        figure.colorbar(dots, ax=plane, label="step", ticks=whole_numbers())
     if data.path:
         _, w, b, _ = zip(*data.path, strict=True)
         line = {"color": COLOURS["vermillion"], "linestyle": "--", "marker": "s", "markersize": 4}
@@ -163,8 +164,9 @@ def plot_tours(result: Result[Tour], problem: TravelingSalesman, *, most: int = 
         stops = [problem.points[i] for i in (*shown.tour, shown.tour[0])]
         axes.plot(*zip(*stops, strict=True), "o-", color=COLOURS["blue"], markersize=4)
         axes.plot(*stops[0], "s", color=COLOURS["vermillion"], markersize=8)
-        gap = "" if shown.gap is None else f", {100 * shown.gap:.1f} % above the shortest"
-        axes.set_title(f"step {shown.step}: {shown.length:,.0f}{gap}", fontsize="medium")
+        gap = "" if shown.gap is None else f"\n{100 * shown.gap:.1f} % above the shortest"
+        title = f"step {shown.step}: length {shown.length:,.0f}{gap}"
+        axes.set_title(title, fontsize="medium")
         axes.set_aspect("equal", adjustable="box")
         dress(axes)
     figure.supxlabel("x (the square is point 0)", fontsize="medium")

@@ -1,6 +1,9 @@
 """What all figures share: colours, markers and lines that tell series apart in print too."""
 
+from collections.abc import Sequence
 from typing import Any
+
+from opro_dspy.plots.axes import tick
 
 COLOURS = {
     "blue": "#0072B2",
@@ -17,6 +20,8 @@ Source:
     Okabe & Ito 2008, "Color Universal Design".
 """
 
+LONG = 10_000
+"""Numbers from here on are so long that few have room side by side."""
 GREY = "0.55"
 MARKERS = "osD^v<>"
 LINES = ("-", "--", "-.", ":")
@@ -75,11 +80,29 @@ def heat_colours() -> Any:
 
 
 def dress(axes: Any, *, whole_x: bool = False, **labels: str) -> None:
-    """Label `axes`; take away what says nothing."""
+    """Label `axes`, numbers of thousands with commas; take away what says nothing."""
+    from matplotlib.ticker import ScalarFormatter
+
     axes.set(**labels)
     axes.grid(alpha=0.25, linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
+    for axis in (axes.xaxis, axes.yaxis):
+        if isinstance(axis.get_major_formatter(), ScalarFormatter):
+            axis.set_major_formatter(lambda value, _: tick(value))
     if whole_x:
-        from matplotlib.ticker import MaxNLocator
+        axes.xaxis.set_major_locator(whole_numbers())
+    elif max(map(abs, axes.get_xlim())) >= LONG:
+        axes.locator_params(axis="x", nbins=4)
 
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+
+def whole_numbers() -> Any:
+    """Return what puts ticks at whole numbers only."""
+    from matplotlib.ticker import MaxNLocator
+
+    return MaxNLocator(integer=True, min_n_ticks=1)
+
+
+def name_ticks(axis: Any, names: Sequence[int], *, most: int) -> None:
+    """Write the names of rows or columns 0, 1, … beside an axis: at most `most`, evenly spread."""
+    places = range(0, len(names), -(-len(names) // most))
+    axis.set_ticks(list(places), [str(names[place]) for place in places], fontsize="x-small")

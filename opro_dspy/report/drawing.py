@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil, floor, log10
 
+from opro_dspy.plots.axes import tick
 from opro_dspy.plots.data import Curve, Dot
 
 LEFT, RIGHT, TOP, BOTTOM = 44.0, 14.0, 12.0, 40.0
@@ -93,8 +94,8 @@ def lay_out(curve: Curve, *, name: str, width: int, height: int) -> Drawing:
         left=LEFT,
         right=width - RIGHT,
         bottom=height - BOTTOM,
-        x_ticks=tuple((at_x(t), f"{t:g}") for t in x_ticks),
-        y_ticks=tuple((at_y(t), f"{t:g}") for t in y_ticks),
+        x_ticks=tuple((at_x(t), tick(t)) for t in x_ticks),
+        y_ticks=tuple((at_y(t), tick(t)) for t in y_ticks),
         dots=marks(curve.dots, "candidate"),
         dropped=marks(curve.dropped, "given up: candidate"),
         selection=marks(curve.selection, f"{curve.selection_set}: candidate"),

@@ -11,6 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from opro_dspy.filters import shown
 from opro_dspy.plots.axes import Unit
 from opro_dspy.report import view
+from opro_dspy.report.summary import SIMULATION, is_simulated, summary
 from opro_dspy.result import OPROResult
 
 
@@ -49,7 +50,7 @@ def _context(result: OPROResult) -> dict[str, Any]:
     return {
         "unit": unit,
         "result": result,
-        "summary": view.summary(result, unit),
+        "summary": summary(result, unit),
         "stop_reason": shown(result.stop_reason),
         "best": view.best_texts(result),
         "drawings": view.drawings(result),
@@ -60,10 +61,17 @@ def _context(result: OPROResult) -> dict[str, Any]:
         "diagnostics": [(d.name, shown(d.seen), shown(d.advice)) for d in result.diagnostics],
         "usage": [result.used("optimizer"), result.used("scorer")],
         "cost": _cost(result),
-        "optimizer_lm": shown(str(result.settings.get("optimizer_lm", "an unknown LM"))),
+        "lms": [_lm(result, role) for role in ("optimizer", "scorer")],
+        "simulation": SIMULATION if is_simulated(result) else None,
         "settings": view.settings(result.settings),
         "versions": view.settings(dict(result.versions)),
     }
+
+
+def _lm(result: OPROResult, role: str) -> str:
+    """Return the name of a role's LM; results of older versions tell it only of LMs that worked."""
+    known = result.settings.get(f"{role}_lm") or result.used(role).model
+    return shown(str(known or "an unknown LM"))
 
 
 def _cost(result: OPROResult) -> str:

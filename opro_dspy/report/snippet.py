@@ -4,7 +4,7 @@ from html import escape
 
 from opro_dspy.filters import shown
 from opro_dspy.plots.axes import Unit
-from opro_dspy.report.view import summary
+from opro_dspy.report.summary import summary
 from opro_dspy.result import OPROResult
 
 
@@ -18,7 +18,7 @@ def snippet(result: OPROResult) -> str:
         ("LM calls", f"{result.total_calls:,}"),
     ]
     if found is not None:
-        change = f"{found.gain}; 95 % interval {found.interval}" if found.interval else found.gain
+        change = f"{found.gain}; {found.certainty}"
         said = f"{found.before} → {found.after}{unit.name and ' ' + unit.name} ({change})"
         lines.insert(0, ("score", f"{said} on {found.n} examples of the {found.set_name}"))
     if result.best_index is not None:

@@ -3,6 +3,7 @@
 import difflib
 import re
 from collections.abc import Sequence
+from math import inf
 from typing import Any
 
 from opro_dspy.filters import shown
@@ -31,16 +32,15 @@ def with_error(estimate: Estimate, unit: Unit) -> str:
     return said if estimate.n_examples < 2 else f"{said} ± {number(estimate.stderr, unit)}"
 
 
-def interval(estimate: Estimate, unit: Unit) -> str | None:
-    """Return the 95 % interval around an estimate, by the normal approximation.
+def interval(estimate: Estimate, unit: Unit) -> str:
+    """Return the 95 % interval around a difference of scores, by the normal approximation.
 
     Returns:
-        For example `+12.0 to +30.1`; None for fewer than two examples.
+        For example `+12.0 to +30.1`. In percent it ends at −100 and +100: no difference is larger.
     """
-    if estimate.n_examples < 2:
-        return None
+    most = 1.0 if unit.name else inf
     ends = (estimate.score + sign * Z95 * estimate.stderr for sign in (-1, 1))
-    return " to ".join(signed(end, unit) for end in ends)
+    return " to ".join(signed(max(-most, min(most, end)), unit) for end in ends)
 
 
 def signed(value: float, unit: Unit) -> str:

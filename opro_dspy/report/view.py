@@ -8,13 +8,11 @@ from typing import Any
 from opro_dspy.filters import shown
 from opro_dspy.plots.axes import Unit
 from opro_dspy.plots.data import curve_data
-from opro_dspy.records import Candidate, Step
+from opro_dspy.records import Candidate, Estimate, Step
 from opro_dspy.report.drawing import Drawing, lay_out
 from opro_dspy.report.text import (
-    interval,
     number,
     plain,
-    signed,
     with_error,
     word_diff,
 )
@@ -28,10 +26,10 @@ class Row:
     index: int
     step: int
     score: str
-    """Training estimate with its error."""
+    """The training estimate of the search with its error; empty if it met no training example."""
     sort_score: float
     seen: int
-    """Training examples that it met."""
+    """Training examples behind that estimate."""
     selection: str
     """Score on the selection set with its error; empty if it did not meet it."""
     sort_selection: float | None
@@ -50,46 +48,6 @@ class Changed:
     outputs: dict[str, str]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Summary:
-    """Before and after; the differences paired by example."""
-
-    set_name: str
-    n: int
-    """Examples that both met."""
-    kept: bool
-    """Whether the student itself was chosen."""
-    on_selection: bool
-    """Whether the two are compared on the set that the choice was made on."""
-    before: str
-    after: str
-    gain: str
-    interval: str | None
-    better: int
-    worse: int
-
-
-def summary(result: OPROResult, unit: Unit) -> Summary | None:
-    """Return before and after; None if nothing was scored."""
-    gain, pairs = result.gain, result.compared
-    if gain is None or result.best_index is None:
-        return None
-    student, best = result.candidates[0], result.best
-    chosen = student.selection is not None and best.selection is not None
-    return Summary(
-        set_name=result.selection_set if chosen else "trainset",
-        n=len(pairs),
-        kept=result.best_index == 0,
-        on_selection=chosen,
-        before=number(sum(a for a, _ in pairs.values()) / len(pairs), unit),
-        after=number(sum(b for _, b in pairs.values()) / len(pairs), unit),
-        gain=signed(gain.score, unit),
-        interval=interval(gain, unit),
-        better=sum(after > before for before, after in pairs.values()),
-        worse=sum(after < before for before, after in pairs.values()),
-    )
-
-
 def rows(result: OPROResult, unit: Unit) -> list[Row]:
     """Return the table, the chosen first and then by score."""
     found = []
@@ -103,9 +61,9 @@ def rows(result: OPROResult, unit: Unit) -> list[Row]:
             Row(
                 index=index,
                 step=c.step,
-                score=with_error(c.train, unit),
+                score=with_error(c.train, unit) if c.scores else "",
                 sort_score=c.train.score,
-                seen=len(c.scores),
+                seen=c.train.n_examples if c.scores else 0,
                 selection="" if c.selection is None else with_error(c.selection, unit),
                 sort_selection=None if c.selection is None else c.selection.score,
                 text="\n".join(shown(text) for text in c.instructions.values()),
@@ -183,6 +141,8 @@ def details(result: OPROResult) -> str:
     prompts: dict[str, int] = {}
     by_step = {step.index: step for step in result.steps}
     told = [_details(c, by_step.get(c.step), prompts) for c in result.candidates]
+    for one, c in zip(told, result.candidates, strict=True):
+        one["whole"] = _whole(c, result)
     best = {} if result.best_index is None else result.best.instructions
     found = {
         "candidates": told,
@@ -216,6 +176,15 @@ def _details(c: CandidateResult, step: Step | None, prompts: dict[str, int]) -> 
         "dropped": None if c.dropped is None else shown(c.dropped),
         "failures": [f"example {i}: {shown(said)[:500]}" for i, said in c.failures.items()][:20],
     }
+
+
+def _whole(c: CandidateResult, result: OPROResult) -> str | None:
+    """Return the score on the whole training set, where that was met after the search."""
+    if not c.train.n_examples < len(c.scores) == result.num_train:
+        return None
+    unit = Unit.of(result)
+    score = with_error(Estimate.of(c.scores), unit)
+    return f"{score}{unit.name and ' ' + unit.name} on all {result.num_train} examples."
 
 
 def _origin(

@@ -1,13 +1,17 @@
+import io
 import json
 import os
 import shutil
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from opro_dspy.cli.show import _fitted
+from opro_dspy.runs import UNFINISHED
 from tests import fakes
 from tests.cli.conftest import plain, run
-from tests.runs import START, a_run, candidate
+from tests.runs import START, a_run, a_step, candidate
 
 HOSTILE = "\x1b[31mRed\x1b[0m [bold]not bold[/bold] :smile: \u202eturned"
 
@@ -40,6 +44,53 @@ def test_a_run_is_shown_from_its_folder_or_its_file(finished: Path) -> None:
     assert done.stdout == run("show", str(finished / "result.json")).stdout
     told = json.loads(run("show", str(finished), "--json").stdout)
     assert [step["step"] for step in told["steps"]] == [0, 1, 2, 3]
+    assert told["simulated"] is False
+
+
+def test_show_says_the_scores_before_and_after_and_that_an_lm_is_simulated(tmp_path: Path) -> None:
+    a_run(settings={"scorer_lm": "simulated/scorer"}).save(tmp_path / "result.json")
+    said = plain(run("show", str(tmp_path / "result.json")).stdout)
+    assert "On 4 examples of the valset: 25.0 before, 75.0 after." in said
+    assert "+50.0; 4 examples are too few for an interval." in said
+    assert "An LM is simulated" in said
+    told = json.loads(run("show", str(tmp_path / "result.json"), "--json").stdout)
+    assert told["simulated"] is True
+    assert told["gain"] == {"mean": 0.5, "stderr": pytest.approx(0.5), "num_examples": 4}
+
+
+@pytest.mark.parametrize("words", [3, 300])
+def test_watching_shows_last_steps_and_best_instruction_on_a_small_screen(words: int) -> None:
+    best = " ".join(["Think"] * words)
+    found = [candidate(best if i == 2 else f"Try {i}.", i, {0: i / 80}) for i in range(41)]
+    found[2] = candidate(best, 2, {0: 1.0})
+    steps = tuple(a_step(i, [found[i].instructions["predict"]]) for i in range(41))
+    result = a_run(candidates=tuple(found), best_index=2, steps=steps, stop_reason=UNFINISHED)
+    screen = Console(width=80, height=24, file=io.StringIO())
+    screen.print(_fitted(result, screen))
+    assert isinstance(screen.file, io.StringIO)
+    lines = screen.file.getvalue().splitlines()
+    assert len(lines) < 24
+    assert lines[lines.index("Best instruction") + 1].startswith("Think Think Think")
+    assert lines[-1].endswith(" …") is (words == 300)
+    rows = [line.split()[1::2] for line in lines if "Try" in line]
+    assert (rows[-1][0], rows[-1][4]) == ("40", "100.0")  # the best so far is of a step before
+    assert len(lines) == 23
+
+
+def test_a_damaged_line_is_told_and_what_can_be_read_is_shown(
+    finished: Path, tmp_path: Path
+) -> None:
+    cut(finished, tmp_path / "run", pid=2**22 + 1)
+    journal = tmp_path / "run" / "journal.jsonl"
+    lines = journal.read_bytes().splitlines(keepends=True)
+    journal.write_bytes(b"".join([*lines[:10], b"{broken\n", *lines[11:]]))
+    done = run("show", str(tmp_path / "run"))
+    assert done.exit_code == 0
+    said = plain(done.stdout)
+    assert "Seen: damaged journal: line 11 (8 bytes) of journal.jsonl cannot be read" in said
+    assert f"repair {tmp_path / 'run'}" in said
+    (told,) = json.loads(run("show", str(tmp_path / "run"), "--json").stdout)["diagnostics"]
+    assert told["name"] == "damaged journal"
 
 
 def test_watching_follows_a_run_to_its_end(

@@ -69,6 +69,7 @@
       titled(cell, several ? `Instruction of ${part.name}` : "Instruction", make("pre", part.text));
       if (part.diff) titled(cell, "What changed since its parent", difference(part.diff));
     }
+    if (found.whole) titled(cell, "Training set, met after the search", make("p", found.whole));
     if (found.dropped) titled(cell, "Given up", make("p", found.dropped));
     titled(cell, "Errors", ...found.failures.map((text) => make("pre", text)));
     for (const query of found.queries) {
