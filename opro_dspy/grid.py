@@ -49,7 +49,7 @@ class Grid:
         orders: For each lane, example indices in the order in which it meets them.
         set_name: Which set `examples` is: "trainset" or "valset".
         number: Which race of the run it is.
-        control: The run's, if there was a race before.
+        control: The run's.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Grid:
         orders: Sequence[Sequence[int]],
         set_name: str = "trainset",
         number: int = 1,
-        control: Control | None = None,
+        control: Control,
     ) -> None:
         self._conditions = conditions
         self._race = race
@@ -79,7 +79,7 @@ class Grid:
         self._flying = 0
         self._outages = Outages()
         self._late: dict[Cell, Late] = {}
-        self._refusals, self._control = Refusals(), control or Control()
+        self._refusals, self._control = Refusals(), control
         self._in_doubt = CONTROL
         """The first cell in doubt when the control was asked last: its books say what that took."""
         self.refused: str | None = None

@@ -19,6 +19,7 @@ from opro_dspy.race import Race
 from opro_dspy.records import Candidate, Evaluation
 from opro_dspy.solving.frame import COMPONENT
 from opro_dspy.trajectory import Trajectory
+from opro_dspy.trials import Control
 
 S = TypeVar("S")
 
@@ -51,7 +52,7 @@ class SolutionEvaluator(Generic[S]):
         self._example = example
         self.unfinished: tuple[Evaluation, ...] = ()
         """What was scored in an evaluation that an error or Ctrl-C cut short."""
-        self._n_races = 0
+        self._n_races, self._control = 0, Control()
 
     def evaluate(
         self, candidates: Sequence[Candidate], trajectory: Trajectory
@@ -79,6 +80,7 @@ class SolutionEvaluator(Generic[S]):
             examples=[self._example],
             orders=[[0]] * len(candidates),
             number=self._n_races,
+            control=self._control,
         )
         try:
             grid.run()
