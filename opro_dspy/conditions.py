@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import dspy
 
 from opro_dspy.boundary.gate import Gate
+from opro_dspy.errors import RunError
 from opro_dspy.hangs import Hangs
 from opro_dspy.interrupt import Interrupt
 from opro_dspy.memory import InOrder, Meeting, Score
@@ -66,3 +67,7 @@ class Conditions:
     """Examples that hang, and whether it is known why."""
     told: set[str] = field(default_factory=set)
     """Keys of the candidates whose first failure was shown."""
+
+    def hang_error(self) -> RunError:
+        """Return the error that stops a run in which nothing comes back."""
+        return self.hangs.error(self.timeout_s, remote=self.remote is not None)

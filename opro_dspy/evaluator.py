@@ -79,8 +79,7 @@ class ProgramEvaluator:
             race, candidates, self._examples, [order] * len(candidates), fill=racing is None
         )
         if not step and not self.refused and not any(e.scores for e in found):
-            remote = self._conditions.remote is not None
-            raise self._conditions.hangs.error(self._conditions.timeout_s, remote=remote)
+            raise self._conditions.hang_error()
         if racing is not None and step and not self.refused and all(map(all_failed, found)):
             # The few examples of a first step may be to blame: so all of them meet more.
             found = self._further(found, order, n=racing.rungs[-1] - racing.rungs_of(step)[-1])

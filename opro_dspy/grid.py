@@ -12,6 +12,7 @@ import dspy
 from dspy.utils.exceptions import LMTimeoutError
 
 from opro_dspy.boundary.faults import is_retryable
+from opro_dspy.boundary.task import outage_of
 from opro_dspy.conditions import Conditions
 from opro_dspy.errors import ExecutorError, JournalError, MetricError
 from opro_dspy.failures import Failures, named
@@ -25,7 +26,7 @@ from opro_dspy.protocols import ExampleScored
 from opro_dspy.race import Cell, Race
 from opro_dspy.records import Candidate, Evaluation, Usage
 from opro_dspy.refusals import CONTROL, MAX_DOUBTS, Doubt, Held, Refusals
-from opro_dspy.trials import Control, Late, Question, Trial, outage_of, refusal_of, settle
+from opro_dspy.trials import Control, Late, Question, Trial, refusal_of, settle
 
 logger = logging.getLogger(__name__)
 
@@ -248,7 +249,7 @@ class Grid:
             return
         task = trial.task
         refused = task is not None and task.refused is not None
-        outage = outage_of(trial, error)
+        outage = outage_of(task, error)
         settle(trial, calls=int(not refused and outage is None))
         if refused and task is not None:
             self._refuse(cell, task.refused or BUDGET, trial.used)
@@ -329,7 +330,7 @@ class Grid:
         refused = None if trial.task is None else trial.task.refused
         if not future.done() and refused is None:
             refused = self._conditions.gate.budget.refusal()
-        outage, refusal = outage_of(trial, error), refusal_of(trial, error)
+        outage, refusal = outage_of(trial.task, error), refusal_of(trial, error)
         if refused is not None:  # nobody will know
             self._refuse(self._in_doubt, refused)
             self._refusals.answered(self._refusals.n_known)
@@ -447,8 +448,7 @@ class Grid:
         if hangs.is_wave and over:
             if len(over) < len(self._late):
                 return bool(back)
-            remote = self._conditions.remote is not None
-            raise hangs.error(self._conditions.timeout_s, remote=remote)
+            raise self._conditions.hang_error()
         for cell in over:
             self._ledger.spent(cell, self._late.pop(cell).trial.used, calls=1)
             logger.warning(

@@ -211,9 +211,9 @@ class Optimizer:
                 candidate = base.with_text(kept.component, kept.text)
                 candidates[candidate.key] = candidate
         if not candidates:
-            answered = any(p.raw is not None for p in proposals)
             why = "the temperature rises for the next step"
-            why = why if answered or not proposals else f"no answer came ({proposals[0].rejected})"
+            if proposals and all(p.raw is None for p in proposals):
+                why = f"no answer came ({proposals[0].rejected})"
             logger.warning("Step %d brought no new candidate: %s.", index, why)
         return Step(
             index=index,

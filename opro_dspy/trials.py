@@ -8,7 +8,6 @@ import dspy
 
 from opro_dspy.boundary.budget import Reservation
 from opro_dspy.boundary.faults import bad_request
-from opro_dspy.boundary.meter import lm_failure
 from opro_dspy.boundary.task import Task
 from opro_dspy.calling import call
 from opro_dspy.conditions import Conditions
@@ -115,14 +114,6 @@ def settle(trial: Trial, *, calls: int) -> None:
     """Book the metric calls: none when the example has yet to be scored."""
     if trial.reservation is not None:
         trial.reservation.settle(metric_calls=calls)
-
-
-def outage_of(trial: Trial, error: BaseException | None) -> BaseException | None:
-    """Return the LM's failure that says nothing about the example, if there was one."""
-    task = trial.task
-    if task is not None and (task.lm_error is not None or task.refused is not None):
-        return task.lm_error
-    return None if error is None else lm_failure(error)
 
 
 def refusal_of(trial: Trial, error: BaseException | None) -> BaseException | None:

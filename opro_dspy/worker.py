@@ -15,10 +15,11 @@ from opro_dspy.boundary.adapters import watched
 from opro_dspy.boundary.answers import Answers
 from opro_dspy.boundary.budget import NOTHING, Budget, Reservation, Spending
 from opro_dspy.boundary.faults import bad_request, retry_after
-from opro_dspy.boundary.gate import Gate, Task
-from opro_dspy.boundary.meter import SCORER, Meter, lm_failure
+from opro_dspy.boundary.gate import Gate
+from opro_dspy.boundary.meter import SCORER, Meter
 from opro_dspy.boundary.prices import Price
 from opro_dspy.boundary.redaction import redact, secrets_of
+from opro_dspy.boundary.task import Task, outage_of
 from opro_dspy.cache import MemoryStore
 from opro_dspy.conditions import NoTrace
 from opro_dspy.errors import MetricError
@@ -154,9 +155,7 @@ class Bench:
 
 def outcome_of(task: Task, error: Exception | None) -> dict[str, Any]:
     """Return what the LM calls took, and whose fault it is if there is no score."""
-    outage = task.lm_error
-    if error is not None and outage is None and task.refused is None:
-        outage = lm_failure(error)
+    outage = outage_of(task, error)
     refusal = task.bad_request or (None if error is None else bad_request(error))
     return {
         "used": [asdict(row) for row in task.used],

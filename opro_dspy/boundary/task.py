@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from dspy.lm15 import Request
 
 from opro_dspy.boundary.budget import Reservation
+from opro_dspy.boundary.meter import lm_failure
 from opro_dspy.records import Usage
 
 
@@ -191,3 +192,15 @@ class Task:
                     visit.reservation.settle()
                 visit.given_up()
             self.lock.notify_all()
+
+
+def outage_of(task: Task | None, error: BaseException | None) -> BaseException | None:
+    """Return the LM's failure that says nothing about the example, if there was one.
+
+    Args:
+        task: The example's LM calls, if any could begin.
+        error: What scoring the example raised.
+    """
+    if task is not None and (task.lm_error is not None or task.refused is not None):
+        return task.lm_error
+    return None if error is None else lm_failure(error)

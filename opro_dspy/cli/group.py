@@ -9,6 +9,7 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from opro_dspy import early
 from opro_dspy.cli.logs import told
 from opro_dspy.cli.screen import complain, note, print_whatever_comes
 from opro_dspy.errors import (
@@ -22,7 +23,7 @@ from opro_dspy.filters import sentence
 
 DEBUG = "--debug"
 
-FINE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+FINE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, early.INTERRUPTED
 
 EXIT_CODES = (
     f"Exit codes: {FINE} fine; {FAILED} the run failed; {USAGE} wrong usage or configuration; "

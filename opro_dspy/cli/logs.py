@@ -30,7 +30,7 @@ class _Lines(logging.Handler):
 @contextmanager
 def told() -> Iterator[None]:
     """Return a context in which warnings of the package are such lines."""
-    with _level(SAID_HERE, logging.ERROR):
+    with silent(SAID_HERE):
         logger, handler = logging.getLogger(PACKAGE), _Lines(logging.WARNING)
         logger.addHandler(handler)
         try:
@@ -40,18 +40,12 @@ def told() -> Iterator[None]:
 
 
 @contextmanager
-def _level(name: str, level: int) -> Iterator[None]:
+def silent(name: str) -> Iterator[None]:
+    """Return a context in which the logger `name` gives no warnings."""
     logger = logging.getLogger(name)
     before = logger.level
-    logger.setLevel(level)
+    logger.setLevel(logging.ERROR)
     try:
         yield
     finally:
         logger.setLevel(before)
-
-
-@contextmanager
-def silent(name: str) -> Iterator[None]:
-    """Return a context in which the logger `name` gives no warnings."""
-    with _level(name, logging.ERROR):
-        yield

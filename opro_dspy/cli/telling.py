@@ -54,7 +54,7 @@ def trajectory_table(result: OPROResult, *, width: int, last: int | None = None)
                 shortened(" | ".join(top.instructions.values()), max(20, width - 48)),
             )
         )
-    for row in rows[-len(rows) if last is None else -last :]:
+    for row in rows if last is None else rows[-last:]:
         table.add_row(*row)
     return table
 
@@ -88,11 +88,11 @@ def cost_line(result: RunResult) -> str:
 
 def estimate_table(cost: RunEstimate) -> Table:
     """Return what a run will cost."""
-    (low, high), each = cost.metric_calls, "scorer calls for each: {} to {}"
+    (low, high), (fewest, most) = cost.metric_calls, cost.scorer_calls
     table = Table(
         title="What it will cost, from at least to at most",
         title_justify="left",
-        caption=f"Scored examples: {low:,} to {high:,}; {each.format(*cost.scorer_calls)}",
+        caption=f"Scored examples: {low:,} to {high:,}; scorer calls for each: {fewest} to {most}",
         caption_justify="left",
     )
     for name in ("role", "calls", "tokens in", "tokens out", "USD"):
@@ -186,8 +186,7 @@ def summary(result: OPROResult) -> dict[str, Any]:
         "score": result.best.score if known else None,
         "baseline_score": baseline.score if baseline else None,
         "selection_set": result.selection_set,
-        "gain": gain
-        and {"mean": gain.score, "stderr": gain.stderr, "num_examples": gain.n_examples},
+        "gain": None if gain is None else _gain(gain),
         "instructions": result.best.instructions if known else None,
         "num_steps": result.num_steps,
         "num_candidates": len(result.candidates),

@@ -140,9 +140,10 @@ def details(result: OPROResult) -> str:
     """
     prompts: dict[str, int] = {}
     by_step = {step.index: step for step in result.steps}
-    told = [_details(c, by_step.get(c.step), prompts) for c in result.candidates]
-    for one, c in zip(told, result.candidates, strict=True):
-        one["whole"] = _whole(c, result)
+    told = [
+        {**_details(c, by_step.get(c.step), prompts), "whole": _whole(c, result)}
+        for c in result.candidates
+    ]
     best = {} if result.best_index is None else result.best.instructions
     found = {
         "candidates": told,
