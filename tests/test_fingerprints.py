@@ -1,5 +1,6 @@
 """What is the same has the same fingerprint in every process; what differs has another."""
 
+import copy
 import re
 import subprocess
 import sys
@@ -189,6 +190,16 @@ def test_code_of_a_programs_class_counts() -> None:
 
     assert program_of(program("!")) == program_of(program("!"))
     assert program_of(program("!")) != program_of(program("?"))
+
+
+def test_a_class_is_the_same_after_one_of_its_objects_was_copied() -> None:
+    class Strict:
+        def __call__(self, example: Any, prediction: Any, trace: Any = None) -> float:
+            return float(example.answer == prediction.answer)
+
+    before = fingerprint(describe_metric(Strict()))
+    copy.copy(Strict())
+    assert fingerprint(describe_metric(Strict())) == before
 
 
 def test_a_program_that_ran_is_the_same_as_before() -> None:

@@ -24,10 +24,11 @@ _NOISE = frozenset({"_abc_impl"}) | {
         *("module", "doc", "dict", "weakref", "qualname", "slots", "classcell"),
         *("annotations", "annotations_cache", "annotate", "annotate_func"),
         *("firstlineno", "static_attributes", "abstractmethods", "parameters"),
-        *("orig_bases", "match_args", "dataclass_params"),
+        *("orig_bases", "match_args", "dataclass_params", "slotnames"),
     )
 }
-"""Members of a class that say nothing of what it does, or say it again."""
+"""Members of a class that say nothing of what it does, or say it again, or that Python adds when
+an object is copied for the first time (`__slotnames__`)."""
 
 
 @cache
