@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields, replace
 from math import isfinite
 from typing import Any
 
@@ -40,6 +40,9 @@ class CachedScore:
     output_tokens: int = 0
     cost_usd: float | None = None
     """Cost of the LM calls, if it is known."""
+
+
+_NAMES = [field.name for field in fields(CachedScore)]
 
 
 def score_context(
@@ -116,8 +119,9 @@ class ScoreCache:
 
     def put(self, key: str, found: CachedScore) -> None:
         """Keep what was found, soon: it can be worked out again from the LM answers."""
-        short = replace(found, output=found.output[:MAX_OUTPUT_CHARS])
-        self._store.put(key, {"format": FORMAT, **asdict(short)}, soon=True)
+        told = {name: getattr(found, name) for name in _NAMES}
+        short = {"format": FORMAT, **told, "output": found.output[:MAX_OUTPUT_CHARS]}
+        self._store.put(key, short, soon=True)
 
 
 class ScoreMemory:

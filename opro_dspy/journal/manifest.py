@@ -177,13 +177,13 @@ def taken_up(
             f"{folder.path} has a {journal} but no {NAME}. Pass another `log_dir`, or "
             'resume="never" to move it aside and start anew.'
         )
-    folder.write(NAME, as_file(new.model_dump()))
+    folder.write(NAME, as_file(new.model_dump(), indent=2))
     return new, changed
 
 
-def as_file(value: Any) -> bytes:
-    """Return JSON data as it stands in a file of its own."""
-    return json.dumps(value, indent=2).encode("ascii") + b"\n"
+def as_file(value: Any, *, indent: int | None = None) -> bytes:
+    """Return JSON data as it stands in a file of its own; a large one is slow to indent."""
+    return json.dumps(value, indent=indent).encode("ascii") + b"\n"
 
 
 def _refusal(path: Path, changed: Sequence[str], versions: Sequence[str]) -> str:
