@@ -1,7 +1,7 @@
 """How alike candidates' texts are, as numbers that a model of their quality can use. Pure."""
 
+import hashlib
 import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from itertools import pairwise
@@ -32,13 +32,13 @@ def factors(texts: Sequence[Mapping[str, str]]) -> npt.NDArray[np.float64]:
         The leading principal components of a centred bag-of-words kernel; as a covariance it is
         used like that of relatives in best linear unbiased prediction (Henderson 1975).
     """
-    rows = [[feature for name in sorted(t) for feature in _features(name, t[name])] for t in texts]
-    counts = Counter(feature for row in rows for feature in row)
-    shared = sorted(feature for feature, n in counts.items() if 1 < n < len(rows))
-    columns = {feature: i for i, feature in enumerate(shared)}
-    found = np.zeros((len(rows), len(columns)))
-    for i, row in enumerate(rows):
-        found[i, [columns[feature] for feature in row if feature in columns]] = 1.0
+    rows = [np.concatenate([_features(name, t[name]) for name in sorted(t)]) for t in texts]
+    _, column, counts = np.unique(np.concatenate(rows), return_inverse=True, return_counts=True)
+    row = np.repeat(np.arange(len(rows)), [len(each) for each in rows])
+    shared = (counts > 1) & (counts < len(rows))
+    told = shared[column]
+    found = np.zeros((len(rows), int(shared.sum())))
+    found[row[told], (np.cumsum(shared) - 1)[column[told]]] = 1.0
     found -= found.mean(axis=0, keepdims=True)
     values, vectors = np.linalg.eigh(found @ found.T)
     kept = np.flatnonzero(values > 1e-9 * max(1.0, float(values.max(initial=0.0))))[-MAX_FACTORS:]
@@ -47,8 +47,10 @@ def factors(texts: Sequence[Mapping[str, str]]) -> npt.NDArray[np.float64]:
 
 
 @lru_cache(maxsize=10_000)
-def _features(name: str, text: str) -> tuple[tuple[str, ...], ...]:
-    """Return the words and the pairs of neighbouring words of a component's text, in order."""
+def _features(name: str, text: str) -> npt.NDArray[np.uint64]:
+    """Return numbers for the words and the pairs of neighbouring words of a component's text."""
     words = _WORD.findall(text.lower())
-    singles, pairs = ((name, word) for word in words), ((name, *pair) for pair in pairwise(words))
-    return tuple(sorted({*singles, *pairs}))
+    said = {"\0".join((name, *part)) for part in (*zip(words), *pairwise(words))}
+    hashes = (hashlib.blake2b(s.encode("utf-8", "surrogatepass"), digest_size=8) for s in said)
+    numbers = sorted(int.from_bytes(h.digest(), "little") for h in hashes)
+    return np.array(numbers, dtype=np.uint64)

@@ -15,7 +15,7 @@ from opro_dspy.records import Exemplar, ShownEntry
 _MARK = " (measured beside other instructions in the rest of the program)"
 _MARK_NOTE = (
     " A score with a remark behind it was measured while other parts of the program had other "
-    "instructions than now: compare it with the rest only roughly."
+    "instructions than now, and is adjusted for that: compare it with the rest only roughly."
 )
 
 

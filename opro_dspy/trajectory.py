@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 
+from opro_dspy.credit import Text, effects
 from opro_dspy.records import Candidate, Estimate, Evaluation, Step
 
 Estimator = Callable[[Sequence[Evaluation]], Sequence[Estimate]]
@@ -23,8 +24,16 @@ class Entry:
     candidate: Candidate
     """The candidate whose score is shown for `text`."""
     estimate: Estimate
+    """What is known of `candidate`; in another context, adjusted to that of the base."""
     other_context: bool
     """True when measured beside other texts than the base's."""
+    dropped: bool = False
+    """Whether the candidate was dropped."""
+
+    @property
+    def worth(self) -> tuple[bool, float]:
+        """What ranks the entry, higher is better; see `Trajectory.worth`."""
+        return not self.dropped, self.estimate.score
 
 
 class Trajectory:
@@ -40,6 +49,8 @@ class Trajectory:
         self._evaluations: dict[str, Evaluation] = {}
         self._estimates: dict[str, Estimate] = {}
         self._best_by_step: list[Estimate | None] = []
+        self._effects: dict[Text, float] | None = None
+        self._span = 0.0, 0.0
 
     @property
     def steps(self) -> Sequence[Step]:
@@ -79,6 +90,9 @@ class Trajectory:
         estimates = self._estimator(tuple(everything.values()))
         self._evaluations = everything
         self._estimates = dict(zip(everything, estimates, strict=True))
+        self._effects = None
+        if scores := [estimate.score for estimate in estimates]:
+            self._span = min(scores), max(scores)
         self._steps.append(step)
         best = self.best if everything else None
         known = best is not None and best.dropped is None
@@ -124,9 +138,10 @@ class Trajectory:
     ) -> list[Entry]:
         """Return the best `top_k` texts of `component`, worst first, so that the best stand last.
 
-        A text measured several times is shown as measured beside the texts of `base`, or else in
-        its best context, and then marked. Ties keep the order in which they were told. Dropped
-        ones come first, with no higher score than the lowest of the others.
+        A text measured several times is shown as measured beside the texts of `base`, or else
+        where it is known best: with what the texts of `base` add more than those that it was
+        measured with (`credit.effects`), and then marked. Ties keep the order in which they were
+        told. Dropped ones come first, with no higher score than the lowest of the others.
 
         Args:
             component: The component whose texts are shown.
@@ -139,23 +154,43 @@ class Trajectory:
             OPRO (arXiv:2309.03409), section 4.2, "optimization trajectory"; the threshold as in
             the reference code.
         """
-        context = base.context_of(component)
         entries: dict[str, Entry] = {}
         for evaluation in self.ranked():
-            candidate = evaluation.candidate
-            other = candidate.context_of(component) != context
-            text = candidate.texts[component]
-            if text not in entries or (entries[text].other_context and not other):
-                entries[text] = Entry(
-                    text=text,
-                    candidate=candidate,
-                    estimate=self.estimate(candidate),
-                    other_context=other,
-                )
-        ranked = sorted(entries.values(), key=lambda e: self.worth(e.candidate), reverse=True)
+            entry = self._entry(evaluation, component, base)
+            known = entries.get(entry.text)
+            if known is None or _closer(entry) > _closer(known):
+                entries[entry.text] = entry
+        ranked = sorted(entries.values(), key=lambda entry: entry.worth, reverse=True)
         view = _falling(ranked[:top_k])
         least = float("-inf") if threshold is None else threshold
         return [e for e in reversed(view) if e is view[0] or e.estimate.score >= least]
+
+    def _entry(self, evaluation: Evaluation, component: str, base: Candidate) -> Entry:
+        """Return what `evaluation` says of its text of `component` beside the texts of `base`."""
+        candidate, estimate = evaluation.candidate, self.estimate(evaluation.candidate)
+        here, there = base.context_of(component), candidate.context_of(component)
+        dropped = evaluation.dropped is not None
+        if here != there and not dropped:
+            added = self._added()
+            better = sum(added.get(t, 0.0) for t in here.items()) - sum(
+                added.get(t, 0.0) for t in there.items()
+            )
+            low, high = self._span
+            estimate = replace(estimate, score=min(high, max(low, estimate.score + better)))
+        return Entry(
+            text=candidate.texts[component],
+            candidate=candidate,
+            estimate=estimate,
+            other_context=here != there,
+            dropped=dropped,
+        )
+
+    def _added(self) -> dict[Text, float]:
+        """Return what each text adds to a score; dropped candidates say nothing of it."""
+        if self._effects is None:
+            sound = [e.candidate for e in self if e.dropped is None]
+            self._effects = effects([c.texts for c in sound], [self.estimate(c) for c in sound])
+        return self._effects
 
     def combination(self, components: Sequence[str]) -> Candidate | None:
         """Return the last step's improvements of `components`, put together, if that is new.
@@ -174,6 +209,11 @@ class Trajectory:
             best = max([last.base, *changed], key=self.worth)
             combined = combined.with_text(component, best.texts[component])
         return None if combined in self else combined
+
+
+def _closer(entry: Entry) -> tuple[bool, bool, float]:
+    """Return what decides between two measurements of one text, higher is better."""
+    return not entry.other_context, not entry.dropped, -entry.estimate.stderr
 
 
 def _falling(ranked: Sequence[Entry]) -> list[Entry]:

@@ -37,7 +37,7 @@ ROWS = (
     {"result"},
     {"diagnostics"},
     {"trajectory", "racing", "failing"},
-    {"rasch"},
+    {"rasch", "credit"},
     {
         *("records", "seats", "config", "filters", "frame", "answers", "interrupt", "likeness"),
         *("direction", "problems", "rows", "metrics"),

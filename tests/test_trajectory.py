@@ -48,6 +48,23 @@ def test_entries_measured_beside_other_texts_are_marked() -> None:
     assert [(e.text, e.other_context) for e in view] == [("a", True), ("b", False)]
 
 
+def test_what_was_measured_beside_other_texts_is_shown_with_what_these_texts_add() -> None:
+    scores = {"ax": 0.3, "bx": 0.4, "ay": 0.6, "cx": 0.2, "cy": 0.5}
+    trajectory = told(*(({"p": k[0], "q": k[1]}, score) for k, score in scores.items()))
+    shown = {e.text: e for e in trajectory.view("p", Candidate({"p": "a", "q": "y"}), top_k=20)}
+    assert shown["b"].other_context
+    assert 0.5 < shown["b"].estimate.score <= 0.6  # never more than was ever estimated
+    assert (shown["a"].estimate.score, shown["c"].estimate.score) == (0.6, 0.5)
+
+
+def test_a_dropped_text_is_not_adjusted_and_says_nothing_of_others() -> None:
+    trajectory = told(({"p": "a", "q": "x"}, 0.3), ({"p": "a", "q": "y"}, 0.3))
+    lost = Evaluation(candidate=Candidate({"p": "b", "q": "x"}), scores={0: 0.0}, dropped="fails")
+    trajectory.append(Step(index=1), [lost])
+    first, _ = trajectory.view("p", Candidate({"p": "a", "q": "y"}), top_k=20)
+    assert (first.text, first.estimate.score, first.other_context) == ("b", 0.0, True)
+
+
 def test_a_text_measured_beside_the_base_shows_that_score_even_if_it_is_lower() -> None:
     trajectory = told(({"p": "a", "q": "x"}, 0.9), ({"p": "a", "q": "y"}, 0.3))
     (entry,) = trajectory.view("p", Candidate({"p": "z", "q": "y"}), top_k=20)
