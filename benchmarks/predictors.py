@@ -89,26 +89,46 @@ def at(record: dict[str, Any], calls: int) -> float:
 
 
 def rows(records: Sequence[dict[str, Any]], budgets: Sequence[int]) -> list[dict[str, Any]]:
-    """Return mean and standard error of the quality, by stages, budget and strategy."""
+    """Return the quality by stages, budget and strategy, and what each is ahead of "last only".
+
+    Each is a mean with its standard error; what a strategy is ahead is paired by landscape and
+    seed, which all strategies have in common.
+    """
     found = []
     for stages in sorted({record["stages"] for record in records}):
         for budget in budgets:
             row: dict[str, Any] = {"stages": stages, "calls": budget}
+            values = {
+                strategy: {
+                    (r["landscape"], r["seed"]): 100 * at(r, budget)
+                    for r in records
+                    if (r["stages"], r["strategy"]) == (stages, strategy)
+                }
+                for strategy in STRATEGIES
+            }
+            last = values["last only"]
             for strategy in STRATEGIES:
-                of = [r for r in records if (r["stages"], r["strategy"]) == (stages, strategy)]
-                values = [100 * at(record, budget) for record in of]
-                error = stdev(values) / sqrt(len(values)) if len(values) > 1 else 0.0
-                row[strategy] = [fmean(values), error]
+                row[strategy] = mean(list(values[strategy].values()))
+            for strategy in STRATEGIES[1:]:
+                row[f"{strategy} ahead"] = mean([q - last[k] for k, q in values[strategy].items()])
             found.append(row)
     return found
 
 
+def mean(values: Sequence[float]) -> tuple[float, float]:
+    """Return the mean and its standard error."""
+    return fmean(values), stdev(values) / sqrt(len(values)) if len(values) > 1 else 0.0
+
+
 def table(found: Sequence[dict[str, Any]]) -> list[str]:
     """Return the rows as the lines of a table."""
-    lines = [f"{'stages':>6} {'calls':>7}" + "".join(f"{s:>15}" for s in STRATEGIES)]
+    ahead = [f"{strategy} ahead" for strategy in STRATEGIES[1:]]
+    heads = "".join(f"{name:>19}" for name in (*STRATEGIES, *ahead))
+    lines = [f"{'stages':>6} {'calls':>7}{heads}"]
     for row in found:
-        cells = (f"{row[s][0]:.1f} ± {row[s][1]:.1f}" for s in STRATEGIES)
-        lines.append(f"{row['stages']:>6} {row['calls']:>7,}" + "".join(f"{c:>15}" for c in cells))
+        cells = [f"{row[s][0]:.1f} ± {row[s][1]:.1f}" for s in STRATEGIES]
+        cells += [f"{row[s][0]:+.1f} ± {row[s][1]:.1f}" for s in ahead]
+        lines.append(f"{row['stages']:>6} {row['calls']:>7,}" + "".join(f"{c:>19}" for c in cells))
     return lines
 
 
