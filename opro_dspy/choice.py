@@ -137,6 +137,9 @@ class Choice:
     ) -> list[Candidate]:
         """Return who meets the whole selection set beside the student, the most promising first.
 
+        The race for their places takes no more examples than the search did: on a large set it
+        would else be the greater part of the run.
+
         Args:
             trajectory: All candidates.
             evaluator: Scores them on parts of the selection set.
@@ -149,16 +152,19 @@ class Choice:
         examples = self._valset or self._trainset
         places = self._places(pool, evaluator, known, n=len(examples))
         pool = pool[: self._racing.num_contenders]
+        left = sum(len(e.scores) for e in trajectory)
         while len(pool) > places:
+            spare = self._to_spare(pool[:places], evaluator, known, n=len(examples))
             rounds = rounds_of_choice(
                 len(pool),
                 n_finalists=places,
                 n_examples=len(examples),
-                budget=self._to_spare(pool[:places], evaluator, known, n=len(examples)),
+                budget=left if spare is None else min(left, spare),
             )
             if not rounds:
                 break
             size, further = rounds[0]
+            left -= (size - places) * further
             found = evaluator.complete(
                 pool[:size], examples, known, set_name=self.set_name, further=further
             )

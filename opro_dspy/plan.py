@@ -65,13 +65,15 @@ def course(config: OproConfig, racing: Racing | None, sizes: Sizes) -> Course:
     """
     n, k = sizes.n_train, _samples_of(config, sizes.per_step)
     start, first = (n, n) if racing is None else (min(racing.start, n), min(racing.rungs[0], n))
-    usual, dearest = _choices(config, racing, sizes)
+    steps = [_calls_of(config, racing, sizes, step) for step in range(1, config.max_steps + 1)]
+    searched = [sizes.n_initial * start + sum(calls[i] for calls in steps) for i in (1, 2)]
+    usual, dearest = _choices(config, racing, sizes, searched)
     rest = (0, 0)
     if racing is not None and sizes.n_val:  # the chosen one meets the rest of the training set
         rest = n - start, n - min(start, _surely_met(config, racing, sizes))
     return Course(
         start=sizes.n_initial * start,
-        steps=[_calls_of(config, racing, sizes, step) for step in range(1, config.max_steps + 1)],
+        steps=steps,
         final=(sizes.n_val or n - start, usual + rest[0], dearest + rest[1]),
         choice=usual,
         samples=(k, _samples_of(config, sizes.most_per_step) * config.max_attempts),
@@ -107,8 +109,12 @@ def _n_new(config: OproConfig, step: int, per_step: int) -> int:
     return _samples_of(config, per_step) + (step > 1 and per_step > 1)
 
 
-def _choices(config: OproConfig, racing: Racing | None, sizes: Sizes) -> tuple[int, int]:
+def _choices(
+    config: OproConfig, racing: Racing | None, sizes: Sizes, searched: Sequence[int]
+) -> tuple[int, int]:
     """Return how many examples the final choice scores: as a rule, and at most.
+
+    `searched` says the same of the search.
 
     A choice among fewer can take more; but what the steps did not bring, they did not score.
     """
@@ -117,17 +123,22 @@ def _choices(config: OproConfig, racing: Racing | None, sizes: Sizes) -> tuple[i
         for m in (sizes.per_step, sizes.most_per_step)
     )
     places = config.num_finalists if racing is None else racing.num_contenders
-    calls = [_choice_of(n, config, racing, sizes) for n in range(min(most, places) + 1)]
+    as_a_rule, calls = (
+        [_choice_of(n, config, racing, sizes, budget) for n in range(min(most, places) + 1)]
+        for budget in searched
+    )
     saved = 0 if racing is None else _surely_met(config, racing, sizes)
     fewer = [c - (most - n) * saved for n, c in enumerate(calls[:-1])]
-    return calls[min(usual, places)], max([*fewer, calls[-1]])
+    return as_a_rule[min(usual, places)], max([*fewer, calls[-1]])
 
 
-def _choice_of(n_contenders: int, config: OproConfig, racing: Racing | None, sizes: Sizes) -> int:
+def _choice_of(
+    n_contenders: int, config: OproConfig, racing: Racing | None, sizes: Sizes, budget: int
+) -> int:
     """Return how many examples a final choice among so many scores.
 
     The student and the finalists meet the whole selection set; before that the contenders race
-    for the finalists' places.
+    for the finalists' places, for no more than `budget`, which is what the search took.
     """
     n, n_finalists = sizes.n_val or sizes.n_train, min(config.num_finalists, n_contenders)
     if racing is None:  # everybody has met the training set
@@ -136,7 +147,8 @@ def _choice_of(n_contenders: int, config: OproConfig, racing: Racing | None, siz
     student = n if sizes.n_val else n - min(n, racing.start)
     rounds = rounds_of_choice(n_contenders, n_finalists=config.num_finalists, n_examples=n)
     # What a finalist meets in a round it need not meet later.
-    return student + n_finalists * (n - met) + sum((k - n_finalists) * m for k, m in rounds)
+    race = min(budget, sum((k - n_finalists) * m for k, m in rounds))
+    return student + n_finalists * (n - met) + race
 
 
 def _surely_met(config: OproConfig, racing: Racing, sizes: Sizes) -> int:

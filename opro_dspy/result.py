@@ -191,10 +191,14 @@ class OPROResult(RunResult):
         """How far the best's training estimate lies above its score on the selection set.
 
         Overfitting and the winner's curse together, since the estimate is that of the search, from
-        `best.train.n_examples` examples; None when it did not meet the set.
+        `best.train.n_examples` examples; negative where the search was too careful. None when it
+        did not meet the set, and without a `valset`: the choice is then made on the examples of
+        the search, its score is itself too high as a rule, and by how much only others can tell.
         """
         best = self.best
-        return None if best.selection is None else best.train.score - best.selection.score
+        if best.selection is None or self.selection_set == "trainset":
+            return None
+        return best.train.score - best.selection.score
 
     def __repr__(self) -> str:
         pairs, said = self.compared.values(), "nothing to compare"

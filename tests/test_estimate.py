@@ -89,8 +89,8 @@ def random_case(rng: random.Random) -> dict[str, Any]:
     selectors = ["round_robin", "all", lambda step, components, trajectory: components[:some]]
     return {
         "student": Quick(n),
-        "n_train": rng.choice([1, 2, 3, 4, 8, 13, 30]),
-        "n_val": rng.choice([0, 0, 1, 2, 9, 17]),
+        "n_train": rng.choice([1, 2, 3, 4, 8, 13, 30, 80]),
+        "n_val": rng.choice([0, 0, 1, 2, 9, 17, 60]),
         "metric": rng.choice(sorted(METRICS)),
         "racing": rng.choice([False, True, racing, racing, racing]),
         "component_selector": rng.choice(selectors),
@@ -155,3 +155,14 @@ def test_turns_of_an_agent_count() -> None:
 def estimate(student: dspy.Module, scorer: dspy.LM) -> RunEstimate:
     with dspy.context(lm=scorer):
         return OPRO(metric=lambda *_: 1.0).estimate(student, trainset=questions(10))
+
+
+@pytest.mark.parametrize("sets", [{"n_train": 200}, {"n_train": 30, "n_val": 200}])
+def test_on_a_large_set_the_race_for_the_finals_takes_no_more_than_the_search(
+    sets: dict[str, int],
+) -> None:
+    told, scored, _, result = planned_and_done(Quick(1), max_steps=3, **sets)
+    searched = sum(c.train.n_examples for c in result.candidates)
+    finals = 3 * 200 + sets["n_train"] * ("n_val" in sets)  # student and two finalists; the rest
+    assert scored <= 2 * searched + finals
+    assert told.metric_calls[0] <= scored <= told.metric_calls[1]

@@ -77,7 +77,9 @@ def test_a_result_is_printed_in_one_line() -> None:
     met = Estimate(score=0.375, stderr=0.1, n_examples=8)
     (candidate,) = result().candidates
     chosen = candidate.model_copy(update={"selection": met, "selection_scores": {0: 0.375}})
-    assert " on 1 examples, optimism +0.12;" in repr(result(candidates=(chosen,)))
+    on_others = result(candidates=(chosen,), selection_set="valset")
+    assert " on 1 examples, optimism +0.12;" in repr(on_others)
+    assert result(candidates=(chosen,)).optimism is None  # found and chosen on the same examples
 
 
 def test_student_and_best_are_compared_where_both_were_scored() -> None:

@@ -140,13 +140,15 @@ def _tell_choice(result: OPROResult) -> None:
     say(
         f"On the {result.selection_set}: {number(baseline.selection.score, unit)} before, "
         f"{number(best.selection.score, unit)} ± {number(best.selection.stderr, unit)} after."
-        + (f" {_optimism(result, unit)}" if best.scores else "")
+        + (f" {_flattery(result, unit)}" if best.scores else "")
         + "\n"
     )
 
 
-def _optimism(result: OPROResult, unit: Unit) -> str:
-    """Return what the search thought of the best, and how far that was too high."""
+def _flattery(result: OPROResult, unit: Unit) -> str:
+    """Return what the search thought of the best, and how far that was too high, if it shows."""
+    if result.selection_set == "trainset":
+        return "It was found with the same examples: expect less on others, and pass a valset."
     found, above = result.best.train, result.optimism or 0.0
     several = "" if found.n_examples == 1 else "s"
     return (
