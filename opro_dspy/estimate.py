@@ -42,6 +42,8 @@ class RoleEstimate(BaseModel):
 class RunEstimate(BaseModel):
     """What a run will cost within its caps, if nothing fails; caches and early stops aside.
 
+    The least is that of a run in which half of the proposals are known already: an optimizer LM
+    that repeats itself more makes it cheaper.
     Of `max_seconds` no more is known than how many calls `requests_per_minute` allows by then.
     Nobody can know how often a program calls its predictors: once each is assumed, and at most as
     often as the `max_iters` of the modules around it allow (`dspy.ReAct`). A loop of the program's

@@ -26,8 +26,8 @@ LEAST_OF_CHOICE = 2
 class Racing(Options):
     """How a step's candidates race: `OPRO(racing=Racing(...))`.
 
-    The rules follow from statistics. `rungs` and `scouting_steps` are one choice for all landscapes
-    of the simulation, measured by `benchmarks/efficiency.py`.
+    The rules follow from statistics. How long `rungs` and `scouting_steps` are does not: they were
+    chosen once, by the mean over all landscapes of the simulation (`benchmarks/efficiency.py`).
 
     Source:
         That many candidates on few examples lead further than few on many: Wang, Audibert & Munos
