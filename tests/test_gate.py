@@ -89,6 +89,19 @@ def until(condition: Callable[[], bool]) -> Iterator[None]:
 # Retries
 
 
+def test_what_dspy_loads_at_the_first_use_of_an_lm_is_loaded_before_threads_use_it() -> None:
+    asked = []
+
+    class Asked(dspy.LM):  # type: ignore[misc]
+        @property
+        def supports_function_calling(self) -> bool:
+            asked.append(threading.current_thread())
+            return False
+
+    Gate(Meter()).watch(Asked("openai/some-model"))
+    assert asked == [threading.current_thread()]
+
+
 def test_failures_that_may_pass_are_tried_again_and_every_attempt_is_counted() -> None:
     timer = Time()
     lm = scripted_lm(replies(ServerError("a"), RateLimitError("b"), "fine"), num_retries=3)

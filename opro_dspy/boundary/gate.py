@@ -105,6 +105,7 @@ class Gate:
 
     def watch(self, lm: dspy.BaseLM) -> dspy.BaseLM:
         """Return a copy of `lm` that goes through the gate; it shares engine and history."""
+        _load(lm)
         with self.admission.lock:
             if id(lm) not in self._watched:
                 copy = lm.copy()
@@ -176,3 +177,13 @@ def _watched_class(kind: Any, gate: Gate) -> type:
     Watched.__name__, Watched.__qualname__ = kind.__name__, kind.__qualname__
     Watched.__module__ = kind.__module__
     return Watched
+
+
+def _load(lm: dspy.BaseLM) -> None:
+    """Let DSPy load what it loads when an LM is used first, if it would be LiteLLM.
+
+    Threads that do so at once can meet a module that is half loaded, which looks like an LM that
+    fails for good.
+    """
+    if isinstance(lm, dspy.LM) and isinstance(lm.engine, str):
+        _ = lm.supports_function_calling  # looked up in LiteLLM where that will answer
