@@ -98,7 +98,7 @@ def test_what_dspy_loads_at_the_first_use_of_an_lm_is_loaded_before_threads_use_
             asked.append(threading.current_thread())
             return False
 
-    Gate(Meter()).watch(Asked("openai/some-model"))
+    gate_of().watch(Asked("openai/some-model"))
     assert asked == [threading.current_thread()]
 
 
