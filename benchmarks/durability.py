@@ -27,6 +27,7 @@ from typing import Any
 import dspy
 
 from opro_dspy import OPRO
+from opro_dspy.cache import CacheDir, DiskStore
 from opro_dspy.simulation import (
     Latency,
     exact_match,
@@ -90,8 +91,9 @@ def shares(folder: Path, steps: int, rounds: int, num_threads: int) -> list[dict
     """Return what a call takes more in a cold run with log, cache, or both.
 
     In each round the ways take turns with a run without either, so that what else the machine
-    does meets both of a pair. For each call, because a run with a cache makes some more: the
-    chosen program meets all training examples.
+    does meets both of a pair. A cache is empty, but its folder is made before, once for good. For
+    each call, because a run with a cache makes some more: the chosen program meets all training
+    examples.
 
     Returns:
         A row for each way: "wall-clock", a share of the run's, and "cpu", a share of what an LM
@@ -102,6 +104,8 @@ def shares(folder: Path, steps: int, rounds: int, num_threads: int) -> list[dict
         bare = compile_once(steps, num_threads=num_threads)
         for name, kinds in WAYS.items():
             places = {kind: folder / f"{num_threads}-{name}-{kind}-{i}" for kind in kinds}
+            if "cache_dir" in places:
+                DiskStore(CacheDir(path=places["cache_dir"])).close()
             mine = compile_once(steps, num_threads=num_threads, **places)
             seconds, cpu = (
                 (mine[kind] / mine["calls"], bare[kind] / bare["calls"])
