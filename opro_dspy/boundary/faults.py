@@ -1,24 +1,28 @@
 """Which LM errors pass, which are final, and which come from load."""
 
-import json
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from email.utils import mktime_tz, parsedate_tz
 from math import isfinite
 from socket import gaierror
+from traceback import walk_tb
 
 from dspy.utils.exceptions import (
     ContextWindowExceededError,
     LMAuthError,
     LMBillingError,
     LMConfigurationError,
+    LMError,
     LMInvalidRequestError,
+    LMNotConfiguredError,
     LMProviderError,
     LMRateLimitError,
     LMServerError,
     LMTimeoutError,
     LMTransportError,
+    LMUnexpectedError,
     LMUnsupportedFeatureError,
     LMUnsupportedModelError,
     is_retryable_lm_error,
@@ -26,6 +30,13 @@ from dspy.utils.exceptions import (
 
 OVERLOADED = (429, 503, 529)
 """HTTP status of a provider that wants fewer calls."""
+
+CONFLICT = 409
+"""HTTP status of a provider that was busy with something else."""
+
+
+class GarbledAnswerError(LMServerError):  # type: ignore[misc]
+    """The provider answered (200), but what came is no answer: a failure on the way."""
 
 
 def chain(error: BaseException | None) -> Iterator[BaseException]:
@@ -37,26 +48,72 @@ def chain(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def is_retryable(error: BaseException) -> bool:
-    """Tell whether another attempt may well succeed.
+@contextmanager
+def translating() -> Iterator[None]:
+    """Return a context whose LM errors are `translated`."""
+    try:
+        yield
+    except LMError as error:
+        fault = translated(error)
+        if fault is error:
+            raise
+        raise fault from error
 
-    As DSPy has it, and an answer whose body is not JSON: a failure on the way, which DSPy's
-    native engine takes for the provider's last word.
+
+def translated(error: BaseException) -> BaseException:
+    """Return `error`, or what it should be where an engine of DSPy calls it something else.
+
+    Without a key LiteLLM blames a server that it never asked. A body that is no JSON, or no
+    answer by its shape, is the last word of the provider, or a bug, for the native engine. A
+    conflict (409) says nothing about the request; OpenAI's own client tries it again.
     """
-    if not isinstance(error, Exception) or _lacks_credentials(error):
-        return False
-    return is_retryable_lm_error(error) or _garbled(error)
+    kind = _meant(error) if isinstance(error, LMError) else None
+    if kind is None or isinstance(error, kind):
+        return error
+    names = ("model", "provider", "provider_code", "status", "request_id", "retry_after")
+    known = {name: getattr(error, name, None) for name in names}
+    fault: BaseException = kind(getattr(error, "message", str(error)), **known)
+    fault.__cause__ = error
+    return fault
 
 
-def _garbled(error: BaseException) -> bool:
-    status = getattr(error, "status", None)
-    return type(error) is LMProviderError and status is not None and 200 <= status < 300
+def _meant(error: LMError) -> type[BaseException] | None:
+    """Return the class that an error should have; None if it has it."""
+    if _lacks_credentials(error):
+        return LMNotConfiguredError  # type: ignore[no-any-return]
+    if _is_garbled(error):
+        return GarbledAnswerError
+    return LMServerError if error.status == CONFLICT else None
 
 
 def _lacks_credentials(error: BaseException) -> bool:
-    """Tell whether OpenAI's client could not even be made, which LiteLLM calls a server error."""
-    openai = sys.modules.get("openai")
+    openai = sys.modules.get("openai")  # whose client could not even be made
     return openai is not None and any(type(link) is openai.OpenAIError for link in chain(error))
+
+
+def _is_garbled(error: LMError) -> bool:
+    """Tell whether the provider answered, and the engine could not read it."""
+    if type(error) is LMProviderError:
+        return error.status is not None and 200 <= error.status < 300
+    links = list(chain(error))
+    if isinstance(error, LMUnexpectedError):
+        frames = (frame for link in links for frame, _ in walk_tb(link.__traceback__))
+        return any(
+            frame.f_code.co_name == "parse_response"
+            and frame.f_globals["__name__"].startswith("dspy.")
+            for frame in frames
+        )
+    # LiteLLM calls it an internal error of the server, but no HTTP status said so.
+    litellm, httpx = sys.modules.get("litellm"), sys.modules.get("httpx")
+    if litellm is None or httpx is None or not isinstance(error, LMServerError):
+        return False
+    refused = any(isinstance(link, httpx.HTTPError) for link in links)
+    return not refused and any(isinstance(link, litellm.InternalServerError) for link in links)
+
+
+def is_retryable(error: BaseException) -> bool:
+    """Tell whether another attempt may well succeed, once the error is `translated`."""
+    return isinstance(error, Exception) and bool(is_retryable_lm_error(error))
 
 
 def is_unreachable(error: BaseException) -> bool:
@@ -76,8 +133,6 @@ def is_fatal(error: BaseException, *, answered: bool) -> bool:
         error, (LMAuthError, LMBillingError, LMConfigurationError, LMUnsupportedModelError)
     ):
         return True
-    if _lacks_credentials(error):
-        return True
     if answered or isinstance(error, ContextWindowExceededError):
         return False
     return isinstance(error, (LMInvalidRequestError, LMUnsupportedFeatureError))
@@ -91,7 +146,7 @@ def bad_request(error: BaseException) -> LMInvalidRequestError | None:
     for link in chain(error):
         if isinstance(link, ContextWindowExceededError):
             return None
-        if isinstance(link, LMInvalidRequestError):
+        if isinstance(link, LMInvalidRequestError) and link.status != CONFLICT:
             return link
     return None
 
@@ -103,20 +158,18 @@ def is_overload(error: BaseException) -> bool:
 
 def may_be_load(error: BaseException) -> bool:
     """Tell whether the failure is of the kind that load brings about, among other causes."""
-    if _lacks_credentials(error):
-        return False
-    return isinstance(error, (LMServerError, LMTimeoutError, LMTransportError)) or _garbled(error)
+    return isinstance(error, (LMServerError, LMTimeoutError, LMTransportError))
 
 
 def may_be_billed(error: BaseException) -> bool:
     """Tell whether the provider may have done the work, although its answer was lost.
 
-    True for timeouts, lost connections, garbled bodies, and for whatever cut the call short
+    True for timeouts, lost connections, garbled answers, and for whatever cut the call short
     from outside. LiteLLM calls most of them server errors; what they came from tells.
     """
     if not isinstance(error, Exception):
         return True
-    lost: tuple[type, ...] = (LMTimeoutError, LMTransportError, json.JSONDecodeError)
+    lost: tuple[type, ...] = (LMTimeoutError, LMTransportError, GarbledAnswerError)
     httpx = sys.modules.get("httpx")
     if httpx is not None:
         lost = (*lost, httpx.TransportError)

@@ -12,7 +12,7 @@ from typing import Any
 import dspy
 from dspy.utils.exceptions import ContextWindowExceededError, LMError, LMInvalidRequestError
 
-from opro_dspy.boundary.faults import chain, is_fatal
+from opro_dspy.boundary.faults import chain, is_fatal, translated
 from opro_dspy.boundary.hooks import Call, History, Tracker
 from opro_dspy.records import Usage
 
@@ -166,7 +166,7 @@ def lm_failure(error: BaseException) -> BaseException | None:
     Args:
         error: What scoring an example raised.
     """
-    for link in chain(error):
+    for link in map(translated, chain(error)):
         if isinstance(link, ContextWindowExceededError):
             return None
         if isinstance(link, LMInvalidRequestError) and not is_fatal(link, answered=True):

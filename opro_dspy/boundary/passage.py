@@ -13,6 +13,7 @@ from opro_dspy.boundary.admission import POLL_S, Admission
 from opro_dspy.boundary.answers import Answers, is_ambiguous
 from opro_dspy.boundary.cached import is_acached, is_cached, may_be_cached
 from opro_dspy.boundary.faults import (
+    GarbledAnswerError,
     bad_request,
     is_fatal,
     is_overload,
@@ -20,6 +21,7 @@ from opro_dspy.boundary.faults import (
     may_be_billed,
     may_be_load,
     retry_after,
+    translating,
 )
 from opro_dspy.boundary.hooks import Call, Worth
 from opro_dspy.boundary.meter import TASK, Meter, current_role, lm_failure
@@ -124,7 +126,7 @@ class Passage:
     def _attempt(self) -> Iterator[None]:
         call = Call(model=self.lm.model, retry=self.retries > 0, n=self.n)
         try:
-            with self.desk.meter.attempt(call):
+            with self.desk.meter.attempt(call), translating():
                 yield
         except BaseException as error:
             redact(error, secrets_of(self.lm, self.kwargs))
@@ -163,7 +165,7 @@ class Passage:
             admission.pushed_back(
                 self.visit, soft=soft, retry_after=retry_after(error), said=said.rstrip(".")
             )
-        self.paid = call.answers >= call.n
+        self.paid = call.answers >= call.n and not isinstance(error, GarbledAnswerError)
         # Of a bad request it is not known yet whether every other one would be refused too.
         if is_fatal(error, answered=True):
             admission.refuse_all(error)
