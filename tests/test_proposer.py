@@ -368,7 +368,7 @@ def test_a_bad_request_in_an_outage_changes_no_sample(executor: Executor) -> Non
     for n_out in (0, 2):
         met = threading.Barrier(8)
 
-        def fails(rollout: int, n: int, met: Any = met, n_out: int = n_out) -> Exception | None:
+        def fails(rollout: int, n: int, met: Any = met, n_out: int = n_out) -> Any:
             if n == 1:
                 met.wait(timeout=30)  # all have asked before one is answered
             if rollout == min(known.requests):
