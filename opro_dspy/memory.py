@@ -64,7 +64,10 @@ class Sample:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What came of an attempt: the LM's text, or else why there is none."""
+    """What came of an attempt: the LM's text, or else why there is none.
+
+    With nothing but `usage` it says what was spent in vain, e.g. before the LM stayed away.
+    """
 
     raw: str | None = None
     failed: str | None = None

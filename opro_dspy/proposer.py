@@ -2,7 +2,7 @@
 
 import hashlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
@@ -14,14 +14,15 @@ import dspy
 from dspy.utils.exceptions import LMError
 
 from opro_dspy.boundary.gate import Gate
-from opro_dspy.errors import OproError
+from opro_dspy.errors import LMCallError, OproError
 from opro_dspy.filters import printable
 from opro_dspy.interrupt import Interrupt
 from opro_dspy.memory import Answer, InOrder, Sample
+from opro_dspy.outages import MAX_UNREACHABLE, Rounds, what_failed
 from opro_dspy.pool import DaemonExecutor, completed
 from opro_dspy.protocols import Memory, ProposalRequest
-from opro_dspy.records import Proposal, summed
-from opro_dspy.samples import Attempts, FirstAnswer, check
+from opro_dspy.records import Proposal, Usage, summed
+from opro_dspy.samples import Attempts, FirstAnswer, check, proposer_failed
 from opro_dspy.temperatures import Temperatures, Tried, may_be_the_temperature
 
 logger = logging.getLogger(__name__)
@@ -34,6 +35,8 @@ class LMProposer:
     """Asks an LM for `n` independent samples of a meta-prompt.
 
     A sample that fails or does not parse is asked again by itself, under another `rollout_id`.
+    After a failure that may pass it is the same request that is sent again, later (`Rounds`): an
+    outage changes no sample, and is no attempt.
     A model that refuses a temperature is asked again at once with one that it took before (or
     without any), and is not sent such a temperature in later steps; see `Temperatures`. A sample
     that hangs is left out; if the LM answered none at all, those that hung are asked once more.
@@ -48,7 +51,8 @@ class LMProposer:
         send_temperature: False for a model that takes its default temperature only.
         timeout_s: Seconds after which a sample is taken for hung; what it waits at the gate is
             not counted.
-        gate: What the LM's calls go through: there a sample that hangs gives its place back.
+        gate: What the LM's calls go through: there a sample that hangs gives its place back, and
+            an outage is sat out. Without one nobody pauses.
         interrupt: Tells of Ctrl-C.
         memory: Answers of earlier sessions.
     """
@@ -83,17 +87,22 @@ class LMProposer:
         """Return each request's samples in order; see `Proposer`.
 
         Raises:
-            LMCallError: If no sample of the step could be had, or the LM refused for good (auth,
-                billing, configuration, unknown model, a bad request before it answered any).
+            LMCallError: If the LM stays away, if no sample of the step could be had, or if it
+                refused for good (auth, billing, configuration, unknown model, a bad request before
+                it answered any).
             KeyboardInterrupt: If Ctrl-C was pressed; the requests in flight are waited for.
         """
         keys = [(r, i) for r, request in enumerate(requests) for i in range(request.n)]
         found = {(r, i): self._fresh(requests[r]) for r, i in keys}
         if requests:
-            self._run(requests, found, keys)
-            self._run(requests, found, self._asked_again(found))
-            samples = [found[key] for key in keys]
-            check(samples, lm=self._lm.model, step=requests[0].step, timeout_s=self._timeout_s)
+            try:
+                self._ask_for(requests, found, keys)
+                self._ask_for(requests, found, self._asked_again(found))
+                samples = [found[key] for key in keys]
+                check(samples, lm=self._lm.model, step=requests[0].step, timeout_s=self._timeout_s)
+            except (LMCallError, KeyboardInterrupt):
+                self._note_vain(found.values())
+                raise
             # Only now, so that the order in which answers came changes nothing.
             self._temperatures.learn([t for s in samples for t in s.tried], step=requests[0].step)
             for sample in samples:  # Only now, so that a run that stops here asks again.
@@ -107,10 +116,51 @@ class LMProposer:
         temperature = self._temperatures.to_send(request.temperature)
         return Attempts(left=self._max_attempts, temperature=temperature)
 
+    def _ask_for(
+        self, requests: Sequence[ProposalRequest], found: dict[Key, Attempts], keys: Sequence[Key]
+    ) -> None:
+        """Ask for the samples `keys`, again and again for those that an outage puts off."""
+        rounds = Rounds[Key](partial(self._stays_away, found, requests[0].step), "sample")
+        while keys:
+            self._run(requests, found, keys)
+            for key in keys:
+                sample = found[key]
+                if (cause := sample.outage) is not None:
+                    rounds.put_off(key, cause)
+                    if rounds.n_unreachable >= MAX_UNREACHABLE and not self._first.came:
+                        raise self._stays_away(found, requests[0].step, cause, "")
+                elif sample.raw is not None or sample.failed:
+                    rounds.answered()
+            keys = () if any(s.fatal for s in found.values()) else self._next_round(found, rounds)
+
+    def _next_round(self, found: dict[Key, Attempts], rounds: Rounds[Key]) -> Sequence[Key]:
+        """Return the samples to ask for now, after a pause; none if a cap cuts that short."""
+        if not rounds:
+            return ()
+        seconds, keys = rounds.next_round()
+        reason = None if self._gate is None else self._gate.pause(seconds)
+        self._interrupt.check()
+        if reason is None:
+            return keys
+        for sample in found.values():
+            if sample.outage is not None:
+                sample.answer = Answer(refused=reason, usage=sample.answer.usage)
+        return ()
+
+    def _stays_away(
+        self, found: dict[Key, Attempts], step: int, cause: BaseException, tried: str
+    ) -> LMCallError:
+        samples = list(found.values())
+        lost = [sample for sample in samples if sample.outage is not None]
+        said = what_failed(cause) + tried
+        return proposer_failed(cause, said, lm=self._lm.model, step=step, lost=lost, all=samples)
+
     def _run(
         self, requests: Sequence[ProposalRequest], found: dict[Key, Attempts], keys: Sequence[Key]
     ) -> None:
         """Ask for the samples `keys`; `found` holds them."""
+        for key in keys:
+            found[key].tasks.clear()  # what they waited before does not count now
         calls = ((key, partial(self._sample, requests[key[0]], key[1], found[key])) for key in keys)
         with self._context():
             results = completed(
@@ -144,27 +194,33 @@ class LMProposer:
         return inf if self._gate is None else self._gate.budget.seconds_left
 
     def _sample(self, request: ProposalRequest, index: int, sample: Attempts) -> None:
-        """Ask until an answer parses, `max_attempts` are used up, or it is of no use."""
-        while sample.left and not sample.over:
+        """Ask until an answer parses, `max_attempts` are used up, or it is of no use now."""
+        again = sample.outage is not None
+        while (sample.left or again) and not sample.over:
             if self._interrupt.pressed:
                 sample.stopped = True
                 break
             if self._first.puts_off(sample):
                 sample.put_off = True
                 break
-            self._note(sample)
-            sample.left -= 1
+            before = sample.answer.usage if again else ()
+            if not again:
+                self._note(sample)
+                sample.left -= 1
             sample.place = place = Sample(
                 step=request.step,
                 component=request.component,
                 index=index,
-                attempt=1 if sample.place is None else sample.place.attempt + 1,
+                attempt=1 if sample.place is None else sample.place.attempt + (not again),
                 meta_prompt=request.meta_prompt,
                 temperature=sample.temperature,
             )
             answer = self._memory.recall(place)
             sample.noted = answer is not None
-            sample.answer = answer or self._ask(sample, place)
+            sample.answer = answer or self._ask(sample, place, before)
+            if sample.outage is not None:
+                break
+            again = False
             self._first.note(sample)
             self._read(sample, place, request.parse)
 
@@ -187,7 +243,14 @@ class LMProposer:
             self._memory.note(sample.place, sample.answer)
             sample.noted = True
 
-    def _ask(self, sample: Attempts, place: Sample) -> Answer:
+    def _note_vain(self, samples: Iterable[Attempts]) -> None:
+        """Note what was spent on what is to be asked again when the run is resumed."""
+        for sample in samples:
+            if sample.place is not None and not sample.noted and sample.answer.usage:
+                self._memory.note(sample.place, Answer(usage=sample.answer.usage))
+
+    def _ask(self, sample: Attempts, place: Sample, before: Sequence[Usage]) -> Answer:
+        """Send the request; `before` is what it took in vain until now."""
         options: dict[str, Any] = {"rollout_id": self._rollout_id(place)}
         if place.temperature is not None:
             options["temperature"] = place.temperature
@@ -206,7 +269,7 @@ class LMProposer:
             except Exception as error:  # noqa: BLE001  (whatever an LM raises costs its sample)
                 refused = may_be_the_temperature(error)
                 answer = Answer(failed=_said(error), temperature_refused=refused, error=error)
-        return replace(answer, usage=summed(() if task is None else task.used))
+        return replace(answer, usage=summed([*before, *(() if task is None else task.used)]))
 
     def _rollout_id(self, place: Sample) -> int:
         where = f"{place.step}:{place.component}:{place.index}:{place.attempt}"

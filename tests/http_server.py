@@ -45,6 +45,7 @@ class Faults:
     burst: int = 3
     """Requests in a row that a rate limit refuses."""
     stall_s: float = 0.6
+    serve_s: float = 0.002
 
     def draw(self, body: bytes, attempt: int) -> str | None:
         """Return the fault of a request's attempt (from 0), or None."""
@@ -60,10 +61,23 @@ class Faults:
 
 
 class ChatServer:
-    """Answers `/chat/completions` with `reply(text)`, and counts what it did."""
+    """Answers `/chat/completions` with `reply(text)`, and counts what it did.
 
-    def __init__(self, reply: Callable[[str], str | None], faults: Faults | None = None) -> None:
+    Args:
+        reply: Answers a text.
+        faults: What goes wrong.
+        allowed: Requests that are served at once: what is beyond gets a 429.
+    """
+
+    def __init__(
+        self,
+        reply: Callable[[str], str | None],
+        faults: Faults | None = None,
+        *,
+        allowed: int | None = None,
+    ) -> None:
         self._reply, self._faults = reply, faults or Faults()
+        self._allowed = allowed
         self._lock = threading.Lock()
         self._attempts: Counter[bytes] = Counter()
         self._burst = 0
@@ -107,10 +121,11 @@ class ChatServer:
             self.arrivals.append(time.monotonic())
             self.in_flight += 1
             self.most_in_flight = max(self.most_in_flight, self.in_flight)
-            fault = self._fault(body)
+            full = self._allowed is not None and self.in_flight > self._allowed
+            fault = RATE_LIMIT if full else self._fault(body)
             self.fates[fault or "ok"] += 1
         try:
-            await asyncio.sleep(self._faults.stall_s if fault == STALL else 0.002)
+            await asyncio.sleep(self._faults.stall_s if fault == STALL else self._faults.serve_s)
             return self._response(json.loads(body), fault)
         finally:
             with self._lock:

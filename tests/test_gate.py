@@ -30,7 +30,7 @@ from opro_dspy.boundary.gate import BudgetRefused, CallRefused, Gate
 from opro_dspy.boundary.meter import SCORER, Meter
 from opro_dspy.boundary.prices import Price, check_prices, known_price
 from opro_dspy.boundary.task import Visit
-from opro_dspy.boundary.throttle import AdaptiveLimit, RequestRate
+from opro_dspy.boundary.throttle import MOST_PATIENCE, AdaptiveLimit, RequestRate
 from opro_dspy.cache import MemoryStore
 from opro_dspy.errors import ConfigurationError
 from opro_dspy.interrupt import Interrupt
@@ -175,6 +175,19 @@ def test_a_call_that_waits_to_be_tried_again_holds_no_place() -> None:
 # Calls in flight
 
 
+def round_trip(limit: AdaptiveLimit, *, allowed: int) -> int:
+    """Fill all places; the provider refuses what is beyond `allowed`. Return how many that is."""
+    entered = [limit.enter() for _ in range(limit.limit)]
+    for i, call in enumerate(reversed(entered)):
+        if i < len(entered) - allowed:  # a refusal comes sooner than an answer
+            limit.pushed_back(call, soft=False)
+        else:
+            limit.succeeded()  # and the next call takes its place
+    for _ in entered:
+        limit.leave()
+    return max(0, len(entered) - allowed)
+
+
 @given(
     outcomes=st.lists(st.sampled_from(["ok", "soft", "hard"]), max_size=200),
     most=st.integers(1, 16),
@@ -189,8 +202,8 @@ def test_the_limit_stays_between_one_and_the_most(outcomes: list[str], most: int
             limit.pushed_back(entered, soft=outcome == "soft")
         limit.leave()
         assert 1 <= limit.limit <= most
-    for _ in range(most * most):
-        limit.succeeded()
+    for _ in range(MOST_PATIENCE + 2 * most):
+        round_trip(limit, allowed=most)
     assert (limit.limit, limit.in_flight) == (most, 0)
 
 
@@ -202,6 +215,33 @@ def test_one_round_trip_cuts_once() -> None:
     assert limit.limit == 8
     limit.pushed_back(limit.enter(), soft=False)
     assert limit.limit == 4
+
+
+@pytest.mark.parametrize("allowed", [1, 2, 3, 7, 15])
+def test_the_limit_settles_where_the_provider_sets_it_and_follows_it(allowed: int) -> None:
+    limit = AdaptiveLimit(16)
+
+    def trips(n: int, allowed: int) -> int:
+        return sum(round_trip(limit, allowed=allowed) > 0 for _ in range(n))
+
+    trips(4 * 16, allowed)
+    assert limit.limit == allowed
+    assert trips(10 * MOST_PATIENCE, allowed) <= 11
+    assert limit.limit in (allowed, allowed + 1)
+    trips(MOST_PATIENCE + 2 * 16, 16)
+    assert limit.limit == 16
+    trips(10, allowed)
+    assert limit.limit <= allowed + 1
+
+
+def test_answers_of_few_calls_at_once_say_nothing_about_a_higher_limit() -> None:
+    limit = AdaptiveLimit(16)
+    limit.pushed_back(limit.enter(), soft=False)
+    for _ in range(500):
+        limit.enter()
+        limit.leave()
+        limit.succeeded()
+    assert limit.limit == 8
 
 
 def test_single_server_errors_do_not_cut_but_two_in_a_row_do() -> None:

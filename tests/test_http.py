@@ -66,8 +66,10 @@ def _quiet(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.CRITICAL, logger="LiteLLM")
 
 
-def server_lm(server: ChatServer, engine: str, **options: Any) -> dspy.LM:
-    return dspy.LM(
+def server_lm(
+    server: ChatServer, engine: str, *, kind: type[dspy.LM] = dspy.LM, **options: Any
+) -> dspy.LM:
+    return kind(
         "openai/some-model",
         api_base=server.url,
         api_key="not-a-key",
@@ -202,6 +204,17 @@ def test_after_a_refusal_nothing_arrives_before_the_provider_allows_it(engine: s
 
 
 @pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("allowed", [1, 3])
+def test_a_provider_that_serves_few_at_once_refuses_few(engine: str, allowed: int) -> None:
+    gate, n = Gate(Meter(), max_in_flight=8), 80
+    faults = Faults(retry_after_s=0.05, serve_s=0.02)
+    with ChatServer(answer, faults, allowed=allowed).running() as server:
+        answers = ask_all(gate, server_lm(server, engine, num_retries=10), n)
+    assert answers == [f"{i + 1} is the answer" for i in range(n)]
+    assert server.fates[RATE_LIMIT] <= n / 4
+
+
+@pytest.mark.parametrize("engine", ENGINES)
 def test_a_cap_on_tokens_holds_by_the_servers_own_count(engine: str) -> None:
     gate = quick_gate(budget=Budget(max_tokens=600))
     faults = Faults(rates={SERVER_ERROR: 0.2})
@@ -240,23 +253,32 @@ def test_no_message_of_ours_holds_the_key(engine: str) -> None:
 
 
 def solve(text: str) -> str:
-    """Answer as scorer LM or as optimizer LM, by the text alone."""
+    """Answer as scorer LM or as optimizer LM, by the text alone, which tells samples apart."""
     if "[[ ## question ## ]]" not in text or "\nscore:" in text:
         known = re.findall(r"text:\n(.+?)\nscore:", text, flags=re.S)
         base = known[-1].strip() if known else "Answer"
-        return f"<INS>{base} {WORDS[len(base.split()) % len(WORDS)]}</INS>"
+        sample = text.rsplit("\n", 1)[-1]
+        return f"<INS>{base} {random.Random(sample).choice(WORDS)}</INS>"
     instruction = text.rsplit("your objective is:", 1)[-1].split("[[ ##")[0]
     number = int(re.findall(r"What is (\d+) plus 1", text)[-1])
     right = random.Random(number).random() < keyword_score(instruction)
     return field("answer", str(number + 1 if right else number - 1))
 
 
+class Sampled(dspy.LM):  # type: ignore[misc]
+    """Adds its rollout id to what it sends: what it is answered depends on the sample."""
+
+    def __call__(self, prompt: str, **kwargs: Any) -> Any:
+        return super().__call__(f"{prompt}\n{kwargs['rollout_id']}", **kwargs)
+
+
 def compiled_over(server: ChatServer, engine: str) -> Any:
+    asked = server_lm(server, engine, kind=Sampled, num_retries=0)  # each fault is an outage
     optimizer = OPRO(
         metric=exact,
-        prompt_model=server_lm(server, engine),
+        prompt_model=asked,
         task_model=server_lm(server, engine),
-        num_candidates=1,
+        num_candidates=3,
         max_steps=3,
         num_threads=8,
         verbose=False,
@@ -286,7 +308,7 @@ def test_a_compile_ends_with_the_same_result_with_and_without_faults(
 ) -> None:
     monkeypatch.setattr("opro_dspy.boundary.passage.MAX_BACKOFF_S", 0.01)
     found = []
-    for faults in (Faults(), Faults(rates=ALL_FAULTS, stall_s=2 * TIMEOUT_S)):
+    for faults in (Faults(), Faults(rates=ALL_FAULTS, stall_s=2 * TIMEOUT_S, seed=2)):
         with ChatServer(solve, faults).running() as server:
             compiled = compiled_over(server, engine)
         result = compiled.detailed_results
@@ -294,8 +316,11 @@ def test_a_compile_ends_with_the_same_result_with_and_without_faults(
         assert sum(row.input_tokens for row in result.usage) == server.input_tokens
         assert sum(row.output_tokens for row in result.usage) == server.output_tokens
         assert not any(c.failures for c in result.candidates)
-        found.append([(c.instructions, c.scores) for c in result.candidates])
+        proposed = [(p.raw, p.attempts) for step in result.steps for p in step.proposals]
+        found.append((proposed, [(c.instructions, c.scores) for c in result.candidates]))
         assert compiled.score == 100 * result.best.score
     assert found[0] == found[1]
-    assert len(found[0]) >= 3
+    assert len(found[0][0]) == 9 and len(set(found[0][0])) >= 6
+    assert len(found[0][1]) >= 6
+    assert result.used("optimizer").failures >= 2
     assert set(server.fates) == {"ok", *FAULTS}

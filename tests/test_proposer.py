@@ -2,6 +2,8 @@ import itertools
 import logging
 import re
 import threading
+import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import nullcontext
@@ -21,14 +23,17 @@ from dspy.lm15 import (
     UnsupportedModelError,
 )
 from dspy.utils import DummyLM
+from dspy.utils.exceptions import LMInvalidRequestError, LMServerError
 from hypothesis import given
 from hypothesis import strategies as st
 
 import opro_dspy.errors
+from opro_dspy.boundary.budget import Budget
 from opro_dspy.boundary.gate import Gate
 from opro_dspy.boundary.meter import Meter
 from opro_dspy.errors import LMCallError, OproError
 from opro_dspy.interrupt import Interrupt
+from opro_dspy.outages import MAX_ROUNDS
 from opro_dspy.pool import DaemonExecutor
 from opro_dspy.proposer import LMProposer, context_window, takes_temperature
 from opro_dspy.protocols import ProposalRequest
@@ -113,7 +118,6 @@ def one_bad_sample(error: Exception, *, lasting: bool) -> Callable[[str], str | 
 PASSING = [
     InvalidRequestError("content filter"),
     ContextLengthError("too long"),
-    RateLimitError("slow down"),
     UnsupportedFeatureError("no such thing", feature="x"),
     ValueError("a bug in the engine"),
     TimeoutError(),
@@ -311,6 +315,146 @@ def test_a_meta_prompt_that_cannot_parse_is_no_failure_of_the_lm(executor: Execu
     )
     with pytest.raises(opro_dspy.errors.ConfigurationError, match=r"Mine\.parse returned 3"):
         proposer(scripted_lm(lambda text: "A text"), executor).propose([asked])
+
+
+# --- an outage --------------------------------------------------------------------------------
+
+
+class Sampled(dspy.BaseLM):  # type: ignore[misc]
+    """Answers each sample with a text of its own; `fails(rollout, n)` spoils its nth request."""
+
+    def __init__(self, fails: Callable[[int, int], Exception | None]) -> None:
+        super().__init__("sampled")
+        self.fails = fails
+        self.requests: Counter[int] = Counter()
+        self._lock = threading.Lock()
+
+    def __call__(self, prompt: Any = None, **options: Any) -> list[str]:
+        rollout = options["rollout_id"]
+        with self._lock:
+            self.requests[rollout] += 1
+            n = self.requests[rollout]
+        error = self.fails(rollout, n)
+        if error is not None:
+            raise error
+        return [f"Text {rollout}" if rollout % 3 else " "]
+
+
+def out_at_times(rollout: int, n: int) -> Exception | None:
+    """Fail up to three times in a row, by sample."""
+    return LMServerError("down") if n <= rollout % 4 else None
+
+
+CLEAN = Sampled(lambda rollout, n: None)
+
+
+@pytest.mark.parametrize("n_threads", [1, 3, 16])
+def test_an_outage_that_passes_changes_no_sample(n_threads: int) -> None:
+    with ThreadPoolExecutor(n_threads) as executor:
+        clean, lm = propose(CLEAN, executor), Sampled(out_at_times)
+        assert list(propose(lm, executor, max_attempts=2)) == list(
+            propose(CLEAN, executor, max_attempts=2)
+        )
+        assert list(propose(Sampled(out_at_times), executor)) == list(clean)
+    assert any(p.attempts > 1 for p in clean)  # some answers were no text
+    assert max(lm.requests.values()) == 4
+
+
+def test_a_bad_request_in_an_outage_changes_no_sample(executor: Executor) -> None:
+    options = {"send_temperature": False, "max_attempts": 1}
+    known = Sampled(lambda rollout, n: None)
+    propose(known, executor, **options)
+    found = []
+    for n_out in (0, 2):
+        met = threading.Barrier(8)
+
+        def fails(rollout: int, n: int, met: Any = met, n_out: int = n_out) -> Any:
+            if n == 1:
+                met.wait(timeout=30)  # all have asked before one is answered
+            if rollout == min(known.requests):
+                return LMInvalidRequestError("content filter")
+            return LMServerError("down") if n <= n_out else None
+
+        found.append(list(propose(Sampled(fails), executor, **options)))
+    assert found[0] == found[1]
+    assert sum(p.raw is None for p in found[0]) == 1
+
+
+@pytest.mark.parametrize("n_out", [1, 8])
+def test_an_outage_that_lasts_stops_the_run(n_out: int, executor: Executor) -> None:
+    out: set[int] = set()
+
+    def fails(rollout: int, n: int) -> Exception | None:
+        if len(out) < n_out:
+            out.add(rollout)
+        return LMServerError("down") if rollout in out else None
+
+    lm = Sampled(fails)
+    waiting = f"{n_out} sample.* for it, and {MAX_ROUNDS} rounds in a row brought no answer"
+    said = rf"failed at step 1 \({n_out} of 8 samples\): LMServerError: .*down.* {waiting}"
+    with pytest.raises(LMCallError, match=said) as caught:
+        propose(lm, executor)
+    assert isinstance(caught.value.__cause__, LMServerError)
+    assert n_out + MAX_ROUNDS - 1 <= sum(lm.requests[r] for r in out) <= n_out + 16
+
+
+def test_a_refusal_for_good_ends_an_outage_at_once(executor: Executor) -> None:
+    lm = Sampled(lambda rollout, n: LMServerError("down") if n == 1 else dspy.LMAuthError("no key"))
+    with pytest.raises(LMCallError, match="no key"):
+        propose(lm, executor)
+    assert lm.requests.total() <= 8 + 4
+
+
+def test_an_address_of_the_optimizer_lm_that_never_answered_is_given_up_soon() -> None:
+    def refused(rollout: int, n: int) -> Exception:
+        error: Exception = LMServerError("Connection error")
+        error.__cause__ = ConnectionRefusedError("[Errno 111] Connection refused")
+        return error
+
+    lm = Sampled(refused)
+    with (
+        ThreadPoolExecutor(1) as executor,
+        pytest.raises(LMCallError, match="Nobody listens at its address"),
+    ):
+        propose(lm, executor)
+    assert lm.requests.total() == 8
+
+
+def test_max_seconds_ends_a_pause_and_the_step_goes_on_with_what_there_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("opro_dspy.outages.PAUSE_S", 3600.0)
+    gate = Gate(Meter(), max_in_flight=8, budget=Budget(max_seconds=600.0))
+    down: Exception = RateLimitError("down")
+    lm = gate.watch(scripted_lm(lambda text: down))
+    with ThreadPoolExecutor(8) as executor:
+        proposals = propose(lm, executor, gate=gate)
+    assert len(proposals) == 8
+    assert all(p.text is None and str(p.rejected).startswith("max_seconds: ") for p in proposals)
+    assert gate.budget.exhausted
+
+
+def test_ctrl_c_ends_a_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("opro_dspy.outages.PAUSE_S", 3600.0)
+    interrupt = Interrupt()
+    gate = Gate(Meter(), max_in_flight=8, interrupt=interrupt)
+    lm = scripted_lm(one_bad_sample(RateLimitError("down"), lasting=True))
+    monkeypatch.setattr(
+        "opro_dspy.outages.Rounds.answered", lambda rounds: None
+    )  # so that the first round waits
+
+    def press() -> None:
+        while lm.engine.calls < 8 or lm.engine.in_flight:
+            time.sleep(0.001)
+        time.sleep(0.05)
+        interrupt.pressed = True
+
+    presser = threading.Thread(target=press, daemon=True)
+    presser.start()
+    with ThreadPoolExecutor(8) as executor, pytest.raises(KeyboardInterrupt):
+        propose(gate.watch(lm), executor, gate=gate, interrupt=interrupt)
+    presser.join()
+    assert lm.engine.calls == 8
 
 
 # --- Ctrl-C ----------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """A run in a `log_dir` goes on where it stopped, exactly, and refuses what is another run."""
 
+import itertools
 import json
 import logging
 import os
@@ -11,7 +12,13 @@ from typing import Any
 
 import dspy
 import pytest
-from dspy.lm15 import AuthError, RateLimitError, ServerError, UnsupportedModelError
+from dspy.lm15 import (
+    AuthError,
+    ContextLengthError,
+    RateLimitError,
+    ServerError,
+    UnsupportedModelError,
+)
 
 from opro_dspy import (
     OPRO,
@@ -27,6 +34,7 @@ from opro_dspy import (
 )
 from opro_dspy.journal import FREE, JournalFile, RunFolder
 from opro_dspy.journal.lines import Line, ScoreLine, StepLine
+from opro_dspy.outages import MAX_ROUNDS
 from opro_dspy.protocols import Event, ExampleScored
 from opro_dspy.simulation import landscape, make_examples, optimizer_lm, scorer_lm
 from tests.fakes import (
@@ -331,7 +339,7 @@ def test_a_sample_that_failed_beside_others_stays_failed(bench: Bench) -> None:
         nonlocal n
         with lock:
             n += 1
-            return ServerError("down") if n == 2 else f"<INS>Try way {n}.</INS>"
+            return ContextLengthError("too long") if n == 2 else f"<INS>Try way {n}.</INS>"
 
     lm = Bench(bench.log_dir, reply).scorer
     first = bench.compile(prompt_model=lm, max_attempts=1, num_threads=1)
@@ -340,7 +348,63 @@ def test_a_sample_that_failed_beside_others_stays_failed(bench: Bench) -> None:
     assert bench.paid == 0 and n == 6
     assert found(again) == found(first)
     step = again.detailed_results.steps[1]
-    assert [p.rejected for p in step.proposals].count("the optimizer LM failed: LMServerError") == 1
+    why = "the optimizer LM failed: ContextWindowExceededError"
+    assert [p.rejected for p in step.proposals].count(why) == 1
+
+
+def sampled(fails: Callable[[int], bool] = lambda n: False) -> dspy.LM:
+    """An optimizer LM whose answer depends on the sample, and whose nth call may fail."""
+    lm = optimizer_lm(seed=0, cache=False, num_retries=0)
+    answer, lock, calls = lm.engine.complete, threading.Lock(), itertools.count(1)
+
+    def complete(request: Any) -> Any:
+        with lock:
+            n = next(calls)
+        if fails(n):
+            raise ServerError("down")
+        return answer(request)
+
+    lm.engine.complete = complete
+    return lm
+
+
+def proposals_of(program: Any) -> Any:
+    return [(p.raw, p.attempts) for s in program.detailed_results.steps for p in s.proposals]
+
+
+def test_an_outage_of_the_optimizer_lm_is_gone_on_from_exactly(bench: Bench) -> None:
+    whole = Bench(bench.log_dir.parent / "whole").compile(prompt_model=sampled())
+    with pytest.raises(LMCallError, match=r"rounds in a row .* Call compile again with `log_dir`"):
+        bench.compile(prompt_model=sampled(lambda n: n > 4))
+    again = bench.compile(prompt_model=sampled(lambda n: n == 1))
+    assert proposals_of(again) == proposals_of(whole)
+    assert [c.scores for c in again.detailed_results.candidates] == [
+        c.scores for c in whole.detailed_results.candidates
+    ]
+    used = again.detailed_results.used("optimizer")
+    assert used.calls - used.failures == 6
+    assert used.failures >= MAX_ROUNDS + 1
+    (bench.log_dir / "result.json").unlink()
+    replayed = bench.compile(prompt_model=sampled(lambda n: True))
+    assert found(replayed) == found(again)
+    assert bench.paid == 0
+
+
+def test_a_journal_in_which_an_outage_was_an_attempt_is_read_as_it_was_meant(bench: Bench) -> None:
+    bench.compile()
+    (bench.log_dir / "result.json").unlink()
+    journal, told = bench.log_dir / "journal.jsonl", []
+    for line in map(json.loads, journal.read_text().splitlines()):
+        if line["type"] == "proposal" and line["step"] == 1:
+            failed = {key: line[key] for key in line if key not in ("raw", "usage")}
+            told.append({**failed, "failed": "LMServerError: down"})
+            line["attempt"] = 2
+        told.append(line)
+    journal.write_text("".join(json.dumps(line) + "\n" for line in told))
+    again = bench.compile()
+    assert bench.paid == 0
+    attempts = [[p.attempts for p in s.proposals] for s in again.detailed_results.steps]
+    assert attempts[1:] == [[2, 2, 2], [1, 1, 1]]
 
 
 def test_a_broken_metric_can_be_repaired_and_gone_on_from(bench: Bench) -> None:

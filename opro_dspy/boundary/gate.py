@@ -185,5 +185,5 @@ def _load(lm: dspy.BaseLM) -> None:
     Threads that do so at once can meet a module that is half loaded, which looks like an LM that
     fails for good.
     """
-    if isinstance(lm, dspy.LM) and isinstance(lm.engine, str):
+    if isinstance(lm, dspy.LM) and lm.engine in ("auto", "litellm"):
         _ = lm.supports_function_calling  # looked up in LiteLLM where that will answer

@@ -18,7 +18,7 @@ seconds of the run so far over all sessions. By type:
 - `query`: a meta-prompt, before its first answer. `id`, `step`, `component`, `meta_prompt`.
 - `proposal`: one attempt at one sample of the optimizer LM. `step`, `component`, `sample`,
   `attempt`, `query`, `temperature`; then `raw`, or `failed` (with `temperature_refused`),
-  `refused` (a cap) or `hung`; `usage`.
+  `refused` (a cap) or `hung`, or nothing of these if it was in vain; `usage`.
 - `candidate`: an instruction set, before its first score. `id`, `texts`.
 - `score`: a candidate met an example. `race`, `candidate`, `set`, `example` (index), `key` (hash of
   the example and which of its equals it is); then `score` (with `failed`, the error behind it),

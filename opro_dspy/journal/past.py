@@ -75,6 +75,8 @@ class Past:
         """Steps in which a cap refused samples, with the reason."""
         self.refuse = refuse
         self.answers: dict[tuple[object, ...], ProposalLine] = {}
+        self.asked: dict[tuple[object, ...], list[ProposalLine]] = {}
+        """All lines of an attempt, those in vain too: it may have been made in several sessions."""
         paid = (line for line in lines if isinstance(line, (ScoreLine, ProposalLine)))
         self._paid = list({to_json(line): line for line in paid}.values())  # none counts twice
         self.num_orphans = sum(line.session not in sessions for line in self._paid)
@@ -109,11 +111,13 @@ class Past:
             self.ended.setdefault(line.race, line.refused)
 
     def _add_answer(self, line: ProposalLine, same_caps: bool) -> None:
+        self.asked.setdefault(answer_key(line), []).append(line)
         if line.refused is not None:
             if not same_caps:
                 return
             self.refused[line.step] = line.refused
-        self.answers[answer_key(line)] = line
+        if line.raw is not None or line.failed is not None or line.refused is not None or line.hung:
+            self.answers[answer_key(line)] = line
 
     def enter(self, race: int) -> None:
         """Note that the run is in `race` now: what earlier ones took is spent."""

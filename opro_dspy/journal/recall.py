@@ -117,11 +117,13 @@ class Answers:
 
     def recall(self, sample: Sample, /) -> Answer | None:
         """Return what came of the attempt, if the meta-prompt and the temperature were these."""
-        line = self._past.answers.get(answer_key(self._line(sample, Answer())))
+        key = answer_key(self._line(sample, Answer()))
+        line = self._past.answers.get(key)
         if line is None:
             self._past.missed()
             return None
-        self._past.charge(line)
+        for spent in self._past.asked[key]:
+            self._past.charge(spent)
         if line.refused is not None:
             self._past.refuse(self._past.refused[line.step])
         return Answer(
