@@ -343,6 +343,8 @@ class OPRO(Teleprompter):  # type: ignore[misc]
             LMCallError: If an LM failed or hangs; its `result` holds what was found by then.
             MetricError: If the metric returned no number.
             ExecutorError: If `executor` lost its workers or its scheduler.
+            UnknownPriceError: If `max_cost` is set and an LM without a known price answers that the
+                program or the metric asks by itself.
             ProgramFailedError: If the student fails on `max_errors` examples, or on most, or all
                 candidates of a step fail alike, or program or metric hang.
         """

@@ -114,6 +114,7 @@ def optimize(
         LMCallError: If an LM failed; its `result` holds what was found by then.
         MetricError: If `score` returned no number.
         ProgramFailedError: If `score` fails on all initial solutions, or hangs for good.
+        UnknownPriceError: If `max_cost` is set and an LM without a known price answers to `score`.
 
     Source:
         OPRO (arXiv:2309.03409), section 3.
