@@ -90,7 +90,7 @@ def optimize(
         stop_at_score: Stop when the best value reaches this one.
         patience: Stop when the best has not become better for so many steps.
         max_metric_calls: Solutions scored at most. All caps are hard, as in `OPRO`.
-        max_tokens: Input and output tokens of all LM calls at most.
+        max_tokens: Input and output tokens of all LM calls at most; as hard as `OPRO` says.
         max_cost: USD of all LM calls at most; needs a price for each LM.
         max_seconds: Nothing is started after so many seconds.
         prices: Model name to `Price`, where DSPy knows none.
