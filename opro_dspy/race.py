@@ -17,7 +17,7 @@ from math import fsum
 from opro_dspy.lane import Lane
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@dataclass(frozen=True, slots=True)
 class Cell:
     """One candidate on one example, by their places in the race."""
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from dspy.utils.exceptions import LMError
 
-from opro_dspy.boundary.faults import is_fatal, is_retryable
+from opro_dspy.boundary.faults import is_fatal
 from opro_dspy.boundary.task import Task
 from opro_dspy.errors import InvalidSolution, LMCallError
 from opro_dspy.memory import Answer, Sample
@@ -73,14 +73,6 @@ class Attempts:
         if self.answer.refused is not None:
             return isinstance(error, LMError)
         return error is not None and is_fatal(error, answered=True)
-
-    @property
-    def outage(self) -> Exception | None:
-        """The failure of the last request that may pass: the same one is then sent again later."""
-        error = self.answer.error
-        if error is None or self.answer.refused is not None or not is_retryable(error):
-            return None
-        return error
 
     @property
     def failed(self) -> bool:
@@ -159,11 +151,8 @@ class FirstAnswer:
                 self._refused = self._refused or sample
 
     def puts_off(self, sample: Attempts) -> bool:
-        """Tell whether a sample should not be asked now.
-
-        One that an outage put off is: without it, it would have been asked with the first ones.
-        """
-        if self.came or self._refused is None or sample.outage is not None:
+        """Tell whether a sample should not be asked now."""
+        if self.came or self._refused is None:
             return False
         place = sample.place
         retuned = place is not None and place.temperature != sample.temperature
@@ -191,21 +180,13 @@ def check(samples: Sequence[Attempts], *, lm: str, step: int, timeout_s: float |
             f"it hangs, also when it is asked once more: no answer within `timeout` "
             f"({timeout_s or 0.0:g} s). If it is only slow, set a longer one."
         )
-        raise proposer_failed(
-            last.answer.error,
-            last.answer.failed or hangs,
-            where=f"{lm!r} failed at step {step} ({len(lost)} of {len(samples)} samples)",
-        )
+        raise LMCallError(
+            f"the optimizer LM {lm!r} failed at step {step} ({len(lost)} of "
+            f"{len(samples)} samples): {last.answer.failed or hangs}"
+        ) from last.answer.error
     if lost:
         logger.warning(
             "Step %d: %d of %d samples of the optimizer LM failed and are left out (%s).",
             *(step, len(lost), len(samples)),
             (lost[0].answer.failed or HUNG).split(":")[0],
         )
-
-
-def proposer_failed(cause: BaseException | None, said: str, *, where: str) -> LMCallError:
-    """Return the error that stops a run for the failure of the optimizer LM."""
-    stop = LMCallError(f"the optimizer LM {where}: {said}")
-    stop.__cause__ = cause
-    return stop
