@@ -29,9 +29,9 @@ from typing import Any
 
 import dspy
 
-from opro_dspy.boundary.budget import NOTHING
 from opro_dspy.boundary.gate import Gate
 from opro_dspy.boundary.meter import SCORER, Meter
+from opro_dspy.boundary.spending import NOTHING
 from opro_dspy.conditions import Conditions, NoTrace
 from opro_dspy.evaluator import ProgramEvaluator
 from opro_dspy.executing import Workers

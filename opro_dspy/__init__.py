@@ -18,6 +18,7 @@ from opro_dspy.errors import (
     RunError,
     TellError,
     UnknownArgumentError,
+    UnknownPriceError,
 )
 from opro_dspy.estimate import RunEstimate
 from opro_dspy.filters import Filters
@@ -64,6 +65,7 @@ __all__ = [
     "TellError",
     "Trajectory",
     "UnknownArgumentError",
+    "UnknownPriceError",
     "View",
     "cached",
     "optimize",

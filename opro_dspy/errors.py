@@ -52,6 +52,13 @@ class LMCallError(RunError):
     """
 
 
+class UnknownPriceError(RunError):
+    """An LM whose price is not known answered in a run with `max_cost`; names it.
+
+    One that could not be seen before: the program, the metric or an LM asks it by itself.
+    """
+
+
 class ExecutorError(RunError):
     """The executor lost its workers or its scheduler, or they cannot run the program, or hang."""
 

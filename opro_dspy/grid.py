@@ -14,7 +14,7 @@ from dspy.utils.exceptions import LMTimeoutError
 from opro_dspy.boundary.faults import is_retryable
 from opro_dspy.boundary.task import outage_of
 from opro_dspy.conditions import Conditions
-from opro_dspy.errors import ExecutorError, JournalError, MetricError
+from opro_dspy.errors import ExecutorError, JournalError, MetricError, RunError
 from opro_dspy.failures import Failures, named
 from opro_dspy.filters import sentence
 from opro_dspy.hangs import MAX_HANGS, Hang
@@ -95,6 +95,7 @@ class Grid:
             ProgramFailedError: If program or metric hang on whatever they are given.
             MetricError: If the metric returned something that is no number.
             ExecutorError: If the executor failed.
+            UnknownPriceError: If the price of an LM that answered is not known, but needed.
             KeyboardInterrupt: If the user pressed Ctrl-C; after the calls in flight.
         """
         conditions = self._conditions
@@ -117,6 +118,8 @@ class Grid:
             for cell, late in self._late.items():
                 self._ledger.spent(cell, late.trial.used, calls=1)
             self._ledger.close()
+        if isinstance(conditions.gate.fatal, RunError):
+            raise conditions.gate.fatal
         if self._fatal:
             raise self._fatal[min(self._fatal)]
         if self.refused:  # only now: what was in flight may have ended a rung
@@ -147,7 +150,7 @@ class Grid:
     def _draw(self) -> tuple[Cell, Callable[[], Any]] | None:
         hangs = self._conditions.hangs
         self._let_go()
-        while not self._fatal:
+        while not self._fatal and not isinstance(self._conditions.gate.fatal, RunError):
             probing = hangs.is_wave and (self._flying or self._late)  # one call is enough for that
             cell = None if probing or self._waits_for_control else self._next()
             if cell is None and not probing and self._control_is_due:
@@ -164,9 +167,18 @@ class Grid:
             return cell, partial(self._score, self._trials[cell], cell)
         return None
 
-    def _admitted(self, cell: Cell, *, calls: int) -> bool:
-        """Begin a trial of the cell if the budget has so many metric calls left, else refuse it."""
+    def _admitted(self, cell: Cell, *, calls: int, known: bool = False) -> bool:
+        """Begin a trial of the cell if the budget has so many metric calls left, else refuse it.
+
+        Args:
+            cell: What to score.
+            calls: Metric calls that it takes.
+            known: Whether its score is known, so that no LM is asked.
+        """
         budget, reservation = self._conditions.gate.budget, None
+        if not known and (reason := budget.used_up) is not None:
+            self._refuse(cell, reason)
+            return False
         if budget.has_caps and (reservation := budget.admit(metric_calls=calls)) is None:
             reason = budget.refusal(metric_calls=calls)
             if reason is not None:
@@ -186,7 +198,7 @@ class Grid:
             if score.refused is not None:
                 self.refused = score.refused
                 return True
-            if not self._admitted(cell, calls=score.calls):
+            if not self._admitted(cell, calls=score.calls, known=True):
                 return True
             settle(self._trials.pop(cell), calls=score.calls)
         if score.hung:
@@ -230,6 +242,7 @@ class Grid:
         trial.n_refusals = self._refusals.n_known
         trial.number = self._conditions.hangs.set_out()
         with self._conditions.gate.task() as trial.task:
+            self._conditions.gate.begin(trial.task)
             found = trial.question.score()
         task = trial.task
         used = trial.used if task.bad_request is None else ()  # what it used is noted in `_doubt`

@@ -11,12 +11,12 @@ from dspy.utils import exceptions
 from dspy.utils.exceptions import LMError
 
 from opro_dspy.boundary.admission import BudgetRefused, CallRefused
-from opro_dspy.boundary.budget import NOTHING, Spending
 from opro_dspy.boundary.faults import is_overload, may_be_load
 from opro_dspy.boundary.gate import Gate
 from opro_dspy.boundary.meter import TASK
+from opro_dspy.boundary.spending import NOTHING, Spending
 from opro_dspy.boundary.task import Task, Visit
-from opro_dspy.errors import ConfigurationError, ExecutorError, MetricError
+from opro_dspy.errors import ConfigurationError, ExecutorError, MetricError, UnknownPriceError
 from opro_dspy.executing import Workers, lost
 from opro_dspy.filters import printable
 from opro_dspy.packing import packed
@@ -216,6 +216,8 @@ def restored(told: Mapping[str, Any]) -> Exception:
         error = kind(**of_lm)
     elif told["metric"]:
         error = MetricError(told["said"])
+    elif told["type"] == UnknownPriceError.__name__:
+        error = UnknownPriceError(told["said"])
     else:
         error = type(told["type"], (Exception,), {})(told["said"])
     error.__cause__ = WorkerTraceback("\n" + told["traceback"])

@@ -47,6 +47,7 @@ from opro_dspy.trajectory import Trajectory
 from opro_dspy.watching import SpentBySteps
 from opro_dspy.wiring import (
     find_lms,
+    known_lms,
     make_budget,
     make_evaluator,
     make_gate,
@@ -55,6 +56,7 @@ from opro_dspy.wiring import (
     make_scores,
     make_stop,
     threads_of,
+    warn_of_open_answers,
 )
 
 logger = logging.getLogger(__name__)
@@ -106,6 +108,7 @@ class Run:
     def _fill_seats(self) -> None:
         seats, config, program = self.seats, self.config, self.program
         num_threads = threads_of(config)
+        warn_of_open_answers(config, known_lms(program, self.optimizer_lm, self.scorer_lm))
         self.executor = DaemonExecutor(num_threads, name="opro_dspy")
         self.interrupt = Interrupt.prevailing()
         self.meter = Meter()
@@ -116,6 +119,7 @@ class Run:
             budget=self.budget,
             meter=self.meter,
             saved=partial(saved, program),
+            prices=seats.prices,
         )
         gate = make_gate(
             config,

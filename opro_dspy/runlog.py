@@ -12,6 +12,7 @@ from typing import Any
 
 from opro_dspy.boundary.budget import Budget
 from opro_dspy.boundary.meter import Meter
+from opro_dspy.boundary.prices import Price, priced
 from opro_dspy.errors import JournalError
 from opro_dspy.fingerprints import fingerprint
 from opro_dspy.journal import Answers, JournalFile, Manifest, Past, RunFolder, Scores
@@ -41,6 +42,7 @@ class RunLog:
         budget: Charged with what is recalled; tells the caps, and the run's seconds.
         meter: Counts what earlier sessions took.
         saved: Returns a candidate's program as JSON, for DSPy's `load`.
+        prices: Price by model, for what earlier sessions took without knowing it.
         call: What the user called, to be called again.
     """
 
@@ -52,9 +54,10 @@ class RunLog:
         budget: Budget,
         meter: Meter,
         saved: Callable[[Candidate], bytes],
+        prices: Mapping[str, Price],
         call: str = "compile",
     ) -> None:
-        self._call = call
+        self._call, self._prices = call, prices
         self.scores: InOrder[Meeting, Score] = InOrder()
         self.answers: InOrder[Sample, Answer] = InOrder()
         self._folder = None if log_dir is None else RunFolder(log_dir)
@@ -123,7 +126,7 @@ class RunLog:
         )
         self._number = self._past.num_sessions + 1
         for row in self._past.usage:
-            self._meter.add(row)
+            self._meter.add(priced(row, self._prices))
         self.scores.memories.insert(0, Scores(self._past, keys, self._append))
         self.answers.memories.insert(0, Answers(self._past, self._append))
         if self._past.num_orphans:
@@ -136,6 +139,7 @@ class RunLog:
             logger.info("%s: going on from %d lines.", folder.path, len(lines))
 
     def _charge(self, usage: Sequence[Usage], elapsed: float) -> None:
+        usage = [priced(row, self._prices) for row in usage]
         self._budget.charge(
             tokens=sum(row.input_tokens + row.output_tokens for row in usage),
             cost=sum(row.cost_usd or 0.0 for row in usage),

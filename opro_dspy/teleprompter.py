@@ -125,8 +125,10 @@ class OPRO(Teleprompter):  # type: ignore[misc]
             for the final choice. Reaching one is a normal end. One that is too small for a choice
             is told before the first call, as far as that is known; where a choice was cut, the
             result's `diagnostics` tell.
-        max_tokens: Input and output tokens of all LM calls at most.
-        max_cost: USD of all LM calls at most; needs a price for each LM.
+        max_tokens: Input and output tokens of all LM calls at most. Of an LM without a `max_tokens`
+            of its own, or that program or metric make for themselves, nobody knows beforehand what
+            a call takes: such calls can pass the cap while they are in flight, and nothing follows.
+        max_cost: USD of all LM calls at most, as hard as `max_tokens`; needs a price for each LM.
         max_seconds: Nothing is started after so many seconds.
         prices: Model name to `Price`, where DSPy knows none.
         requests_per_minute: LM requests in any minute at most.
@@ -343,6 +345,8 @@ class OPRO(Teleprompter):  # type: ignore[misc]
             LMCallError: If an LM failed or hangs; its `result` holds what was found by then.
             MetricError: If the metric returned no number.
             ExecutorError: If `executor` lost its workers or its scheduler.
+            UnknownPriceError: If `max_cost` is set and an LM without a known price answers that the
+                program or the metric asks by itself.
             ProgramFailedError: If the student fails on `max_errors` examples, or on most, or all
                 candidates of a step fail alike, or program or metric hang.
         """

@@ -73,6 +73,7 @@ class Question:
         """Ask it past all caches and forget the answer; only with `judge` ask the metric too."""
         with self.conditions.gate.task() as trial.task:
             trial.task.fresh = True
+            self.conditions.gate.begin(trial.task)
             if judge or self.conditions.remote is not None:
                 self.score()
             else:

@@ -15,7 +15,7 @@ from opro_dspy.boundary.budget import Budget
 from opro_dspy.boundary.gate import Gate
 from opro_dspy.boundary.meter import OPTIMIZER, SCORER, Meter
 from opro_dspy.boundary.pace import pace_of
-from opro_dspy.boundary.prices import Price, check_prices
+from opro_dspy.boundary.prices import Price, answer_limit, check_prices
 from opro_dspy.cache import ScoreCache, Store, score_context
 from opro_dspy.conditions import Conditions, NoTrace
 from opro_dspy.config import OproConfig
@@ -64,10 +64,28 @@ def find_lms(seats: Seats, program: Program) -> tuple[dspy.BaseLM, dspy.BaseLM |
             "there is no optimizer LM: pass `prompt_model`, or dspy.configure(lm=dspy.LM(...))."
         )
     if seats.config.max_cost is not None:
-        used = [optimizer_lm, scorer_lm, *program.lms.values(), *program.other_lms.values()]
-        used += lms_of(dspy.settings.adapter).values()
-        check_prices([lm for lm in used if lm is not None], seats.prices)
+        check_prices(known_lms(program, optimizer_lm, scorer_lm), seats.prices)
     return optimizer_lm, scorer_lm
+
+
+def known_lms(program: Program, *lms: dspy.BaseLM | None) -> list[dspy.BaseLM]:
+    """Return the LMs of a run that can be seen before it: `lms`, program's and adapter's."""
+    used = [*lms, *program.lms.values(), *program.other_lms.values()]
+    used += lms_of(dspy.settings.adapter).values()
+    return [lm for lm in used if lm is not None]
+
+
+def warn_of_open_answers(config: OproConfig, lms: Sequence[dspy.BaseLM | None]) -> None:
+    """Say which LMs may pass a cap on tokens or USD: those whose answers can be of any length."""
+    caps = [name for name in ("max_tokens", "max_cost") if getattr(config, name) is not None]
+    names = {lm.model for lm in lms if lm is not None and answer_limit(lm.kwargs) is None}
+    if caps and names:
+        logger.warning(
+            "%s can be passed by calls in flight, for nobody knows how long the answers of %s get. "
+            "Give each LM a limit of its own: dspy.LM(…, max_tokens=1000).",
+            " and ".join(f"`{name}`" for name in caps),
+            ", ".join(map(repr, sorted(names))),
+        )
 
 
 def make_budget(config: OproConfig, meter: Meter, *, n_predictors: int = 1) -> Budget:

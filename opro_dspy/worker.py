@@ -13,12 +13,13 @@ from dspy.utils.exceptions import LMError
 
 from opro_dspy.boundary.adapters import watched
 from opro_dspy.boundary.answers import Answers
-from opro_dspy.boundary.budget import NOTHING, Budget, Reservation, Spending
+from opro_dspy.boundary.budget import Budget, Reservation
 from opro_dspy.boundary.faults import bad_request, retry_after
 from opro_dspy.boundary.gate import Gate
 from opro_dspy.boundary.meter import SCORER, Meter
 from opro_dspy.boundary.prices import Price
 from opro_dspy.boundary.redaction import redact, secrets_of
+from opro_dspy.boundary.spending import NOTHING, Spending
 from opro_dspy.boundary.task import Task, outage_of
 from opro_dspy.cache import MemoryStore
 from opro_dspy.conditions import NoTrace
@@ -88,6 +89,11 @@ class Allowance(Budget):
             tokens=max(most.tokens, spent.tokens + tokens), cost=max(most.cost, spent.cost + cost)
         )
         return super().admit(metric_calls=metric_calls, tokens=tokens, cost=cost)
+
+    @property
+    def used_up(self) -> str | None:
+        """None: a share that fits exactly is no cap that is used up; the driver sees to those."""
+        return None
 
     @property
     def too_small(self) -> bool:

@@ -108,6 +108,33 @@ def test_a_call_that_used_more_than_reserved_is_counted_in_full() -> None:
     assert budget.exhausted == "max_cost: $1.2500 of $1.0000 used"
 
 
+@pytest.mark.parametrize(("cap", "spent"), [("max_tokens", "tokens"), ("max_cost", "cost")])
+def test_what_was_never_admitted_uses_a_cap_up_too(cap: str, spent: str) -> None:
+    budget = Budget(max_metric_calls=10, **{cap: 100})  # type: ignore[arg-type]
+    budget.charge(**{spent: 99})
+    assert budget.used_up is None
+    budget.charge(**{spent: 1})
+    assert str(budget.used_up).startswith(f"{cap}: ")
+    assert budget.exhausted == budget.used_up
+
+
+def test_an_example_of_the_last_metric_calls_may_ask_lms() -> None:
+    budget = Budget(max_metric_calls=1, max_tokens=100)
+    held = budget.admit(metric_calls=1)
+    assert held is not None and budget.used_up is None
+    held.settle()
+    assert budget.used_up is None and budget.exhausted is not None
+
+
+def test_time_that_is_over_uses_a_budget_up() -> None:
+    clock = Clock()
+    budget = Budget(max_seconds=100, clock=clock)
+    clock.now += 99
+    assert budget.used_up is None
+    clock.now += 1
+    assert budget.used_up == "max_seconds: 100.0 s of 100.0 s used"
+
+
 def test_the_last_word_on_what_was_used_counts() -> None:
     budget = Budget(max_tokens=100)
     held = budget.admit(tokens=80)
@@ -150,7 +177,9 @@ def paced(**caps: float) -> Budget:
 def test_of_other_caps_is_kept_what_the_choice_takes_by_what_examples_took() -> None:
     budget = paced(max_tokens=1000, max_cost=2.0)
     with budget.keep(metric_calls=20):
-        assert budget.admit(tokens=501) is None  # half of all, as long as nothing is known
+        first = budget.admit(tokens=1000)  # all of it, as long as there is nothing to choose from
+        assert first is not None
+        first.release()
         score(budget, 1, tokens=10, cost=0.02)
         # 20 examples, half as much again as they took, and a call of theirs in flight
         kept = 1.5 * 20 * 10 + 10

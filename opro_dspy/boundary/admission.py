@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from opro_dspy.boundary.budget import Budget
-from opro_dspy.boundary.task import Visit
+from opro_dspy.boundary.task import Task, Visit
 from opro_dspy.boundary.throttle import AdaptiveLimit, RequestRate
 from opro_dspy.errors import OproError
 from opro_dspy.interrupt import Interrupt
@@ -50,7 +50,7 @@ class Admission:
     clock: Callable[[], float] = time.monotonic
     wait: Callable[[threading.Condition, float], object] = threading.Condition.wait
     fatal: BaseException | None = None
-    """The LM error after which nothing is let in."""
+    """The error after which nothing is let in: an LM's, or that the price of one is not known."""
 
     def __post_init__(self) -> None:
         rpm = self.requests_per_minute
@@ -95,6 +95,18 @@ class Admission:
             if (refusal := self._refuses_to_wait(seconds)) is not None:
                 raise self._refused(visit, refusal)
             return seconds
+
+    def begin(self, task: Task) -> None:
+        """Let `task` begin, whether or not its calls come by here.
+
+        Raises:
+            CallRefused: If nothing may begin.
+        """
+        with self.lock:
+            visit = Visit(model="", task=task)
+            self._check_wanted(visit)
+            if (reason := self.budget.used_up) is not None:
+                raise self._refused(visit, BudgetRefused(reason))
 
     def check_waiting(self, visit: Visit) -> None:
         """Let `visit` wait for what another call brings.
@@ -176,7 +188,10 @@ class Admission:
             if visit.task is not None:
                 visit.task.failed(self.fatal)
             name = type(self.fatal).__name__
-            raise CallRefused(f"an LM refused for good before: {name}") from self.fatal
+            said = f"an LM refused for good before: {name}"
+            raise CallRefused(
+                str(self.fatal) if isinstance(self.fatal, OproError) else said
+            ) from self.fatal
 
     def _seconds(self, visit: Visit) -> float | None:
         """Take place, budget and request for `visit`, or return the seconds until a next try."""
@@ -187,9 +202,10 @@ class Admission:
         if self._in_flight >= self.max_in_flight or limit.in_flight >= limit.limit:
             return POLL_S
         need: dict[str, Any] = {"tokens": visit.tokens, "cost": visit.cost}
-        reservation = self.budget.admit(**need)
+        reason = self.budget.used_up
+        reservation = self.budget.admit(**need) if reason is None else None
         if reservation is None:
-            reason = None if visit.ask_cache else self.budget.refusal(**need)
+            reason = None if visit.ask_cache else reason or self.budget.refusal(**need)
             if reason is not None:
                 raise self._refused(visit, BudgetRefused(reason))
             return POLL_S

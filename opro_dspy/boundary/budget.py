@@ -4,42 +4,18 @@ import math
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from opro_dspy.boundary.pace import Outlook, Tell
+from opro_dspy.boundary.spending import NOTHING, Spending
 from opro_dspy.errors import ConfigurationError
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Spending:
-    """An amount of everything that a budget counts, time aside."""
-
-    metric_calls: int = 0
-    tokens: int = 0
-    """Input and output tokens together."""
-    cost: float = 0.0
-    """USD."""
-
-    def __add__(self, other: "Spending") -> "Spending":
-        return Spending(
-            metric_calls=self.metric_calls + other.metric_calls,
-            tokens=self.tokens + other.tokens,
-            cost=self.cost + other.cost,
-        )
-
-    def __neg__(self) -> "Spending":
-        return Spending(metric_calls=-self.metric_calls, tokens=-self.tokens, cost=-self.cost)
-
-
-NOTHING = Spending()
 
 
 class Budget:
     """Caps that no number of threads can pass: a call is admitted or it does not happen.
 
     What is spent, reserved for calls in flight and kept for later stays within each cap. A call
-    that uses more than was reserved for it is counted in full: it can pass the cap by its own
-    excess, and nothing is admitted after it.
+    that uses more than was reserved for it, or that was never admitted, is counted in full: calls
+    in flight can pass the cap by their excess, and nothing may begin after them (`used_up`).
 
     Args:
         max_metric_calls: Scored examples.
@@ -110,7 +86,7 @@ class Budget:
     @property
     def counts_lm_calls(self) -> bool:
         """Whether tokens or cost are capped, so that LM calls need reservations of them."""
-        return self.caps["max_tokens"] is not None or self.caps["max_cost"] is not None
+        return any(self.caps[name] is not None for name in _OF_LMS)
 
     @property
     def caps_metric_calls(self) -> bool:
@@ -141,7 +117,18 @@ class Budget:
         What is kept for later counts as used until it is released.
         """
         with self._lock:
-            return self._refused or self._reached(NOTHING, at_cap=True)
+            return self._refused or self._reached(NOTHING, at_cap=tuple(_FIELDS))
+
+    @property
+    def used_up(self) -> str | None:
+        """Why nothing may begin that has to be paid for, whatever it needs, or None.
+
+        That is a cap on tokens, USD or seconds of which nothing is left, whatever LM it went to.
+        """
+        with self._lock:
+            reason = self._reached(NOTHING, at_cap=_OF_LMS) if self.has_caps else None
+            self._refused = reason or self._refused
+            return reason
 
     def admit(
         self, *, metric_calls: int = 0, tokens: int = 0, cost: float = 0.0
@@ -179,7 +166,7 @@ class Budget:
         """Hold a part of the caps back until the returned object is released.
 
         Of tokens, USD and seconds that is what so many examples take by what they took so far,
-        with some room; at most `MOST_KEPT` of the cap.
+        with some room; at most `MOST_KEPT` of the cap, and nothing before an example was scored.
 
         Args:
             metric_calls: Metric calls to keep; at most the cap.
@@ -221,15 +208,15 @@ class Budget:
         return float(getattr(self._spent, _FIELDS[name]))
 
     def _reached(
-        self, need: Spending, *, reserved: Spending = NOTHING, at_cap: bool = False
+        self, need: Spending, *, reserved: Spending = NOTHING, at_cap: tuple[str, ...] = ()
     ) -> str | None:
-        """Return the cap that `need` would pass, or (`at_cap`) of which nothing is left."""
+        """Return the cap that `need` would pass, or that is one of `at_cap` and used up."""
         for name, field in _FIELDS.items():
             cap, used, more = self._cap(name), getattr(self._spent, field), getattr(need, field)
             if cap is None:
                 continue
             passed = more and used + getattr(reserved, field) + more > cap
-            if passed or (at_cap and used >= cap):
+            if passed or (name in at_cap and used >= cap):
                 return self._said(name, used, cap, more)
         cap, elapsed = self._cap("max_seconds"), self._clock() - self._started
         late = cap is not None and elapsed >= cap
@@ -244,6 +231,7 @@ class Budget:
 
 
 _FIELDS = {"max_metric_calls": "metric_calls", "max_tokens": "tokens", "max_cost": "cost"}
+_OF_LMS = ("max_tokens", "max_cost")
 _PACED = {"max_tokens": "tokens", "max_cost": "cost", "max_seconds": "seconds"}
 
 

@@ -15,7 +15,7 @@ from opro_dspy.boundary.entrance import Entrance
 from opro_dspy.boundary.hooks import Call
 from opro_dspy.boundary.meter import TASK, Meter
 from opro_dspy.boundary.passage import Desk, Passage
-from opro_dspy.boundary.prices import Forecast, Price
+from opro_dspy.boundary.prices import Forecast, Price, unknown_price
 from opro_dspy.boundary.redaction import redact, secrets_of
 from opro_dspy.boundary.steps import calls_as_dspy
 from opro_dspy.boundary.task import Asked, Task, sent
@@ -34,7 +34,8 @@ class Gate:
     place meanwhile. A call waits for a place, and for reservations that may come free; it is
     refused once the budget can never admit it. What DSPy's cache answers needs neither.
 
-    An LM that a program makes for itself cannot be gated: it is counted and charged afterwards.
+    An LM that a program makes for itself cannot be gated: it is counted and charged afterwards,
+    and with a cap on USD it has to have a price.
     A call with `n` > 1 is one here: a failure among its answers asks for all of them again.
 
     Args:
@@ -117,6 +118,14 @@ class Gate:
                 self._watched[id(lm)] = (lm, copy)
             return self._watched[id(lm)][1]
 
+    def begin(self, task: Task) -> None:
+        """Let `task` begin to ask LMs, also those that this gate does not watch.
+
+        Raises:
+            CallRefused: If no LM may be asked any more; `task` then knows why.
+        """
+        self.admission.begin(task)
+
     @contextmanager
     def task(self) -> Iterator[Task]:
         """Return a context whose LM calls belong together, also those in DSPy's own threads."""
@@ -130,10 +139,14 @@ class Gate:
             lms = [lm for lm, _ in self._watched.values()]
         redact(error, set().union(*(secrets_of(lm) for lm in lms)))
 
-    def _charge(self, call: Call) -> None:
+    def _charge(self, call: Call, costs_follow: bool) -> None:
         """Charge the budget for a paid call that went past the gate."""
-        cost = self.desk.forecast.cost(call.model, call) or 0.0
-        self.budget.charge(tokens=call.tokens, cost=cost)
+        forecast = self.desk.forecast
+        if forecast.given(call.model) is not None or (call.tokens and not costs_follow):
+            call.cost = forecast.cost(call.model, call)
+        self.budget.charge(tokens=call.tokens, cost=call.cost or 0.0)
+        if call.cost is None and not costs_follow and self.budget.caps["max_cost"] is not None:
+            self.refuse_all(unknown_price(call.model))
 
     def _note_answer(self, entry: dict[str, Any]) -> None:
         """Note an answer that went past the gate: it may make up for a failure."""

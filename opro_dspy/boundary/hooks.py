@@ -68,8 +68,14 @@ class Ledger(Protocol):
         """Note what DSPy writes to a history of a call that nobody announced."""
         ...
 
-    def bypass(self, call: Call, *, again: bool = False) -> None:
-        """Count a call that nobody announced; `again` if it adds to one counted before."""
+    def bypass(self, call: Call, *, again: bool = False, costs_follow: bool = False) -> None:
+        """Count a call that nobody announced.
+
+        Args:
+            call: What is known of it.
+            again: Whether it adds to one counted before.
+            costs_follow: Whether its cost is told later, if anybody knows it.
+        """
         ...
 
 
@@ -126,9 +132,14 @@ class Tracker(UsageTracker):  # type: ignore[misc]
         else:  # an LM that nobody watches
             call = Call(model=lm)
             call.hear(usage_entry)
-            self._ledger.bypass(call)
+            self._ledger.bypass(call, costs_follow=_has_history())
         if self._outer is not None:
             self._outer.add_usage(lm, usage_entry)
+
+
+def _has_history() -> bool:
+    """Tell whether DSPy writes calls to a history, and so tells their cost."""
+    return not dspy.settings.disable_history and dspy.settings.max_history_size != 0
 
 
 def _tokens(usage: dict[str, Any], *names: str) -> int:

@@ -50,8 +50,8 @@ class Meter:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._rows: dict[tuple[str, str], Usage] = {}
-        self.bypassed: Callable[[Call], None] | None = None
-        """Told of each answer by an LM that no gate watches; of its cost perhaps by itself."""
+        self.bypassed: Callable[[Call, bool], None] | None = None
+        """Told of each answer by an LM that no gate watches, and whether its cost is told later."""
         self.past: Callable[[dict[str, Any]], None] | None = None
         """Told of the history entry of each answer by an LM that no gate watches."""
 
@@ -136,11 +136,11 @@ class Meter:
         if self.past is not None:
             self.past(entry)
 
-    def bypass(self, call: Call, *, again: bool = False) -> None:
+    def bypass(self, call: Call, *, again: bool = False, costs_follow: bool = False) -> None:
         """See `Ledger`; for an LM that no gate watches."""
-        self.count(call, hit=not again and not call.answers)
         if self.bypassed is not None and (again or call.answers):
-            self.bypassed(call)
+            self.bypassed(call, costs_follow)
+        self.count(call, hit=not again and not call.answers)
 
     def underway(self, model: str) -> Call | None:
         """See `Ledger`."""

@@ -11,7 +11,7 @@ ROOM = 1.5
 """Times what examples took so far that is set aside for a later one, which may be longer."""
 
 MOST_KEPT = 0.5
-"""Share of a cap that is kept for later at most, and as long as nothing was paid for."""
+"""Share of a cap that is kept for later at most, and as long as examples are scored for nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +60,7 @@ class Outlook:
 
     def kept(self, n_examples: int, *, cap: float, of: str) -> float:
         """Return what of a cap to keep for so many examples; see `Budget.keep`."""
-        if not n_examples:
+        if not n_examples or not self._known_at:  # before a first score there is no choice
             return 0.0
         each, most = self._each(of), MOST_KEPT * cap
         return most if each is None else min(most, n_examples * each + self._widest.get(of, 0.0))

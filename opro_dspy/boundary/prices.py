@@ -4,14 +4,15 @@ import json
 import math
 import threading
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from numbers import Real
 from typing import Any, Protocol
 
 import dspy
 from pydantic import BaseModel
 
-from opro_dspy.errors import ConfigurationError
+from opro_dspy.errors import ConfigurationError, UnknownPriceError
+from opro_dspy.records import Usage
 
 BYTES_PER_TOKEN = 2
 """Tokenizers in use make a token of 3 to 5 bytes of prose, of 2 to 3 bytes of dense scripts."""
@@ -100,9 +101,31 @@ def check_prices(lms: Iterable[dspy.BaseLM], prices: Mapping[str, Price]) -> Non
         name = min(unknown)
         raise ConfigurationError(
             f"`max_cost` needs the price of every LM, and none is known of "
-            f"{', '.join(map(repr, sorted(unknown)))}. Give it: `prices={{{name!r}: "
-            "Price(input_per_million=…, output_per_million=…)}` (USD; 0 for an LM of your own)."
+            f"{', '.join(map(repr, sorted(unknown)))}. {_give_it(name)}"
         )
+
+
+def unknown_price(model: str) -> UnknownPriceError:
+    """Return the error that stops a run with `max_cost` in which `model` answered."""
+    return UnknownPriceError(
+        f"`max_cost` needs the price of every LM, and none is known of {model!r}, which the "
+        f"program or the metric asked by itself. {_give_it(model)}"
+    )
+
+
+def _give_it(model: str) -> str:
+    return (
+        f"Give it: `prices={{{model!r}: Price(input_per_million=…, output_per_million=…)}}` "
+        "(USD; 0 for an LM of your own)."
+    )
+
+
+def priced(row: Usage, prices: Mapping[str, Price]) -> Usage:
+    """Return `row` with its cost by `prices`, where none was known when it was written."""
+    price = prices.get(row.model) if row.cost_usd is None else None
+    if price is None:
+        return row
+    return replace(row, cost_usd=price.cost(row.input_tokens, row.output_tokens))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,7 +176,7 @@ class Forecast:
         """Return what the call `lm(*args, **kwargs)` may use."""
         options = {**getattr(lm, "kwargs", {}), **kwargs}
         guess = _guess([*args, *(options.get(name) for name in _SENT)])
-        limit = options.get("max_tokens") or options.get("max_completion_tokens")
+        limit = answer_limit(options)
         request = options.get("request") or next(iter(args), None)
         limit = getattr(getattr(request, "config", None), "max_tokens", None) or limit
         learned = self._learned(lm)
@@ -171,6 +194,10 @@ class Forecast:
             if need.input_guess:
                 learned.ratio = max(learned.ratio, used.input_tokens / need.input_guess)
 
+    def given(self, model: str) -> Price | None:
+        """Return the price that the user gave."""
+        return self._prices.get(model)
+
     def cost(self, model: str, used: Used) -> float | None:
         """Return the USD of a paid call: by the given price, else as DSPy told, else None."""
         price = self._prices.get(model)
@@ -185,6 +212,11 @@ class Forecast:
             with self._lock:
                 learned = self._models.setdefault(lm.model, _Learned(price))
         return learned
+
+
+def answer_limit(options: Mapping[str, Any]) -> Any:
+    """Return the most tokens of an answer by an LM's or a call's options; None without a limit."""
+    return options.get("max_tokens") or options.get("max_completion_tokens") or None
 
 
 _SENT = ("prompt", "messages", "request", "tools", "response_format")

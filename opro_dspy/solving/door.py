@@ -90,7 +90,7 @@ def optimize(
         stop_at_score: Stop when the best value reaches this one.
         patience: Stop when the best has not become better for so many steps.
         max_metric_calls: Solutions scored at most. All caps are hard, as in `OPRO`.
-        max_tokens: Input and output tokens of all LM calls at most.
+        max_tokens: Input and output tokens of all LM calls at most; as hard as `OPRO` says.
         max_cost: USD of all LM calls at most; needs a price for each LM.
         max_seconds: Nothing is started after so many seconds.
         prices: Model name to `Price`, where DSPy knows none.
@@ -114,6 +114,7 @@ def optimize(
         LMCallError: If an LM failed; its `result` holds what was found by then.
         MetricError: If `score` returned no number.
         ProgramFailedError: If `score` fails on all initial solutions, or hangs for good.
+        UnknownPriceError: If `max_cost` is set and an LM without a known price answers to `score`.
 
     Source:
         OPRO (arXiv:2309.03409), section 3.

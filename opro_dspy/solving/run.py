@@ -35,7 +35,14 @@ from opro_dspy.solving.settings import Given
 from opro_dspy.stopping import Stop
 from opro_dspy.trajectory import Trajectory
 from opro_dspy.watching import SpentBySteps
-from opro_dspy.wiring import make_budget, make_gate, make_proposer, make_stop, threads_of
+from opro_dspy.wiring import (
+    make_budget,
+    make_gate,
+    make_proposer,
+    make_stop,
+    threads_of,
+    warn_of_open_answers,
+)
 
 S = TypeVar("S")
 
@@ -65,6 +72,7 @@ class SolvingRun(Generic[S]):
     def _fill_seats(self) -> None:
         given, config = self.given, self.given.config
         num_threads = threads_of(config)
+        warn_of_open_answers(config, [given.optimizer_lm])
         self.executor = DaemonExecutor(num_threads, name="opro_dspy")
         self.interrupt = Interrupt.prevailing()
         self.meter = Meter()
@@ -75,6 +83,7 @@ class SolvingRun(Generic[S]):
             budget=self.budget,
             meter=self.meter,
             saved=_saved,
+            prices=given.prices,
             call="optimize",
         )
         self.spent = SpentBySteps(self.budget)
