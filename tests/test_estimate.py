@@ -159,7 +159,7 @@ def estimate(student: dspy.Module, scorer: dspy.LM) -> RunEstimate:
 
 @pytest.mark.parametrize("sets", [{"n_train": 200}, {"n_train": 30, "n_val": 200}])
 def test_on_a_large_set_the_race_for_the_finals_takes_no_more_than_the_search(
-    sets: dict[str, int],
+    sets: dict[str, Any],
 ) -> None:
     told, scored, _, result = planned_and_done(Quick(1), max_steps=3, **sets)
     searched = sum(c.train.n_examples for c in result.candidates)
