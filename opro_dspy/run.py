@@ -113,14 +113,6 @@ class Run:
         self.interrupt = Interrupt.prevailing()
         self.meter = Meter()
         self.budget = make_budget(config, self.meter, n_predictors=len(program.lms))
-        self.log = RunLog(
-            seats.log_dir,
-            seats.resume,
-            budget=self.budget,
-            meter=self.meter,
-            saved=partial(saved, program),
-            prices=seats.prices,
-        )
         gate = make_gate(
             config,
             meter=self.meter,
@@ -128,6 +120,15 @@ class Run:
             prices=seats.prices,
             interrupt=self.interrupt,
             store=self.store,
+        )
+        self.log = RunLog(
+            seats.log_dir,
+            seats.resume,
+            budget=self.budget,
+            meter=self.meter,
+            saved=partial(saved, program),
+            prices=seats.prices,
+            learn=gate.recall,
         )
         program.watch_lms(gate.watch)
         self.scores: ScoreCache | None = None

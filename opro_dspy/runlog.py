@@ -43,6 +43,7 @@ class RunLog:
         meter: Counts what earlier sessions took.
         saved: Returns a candidate's program as JSON, for DSPy's `load`.
         prices: Price by model, for what earlier sessions took without knowing it.
+        learn: Told what each recalled example or sample took.
         call: What the user called, to be called again.
     """
 
@@ -55,9 +56,10 @@ class RunLog:
         meter: Meter,
         saved: Callable[[Candidate], bytes],
         prices: Mapping[str, Price],
+        learn: Callable[[Sequence[Usage]], object],
         call: str = "compile",
     ) -> None:
-        self._call, self._prices = call, prices
+        self._call, self._prices, self._learn = call, prices, learn
         self.scores: InOrder[Meeting, Score] = InOrder()
         self.answers: InOrder[Sample, Answer] = InOrder()
         self._folder = None if log_dir is None else RunFolder(log_dir)
@@ -145,6 +147,7 @@ class RunLog:
             cost=sum(row.cost_usd or 0.0 for row in usage),
         )
         self._budget.advance(elapsed)
+        self._learn(usage)
 
     def _append(self, line: Line) -> None:
         if self._file is None:

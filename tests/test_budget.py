@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 
 from opro_dspy.boundary.budget import Budget
 from opro_dspy.boundary.pace import Pace, pace_of
+from opro_dspy.boundary.prices import Forecast
 from opro_dspy.errors import ConfigurationError
 from opro_dspy.records import Usage
+from tests.fakes import scripted_lm
 
 
 class Clock:
@@ -264,3 +266,11 @@ def test_a_call_without_cost_passes_a_cap_on_cost() -> None:
 def test_a_cap_below_nothing_is_refused(cap: float) -> None:
     with pytest.raises(ConfigurationError, match=r"`max_cost` must be a number of at least 0"):
         Budget(max_cost=cap)
+
+
+def test_what_a_log_tells_of_earlier_answers_bounds_the_next_ones() -> None:
+    forecast, lm = Forecast({}), scripted_lm(lambda text: "ok")
+    before = forecast.need(lm, ("Hello",), {}).tokens
+    earlier = Usage(role="scorer", model=lm.model, calls=3, failures=1, output_tokens=41)
+    forecast.learn_lengths([earlier])
+    assert forecast.need(lm, ("Hello",), {}).tokens == before - 1024 + 2 * 21

@@ -404,7 +404,7 @@ def test_an_optimizer_lm_that_fails_altogether_stops_the_run() -> None:
     optimizer = scripted_lm(lambda text: RateLimitError("slow down"))
     with pytest.raises(LMCallError, match=r"optimizer LM .* failed at step 1 \(8 of 8 samples\)"):
         compiled(prompt_model=optimizer)
-    assert optimizer.engine.calls == 24
+    assert optimizer.engine.calls == 8 + 4 + 2 + 1 + 1  # ever fewer, in rounds
 
 
 def test_an_optimizer_lm_that_never_parses_ends_with_nothing_new(

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -21,6 +21,7 @@ from opro_dspy.boundary.steps import calls_as_dspy
 from opro_dspy.boundary.task import Asked, Task, sent
 from opro_dspy.boundary.throttle import AdaptiveLimit
 from opro_dspy.interrupt import Interrupt
+from opro_dspy.records import Usage
 
 __all__ = ["BudgetRefused", "CallRefused", "Gate", "Task"]
 
@@ -130,8 +131,15 @@ class Gate:
     def task(self) -> Iterator[Task]:
         """Return a context whose LM calls belong together, also those in DSPy's own threads."""
         task = Task(self.admission.lock, self.admission.free_place, self.admission.clock)
-        with dspy.context(**{TASK: task}):
-            yield task
+        try:
+            with dspy.context(**{TASK: task}):
+                yield task
+        finally:
+            self.desk.forecast.learn_lengths(task.used)
+
+    def recall(self, usage: Sequence[Usage]) -> None:
+        """Learn from what an example or a sample took in an earlier session."""
+        self.desk.forecast.learn_lengths(usage)
 
     def redact(self, error: BaseException) -> None:
         """Take credentials of the LMs and of the environment out of what `error` says."""

@@ -3,7 +3,7 @@
 import json
 import math
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from numbers import Real
 from typing import Any, Protocol
@@ -151,8 +151,6 @@ class _Learned:
     price: Price | None
     ratio: float = 1.0
     """Highest input tokens seen over the rule of thumb's, at least 1."""
-    longest: int = 0
-    """Most output tokens of an answer."""
 
 
 class Forecast:
@@ -160,7 +158,9 @@ class Forecast:
 
     Input: a token for every two bytes of text and a constant for each message, scaled by the
     highest ratio of truth to guess seen of the model. Output: the LM's `max_tokens`; without it
-    twice the longest answer seen, and 1,024 before the first. A provider that answers longer
+    twice the longest answer seen (in an example or sample with several: their mean), and 1,024
+    before the first. That is learned from what is in a run's log, too, so that a run that goes on
+    foretells as one that was never cut short. A provider that answers longer
     than asked, or an LM without `max_tokens`, can therefore use more than was foretold.
 
     Args:
@@ -171,6 +171,8 @@ class Forecast:
         self._prices = dict(prices)
         self._lock = threading.Lock()
         self._models: dict[str, _Learned] = {}
+        self._longest: dict[str, int] = {}
+        """Model to the most output tokens of an answer."""
 
     def need(self, lm: dspy.BaseLM, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Need:
         """Return what the call `lm(*args, **kwargs)` may use."""
@@ -181,18 +183,24 @@ class Forecast:
         limit = getattr(getattr(request, "config", None), "max_tokens", None) or limit
         learned = self._learned(lm)
         inputs = math.ceil(guess * learned.ratio)
-        outputs = int(limit) if limit else (2 * learned.longest or ANSWER_TOKENS)
+        outputs = int(limit) if limit else (2 * self._longest.get(lm.model, 0) or ANSWER_TOKENS)
         n = options.get("n") or 1
         cost = learned.price.cost(n * inputs, n * outputs) if learned.price else 0.0
         return Need(tokens=n * (inputs + outputs), cost=cost, input_guess=n * guess)
 
     def learn(self, lm: dspy.BaseLM, need: Need, used: Used) -> None:
-        """Note what an answered call used."""
+        """Note what an answered call took to read."""
         learned = self._learned(lm)
         with self._lock:
-            learned.longest = max(learned.longest, used.output_tokens)
             if need.input_guess:
                 learned.ratio = max(learned.ratio, used.input_tokens / need.input_guess)
+
+    def learn_lengths(self, usage: Sequence[Usage]) -> None:
+        """Note how long answers were that one example or sample took."""
+        with self._lock:
+            for row in usage:
+                length = -(-row.output_tokens // max(1, row.calls - row.failures))
+                self._longest[row.model] = max(length, self._longest.get(row.model, 0))
 
     def given(self, model: str) -> Price | None:
         """Return the price that the user gave."""

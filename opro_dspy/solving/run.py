@@ -77,17 +77,6 @@ class SolvingRun(Generic[S]):
         self.interrupt = Interrupt.prevailing()
         self.meter = Meter()
         self.budget = make_budget(config, self.meter)
-        self.log = RunLog(
-            given.log_dir,
-            given.resume,
-            budget=self.budget,
-            meter=self.meter,
-            saved=_saved,
-            prices=given.prices,
-            call="optimize",
-        )
-        self.spent = SpentBySteps(self.budget)
-        self.observers: tuple[Observer, ...] = (self.log, self.spent, *given.observers, self.bars)
         self.store = open_store(given.cache_dir)
         gate = make_gate(
             config,
@@ -97,6 +86,18 @@ class SolvingRun(Generic[S]):
             interrupt=self.interrupt,
             store=self.store,
         )
+        self.log = RunLog(
+            given.log_dir,
+            given.resume,
+            budget=self.budget,
+            meter=self.meter,
+            saved=_saved,
+            prices=given.prices,
+            learn=gate.recall,
+            call="optimize",
+        )
+        self.spent = SpentBySteps(self.budget)
+        self.observers: tuple[Observer, ...] = (self.log, self.spent, *given.observers, self.bars)
         example = dspy.Example(problem=self.key).with_inputs()
         self.scores = None
         if given.cache_dir is not None:
