@@ -4,6 +4,7 @@ import json
 import os
 import socket
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -14,13 +15,15 @@ from rich.text import Text
 
 from opro_dspy import OPROResult, read_run
 from opro_dspy.cli import options
-from opro_dspy.cli.screen import bold, console, note, say_json
+from opro_dspy.cli.screen import bold, console, note, say, say_json
 from opro_dspy.cli.telling import (
     cost_line,
     cost_table,
     gain_line,
     instruction_of,
     score_line,
+    step_line,
+    step_rows,
     steps,
     summary,
     trajectory_table,
@@ -63,12 +66,16 @@ def show(
 
 
 def _watch(screen: Console, run: Path, every: float) -> None:
-    """Draw the run again and again until it ends, on a terminal; else once, at its end."""
-    result = read_run(run)
-    with Live(console=screen, auto_refresh=False, transient=True) as live:
+    """Draw the run again and again until it ends; where nothing can be redrawn, tell each step."""
+    result, told = read_run(run), 0
+    live = Live(console=screen, auto_refresh=False, transient=True)
+    with live if screen.is_terminal else nullcontext():
         try:
             while result.stop_reason == UNFINISHED and _goes_on(run):
-                live.update(_fitted(result, screen), refresh=True)
+                if screen.is_terminal:
+                    live.update(_fitted(result, screen), refresh=True)
+                else:
+                    told = _tell_steps(result, told, width=screen.width)
                 time.sleep(every)
                 result = read_run(run)
         except KeyboardInterrupt:
@@ -78,6 +85,14 @@ def _watch(screen: Console, run: Path, every: float) -> None:
     screen.print(_drawn(result, screen.width))
     if result.stop_reason == UNFINISHED and not _goes_on(run):
         note(f"The run does not go on: opro-dspy resume {run} takes it up again.")
+
+
+def _tell_steps(result: OPROResult, told: int, *, width: int) -> int:
+    """Print a line for each step after the first `told`, and return how many are told then."""
+    rows = step_rows(result, width=width)
+    for row in rows[told:]:
+        say(step_line(row))
+    return len(rows)
 
 
 def _goes_on(run: Path) -> bool:
