@@ -8,7 +8,7 @@ from typing import Any, Literal
 import dspy
 from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
-from opro_dspy import OPRO, LMCallError, OPROResult, RunError, RunEstimate
+from opro_dspy import OPRO, LMCallError, OPROResult, RunError, RunEstimate, read_run
 from opro_dspy.cli.finding import (
     METRICS,
     SIMULATED,
@@ -19,6 +19,7 @@ from opro_dspy.cli.finding import (
 )
 from opro_dspy.cli.fitting import check_answers, check_inputs_of, check_labels, inputs_of
 from opro_dspy.cli.reading import read_examples
+from opro_dspy.config import OproConfig
 from opro_dspy.errors import ConfigurationError
 from opro_dspy.filters import sentence
 from opro_dspy.protocols import Event
@@ -62,6 +63,10 @@ class Job(BaseModel):
             return cls.model_validate_json(path.read_bytes())
         except FileNotFoundError as error:
             raise ConfigurationError(_not_ours(log_dir)) from error
+        except NotADirectoryError as error:
+            raise ConfigurationError(
+                f"{log_dir} is a file. Name the --log-dir of a run."
+            ) from error
         except OSError as error:
             raise ConfigurationError(f"{path} cannot be read: {error.strerror}.") from error
         except ValidationError as error:
@@ -117,13 +122,18 @@ class Work:
                 spec, inputs, option=f"--{name}", folder=folder, limit=job.limit
             )
             if job.metric in METRICS:
-                check_labels(self._sets[name], job.field, option=f"--{name}")
+                check_labels(self._sets[name], job.field, metric=job.metric, option=f"--{name}")
         known = [example for examples in self._sets.values() for example in examples]
         given = job.settings.get("seed", 0)
         seed = given if isinstance(given, int) else 0
         self._scorer = scorer_of(job.model, folder, known, seed=seed) or dspy.settings.lm
         if self._scorer is None:
             raise ConfigurationError(NO_LM)
+        self.steps_kept = 0 if resume == "force" else _steps_beyond(job, log_dir)
+        """Steps that the run in `log_dir` has done already, if the job asks for fewer."""
+        if self.steps_kept:
+            kept = {**job.settings, "max_steps": self.steps_kept}
+            self.job = job = job.model_copy(update={"settings": kept})
         settings: dict[str, Any] = {**job.settings, "resume": resume}
         self._optimizer = OPRO(
             metric=metric_of(job.metric, folder, field=job.field),
@@ -162,6 +172,18 @@ class Work:
                 program = error.program if isinstance(error.program, dspy.Module) else None
                 return program, error.result, error
         return compiled, compiled.detailed_results, None
+
+
+def _steps_beyond(job: Job, log_dir: Path | None) -> int:
+    """Return the steps that were done in `log_dir`; 0 if the job asks for as many or more."""
+    asked = job.settings.get("max_steps", OproConfig().max_steps)
+    if log_dir is None or "auto" in job.settings or not isinstance(asked, int):
+        return 0
+    try:
+        done = read_run(log_dir).num_steps
+    except ConfigurationError:  # there is none, or `OPRO` says what is wrong with it
+        return 0
+    return done if done > asked else 0
 
 
 NO_LM = (
