@@ -113,10 +113,10 @@ def finish(work: Work, log_dir: Path | None, *, as_json: bool) -> None:
     if error and failed and compiled is None:
         kind = ConfigurationError if is_misuse(error) else Failed
         raise kind(f"{failed} {_go_on(log_dir)}" if log_dir else failed) from error
-    if work.steps_kept:
+    if work.keeps_steps:
         note(
-            f"{counted(work.steps_kept, 'step')} are done already in {log_dir}, more than asked "
-            "for: their result stays."
+            f"{counted(result.num_steps, 'step')} {'is' if result.num_steps == 1 else 'are'} done "
+            f"already in {log_dir}, more than asked for: their result stays."
         )
     if result.best_index is None and result.stop_reason != STOPPED:
         raise Failed(f"nothing was scored before the run ended with {result.stop_reason}.")

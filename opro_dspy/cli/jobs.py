@@ -8,7 +8,7 @@ from typing import Any, Literal
 import dspy
 from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
-from opro_dspy import OPRO, LMCallError, OPROResult, RunError, RunEstimate, read_run
+from opro_dspy import OPRO, LMCallError, OPROResult, RunError, RunEstimate
 from opro_dspy.cli.finding import (
     METRICS,
     SIMULATED,
@@ -18,8 +18,8 @@ from opro_dspy.cli.finding import (
     scorer_of,
 )
 from opro_dspy.cli.fitting import check_answers, check_inputs_of, check_labels, inputs_of
+from opro_dspy.cli.keeping import settings_that_keep
 from opro_dspy.cli.reading import read_examples
-from opro_dspy.config import OproConfig
 from opro_dspy.errors import ConfigurationError
 from opro_dspy.filters import sentence
 from opro_dspy.protocols import Event
@@ -129,10 +129,10 @@ class Work:
         self._scorer = scorer_of(job.model, folder, known, seed=seed) or dspy.settings.lm
         if self._scorer is None:
             raise ConfigurationError(NO_LM)
-        self.steps_kept = 0 if resume == "force" else _steps_beyond(job, log_dir)
-        """Steps that the run in `log_dir` has done already, if the job asks for fewer."""
-        if self.steps_kept:
-            kept = {**job.settings, "max_steps": self.steps_kept}
+        kept = None if resume == "force" else settings_that_keep(job.settings, log_dir)
+        self.keeps_steps = kept is not None
+        """Whether the run in `log_dir` has done more steps than the job asks for; they stay."""
+        if kept is not None:
             self.job = job = job.model_copy(update={"settings": kept})
         settings: dict[str, Any] = {**job.settings, "resume": resume}
         self._optimizer = OPRO(
@@ -172,18 +172,6 @@ class Work:
                 program = error.program if isinstance(error.program, dspy.Module) else None
                 return program, error.result, error
         return compiled, compiled.detailed_results, None
-
-
-def _steps_beyond(job: Job, log_dir: Path | None) -> int:
-    """Return the steps that were done in `log_dir`; 0 if the job asks for as many or more."""
-    asked = job.settings.get("max_steps", OproConfig().max_steps)
-    if log_dir is None or "auto" in job.settings or not isinstance(asked, int):
-        return 0
-    try:
-        done = read_run(log_dir).num_steps
-    except ConfigurationError:  # there is none, or `OPRO` says what is wrong with it
-        return 0
-    return done if done > asked else 0
 
 
 NO_LM = (

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from opro_dspy import OPROResult, read_run
 from opro_dspy.cli import options
-from opro_dspy.cli.screen import bold, console, note, say, say_json
+from opro_dspy.cli.screen import bold, console, note, say_json
 from opro_dspy.cli.telling import (
     cost_line,
     cost_table,
@@ -36,6 +36,9 @@ from opro_dspy.runs import UNFINISHED
 
 FRAME = 5
 """Lines of the trajectory's table beside its rows."""
+
+WIDE = 140
+"""Width where lines are no screen's."""
 
 EPILOG = options.examples("show runs/1", "show runs/1 --watch", "show program.result.json --json")
 
@@ -75,7 +78,7 @@ def _watch(screen: Console, run: Path, every: float) -> None:
                 if screen.is_terminal:
                     live.update(_fitted(result, screen), refresh=True)
                 else:
-                    told = _tell_steps(result, told, width=screen.width)
+                    told = _tell_steps(result, told, screen)
                 time.sleep(every)
                 result = read_run(run)
         except KeyboardInterrupt:
@@ -87,11 +90,11 @@ def _watch(screen: Console, run: Path, every: float) -> None:
         note(f"The run does not go on: opro-dspy resume {run} takes it up again.")
 
 
-def _tell_steps(result: OPROResult, told: int, *, width: int) -> int:
+def _tell_steps(result: OPROResult, told: int, screen: Console) -> int:
     """Print a line for each step after the first `told`, and return how many are told then."""
-    rows = step_rows(result, width=width)
+    rows = step_rows(result, width=WIDE)
     for row in rows[told:]:
-        say(step_line(row))
+        screen.print(Text(step_line(row)), soft_wrap=True)
     return len(rows)
 
 

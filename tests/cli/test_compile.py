@@ -264,13 +264,30 @@ def test_a_lower_number_of_steps_keeps_the_finished_result(here: Path) -> None:
     before = OPROResult.load(here / "run" / "result.json")
     lines = (here / "run" / "journal.jsonl").read_bytes()
     words = ("--log-dir", "run", "--max-steps", "1")
-    for done in (run("resume", "run", "--max-steps", "1"), compiled(*words)):
+    for done in (
+        run("resume", "run", "--max-steps", "1"),
+        run("resume", "run", "--max-metric-calls", "9", "--max-steps", "7"),
+        compiled(*words),
+    ):
         assert done.exit_code == 0, done.output
         assert "2 steps are done already in run, more than asked for" in done.stderr
         assert OPROResult.load(here / "run" / "result.json").candidates == before.candidates
     assert (here / "run" / "journal.jsonl").read_bytes() == lines
     assert OPROResult.load(here / "program.result.json").num_steps == 2
     assert run("resume", "run").stderr == ""
+
+
+def test_a_finished_run_of_a_size_is_kept_with_the_caps_of_that_size(here: Path) -> None:
+    words = ("--trainset", "train.jsonl", "--metric", "exact_text", "--model", "simulated")
+    more = ("--auto", "light", "--set", "num_candidates=2", "--log-dir", "run")
+    assert run("compile", "question -> answer", *words, *more).exit_code == 0
+    before = OPROResult.load(here / "run" / "result.json")
+    lines = (here / "run" / "journal.jsonl").read_bytes()
+    done = run("resume", "run", "--max-steps", "1")
+    assert done.exit_code == 0 and "6 steps are done already" in done.stderr
+    after = OPROResult.load(here / "run" / "result.json")
+    assert (after.candidates, after.stop_reason) == (before.candidates, before.stop_reason)
+    assert (here / "run" / "journal.jsonl").read_bytes() == lines
 
 
 def test_a_run_of_another_job_is_not_gone_on_with_and_stays_resumable(here: Path) -> None:
