@@ -56,9 +56,22 @@ class Choice:
         return "valset" if self._valset else "trainset"
 
     def best_so_far(self, trajectory: Trajectory) -> Candidate | None:
-        """Return the best by the training estimates alone, when a run was cut short."""
+        """Return the best by the training estimates alone, when a run was cut short.
+
+        The student stays unless that one did better on the examples that both have met: estimates
+        from a few examples lie higher where nobody is right.
+        """
         self.selection = {}
-        return trajectory.best.candidate if len(trajectory) else None
+        if not len(trajectory):
+            return None
+        best = trajectory.best
+        known = self._student in trajectory
+        student = trajectory.evaluation(self._student) if known else None
+        if student is None or student.dropped is not None:
+            return best.candidate
+        met = student.scores.keys() & best.scores.keys()
+        better = fsum(best.scores[i] for i in met) > fsum(student.scores[i] for i in met)
+        return best.candidate if better else self._student
 
     def choose(self, trajectory: Trajectory, evaluator: ProgramEvaluator) -> Candidate:
         """Return the best on the selection set, of those that are not given up there.

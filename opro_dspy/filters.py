@@ -3,6 +3,7 @@
 import inspect
 import re
 from collections.abc import Callable, Iterable, Sequence
+from math import floor, log10
 
 from pydantic import Field
 
@@ -104,6 +105,17 @@ def sentence(text: str) -> str:
 def clipped(text: str, n: int) -> str:
     """Return the first `n` characters at most, the last one an ellipsis if more was there."""
     return text if len(text) <= n else text[: n - 1] + "…"
+
+
+def counted(n: int, noun: str) -> str:
+    """Return a number and what it counts, e.g. `1 step` and `2 steps`."""
+    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
+
+
+def dollars(value: float) -> str:
+    """Return a sum of USD with four decimals; where it is small, with its two first digits."""
+    places = 4 if value == 0 or value >= 1e-3 else 1 - floor(log10(value))
+    return f"${value:,.{places}f}"
 
 
 def shown(text: str) -> str:

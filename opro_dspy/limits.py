@@ -7,6 +7,7 @@ from math import ceil
 from opro_dspy.boundary.pace import MOST_KEPT, ROOM
 from opro_dspy.boundary.prices import Price
 from opro_dspy.config import OproConfig
+from opro_dspy.filters import dollars
 from opro_dspy.plan import Course
 
 Range = tuple[int, int]
@@ -119,7 +120,7 @@ def too_small(
             minutes = ceil(least / (config.requests_per_minute or 1)) - 1
             found.append((limit.name, f"{config.max_seconds:g}", f"{60 * minutes:,}"))
         elif limit.name == "max_cost":
-            found.append((limit.name, f"${limit.cap:.4f}", f"${ceil(1e4 * least) / 1e4:.4f}"))
+            found.append((limit.name, dollars(limit.cap), dollars(ceil(1e4 * least) / 1e4)))
         else:
             found.append((limit.name, f"{limit.cap:,}", f"{ceil(least):,}"))
     return found

@@ -25,8 +25,13 @@ class Options(BaseModel):
             super().__init__(**settings)
         except ValidationError as error:
             problems = [
-                f"`{'.'.join(map(str, e['loc']))}`: {e['msg'].removeprefix('Value error, ')}, "
-                f"got {e['input']!r}"
+                f"`{'.'.join(map(str, e['loc']))}`{_said(e['msg'])}, got {e['input']!r}"
                 for e in error.errors()
             ]
             raise ConfigurationError("; ".join(problems) + ".") from None
+
+
+def _said(message: str) -> str:
+    """Return what pydantic says of a value, to stand behind the value's name."""
+    said = message.removeprefix("Value error, ")
+    return said.replace("Input should ", " must ") if said.startswith("Input") else f": {said}"

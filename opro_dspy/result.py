@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from opro_dspy.diagnostics import Diagnostic
 from opro_dspy.errors import ConfigurationError
-from opro_dspy.filters import printable, sentence
+from opro_dspy.filters import counted, printable, sentence
 from opro_dspy.records import (
     Estimate,
     Evaluation,
@@ -204,12 +204,13 @@ class OPROResult(RunResult):
         pairs, said = self.compared.values(), "nothing to compare"
         if pairs:
             before, after = (fmean(scores) for scores in zip(*pairs, strict=True))
-            said = f"score {before:.4g} → {after:.4g} on {len(pairs)} examples"
+            said = f"score {before:.4g} → {after:.4g} on {counted(len(pairs), 'example')}"
         if self.best_index is not None and self.optimism:
             said += f", optimism {self.optimism:+.2g}"
         return (
-            f"OPROResult({said}; {len(self.candidates)} candidates in {self.num_steps} steps; "
-            f"{self.total_calls} LM calls; stopped: {printable(self.stop_reason):.80})"
+            f"OPROResult({said}; {counted(len(self.candidates), 'candidate')} in "
+            f"{counted(self.num_steps, 'step')}; {self.total_calls} LM calls; "
+            f"stopped: {printable(self.stop_reason):.80})"
         )
 
     __str__ = __repr__

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 
 from opro_dspy.errors import ConfigurationError
+from opro_dspy.filters import counted
 from opro_dspy.protocols import StopRule
 from opro_dspy.seats import name_of, wrong
 from opro_dspy.trajectory import Trajectory
@@ -45,7 +46,8 @@ def _check_count(rule: str, n: object, *, least: int) -> None:
 def max_steps(n: int) -> Stop:
     """Stop when `n` steps (≥ 0) are done; step 0, the initial instructions, is not counted."""
     _check_count("max_steps", n, least=0)
-    return Stop(lambda t: f"max_steps: {n} steps were done" if _done(t) >= n else None)
+    said = f"max_steps: {counted(n, 'step')} {'was' if n == 1 else 'were'} done"
+    return Stop(lambda t: said if _done(t) >= n else None)
 
 
 def target_score(score: float) -> Stop:
@@ -75,7 +77,7 @@ def patience(n: int) -> Stop:
         )
         if now is None or before is None or now.score > before.score:
             return None
-        return f"patience: no improvement for {n} steps"
+        return f"patience: no improvement for {counted(n, 'step')}"
 
     return Stop(rule)
 
@@ -95,7 +97,7 @@ def nothing_new(n: int) -> Stop:
     _check_count("nothing_new", n, least=1)
     return Stop(
         lambda t: (
-            f"nothing_new: {n} steps in a row brought no new candidate"
+            f"nothing_new: {counted(n, 'step')} in a row brought no new candidate"
             if num_empty_steps(t) >= n
             else None
         )

@@ -77,7 +77,7 @@ def a_run(**changes: Any) -> OPROResult:
         },
         "steps": (Step(index=0, candidates=(Candidate({"predict": START}),)), a_step(1, texts)),
         "spent": (Spent(metric_calls=2, tokens=100), Spent(metric_calls=9, tokens=500)),
-        "stop_reason": "max_steps: 1 steps were done",
+        "stop_reason": "max_steps: 1 step was done",
         "usage": (Usage(role="scorer", model="a", calls=9, input_tokens=400),),
         "num_train": 4,
         "num_val": 4,

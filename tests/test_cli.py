@@ -101,7 +101,7 @@ def test_the_demo_of_a_problem_speaks_json(problem: str) -> None:
 
 
 def test_every_command_has_examples_and_exit_codes_in_its_help() -> None:
-    for command in (*COMMANDS, "cache info"):
+    for command in (*COMMANDS, "cache", "cache info", "cache prune"):
         result = RUNNER.invoke(app, [*command.split(), "--help"], env={"COLUMNS": "200"})
         assert result.exit_code == 0
         assert f"opro-dspy {command}" in result.stdout and "Exit codes: 0 fine" in result.stdout
@@ -170,6 +170,8 @@ def test_an_endless_size_is_refused(tmp_path: Path) -> None:
         (["--data", "{tmp}/none.jsonl", "--lm", "openai/x"], "does not exist"),
         (["--data", "{tmp}/one.jsonl", "--lm", "openai/x"], "at least 3 examples"),
         (["--max-cost", "1"], "need a real LM"),
+        (["--max-cost", "1", "--lm", "simulated"], "need a real LM"),
+        (["--lm", "junk"], "named as provider/model, such as openai/gpt-5-mini, got 'junk'"),
         (["--max-tokens", "-5"], "--max-tokens"),
         (["--out", "{tmp}/other"], "Take another file"),
         (["--out", "{tmp}/one.jsonl"], "one.jsonl"),

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opro_dspy.filters import Filters, polish
+from opro_dspy.filters import Filters, counted, dollars, polish
 
 
 @pytest.mark.parametrize(
@@ -18,6 +18,13 @@ from opro_dspy.filters import Filters, polish
 )
 def test_filters_say_why_they_refuse(text: str, reason: str | None) -> None:
     assert Filters().reason_to_reject(text) == reason
+
+
+def test_small_sums_show_their_digits_and_one_is_no_plural() -> None:
+    assert [dollars(x) for x in (0.0, 1e-6, 4.25e-5, 0.0123, 1234.5)] == [
+        *("$0.0000", "$0.0000010", "$0.000043", "$0.0123", "$1,234.5000")
+    ]
+    assert [counted(n, "step") for n in (0, 1, 2)] == ["0 steps", "1 step", "2 steps"]
 
 
 def test_digits_are_refused_when_asked() -> None:

@@ -130,7 +130,7 @@ def test_an_outage_that_cuts_the_final_choice_short_is_named_too(
         lambda text: ServerError("down") if any(n in text for n in numbers) else GOOD(text)
     )
     result = compiled(scorer, max_seconds=600.0).detailed_results
-    assert result.stop_reason.startswith("max_steps: 1 steps were done")
+    assert result.stop_reason.startswith("max_steps: 1 step was done")
     (cut,) = [d for d in result.diagnostics if d.name == "cut choice"]
     assert "; an LM was out: the last " in cut.seen
 

@@ -48,6 +48,23 @@ def test_an_outage_in_the_search_leaves_result_and_program() -> None:
     assert program.signature.instructions == result.best.instructions["self"]
 
 
+@pytest.mark.parametrize("racing", [True, False])
+def test_after_ctrl_c_the_student_stays_unless_another_did_better(racing: bool) -> None:
+    seen: list[str] = []
+
+    def metric(example: dspy.Example, prediction: Any, trace: Any = None) -> float:
+        seen.append(example.question)
+        if len(seen) == 100:
+            os.kill(os.getpid(), signal.SIGINT)
+        return 0.0
+
+    program = compiled(metric=metric, num_threads=1, num_candidates=2, racing=racing)
+    result = program.detailed_results
+    assert result.stop_reason.startswith("interrupted") and len(result.candidates) > 1
+    assert result.best_index == 0
+    assert program.signature.instructions == result.candidates[0].instructions["self"]
+
+
 def test_an_outage_in_the_final_choice_leaves_result_and_program() -> None:
     def reply(text: str) -> str | Exception:
         error: Exception = AuthError("the key is gone")

@@ -106,7 +106,7 @@ def test_a_position_that_the_adapter_does_not_render_is_refused_before_any_call(
 
 
 def test_an_unknown_position_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match="`instruction_position`: Input should be 'start'"):
+    with pytest.raises(ConfigurationError, match="`instruction_position` must be 'start'"):
         OPRO(metric=exact, instruction_position="Q_middle")  # type: ignore[arg-type]
 
 

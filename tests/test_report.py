@@ -47,7 +47,7 @@ def test_the_page_says_what_came_of_the_run() -> None:
         "75.0 %</strong>",
         "+50.0, paired by example: 4 examples are too few for an interval",
         "3 better, 1 worse",
-        "max_steps: 1 steps were done",
+        "max_steps: 1 step was done",
         "What is 1 plus 1?",
         "proposed by an-lm, scored on another-lm",
         "price unknown",

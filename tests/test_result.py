@@ -70,7 +70,7 @@ def test_a_result_is_printed_in_one_line() -> None:
     said = repr(result())
     assert said == str(result())
     assert said == (
-        "OPROResult(score 0.5 → 0.5 on 2 examples; 1 candidates in 0 steps; 2 LM calls; "
+        "OPROResult(score 0.5 → 0.5 on 2 examples; 1 candidate in 0 steps; 2 LM calls; "
         "stopped: max_steps)"
     )
     assert "nothing to compare" in repr(result(candidates=(), best_index=None))
@@ -78,7 +78,7 @@ def test_a_result_is_printed_in_one_line() -> None:
     (candidate,) = result().candidates
     chosen = candidate.model_copy(update={"selection": met, "selection_scores": {0: 0.375}})
     on_others = result(candidates=(chosen,), selection_set="valset")
-    assert " on 1 examples, optimism +0.12;" in repr(on_others)
+    assert " on 1 example, optimism +0.12;" in repr(on_others)
     assert result(candidates=(chosen,)).optimism is None  # found and chosen on the same examples
 
 

@@ -27,6 +27,7 @@ def run_of(*scores: float | None, repeats: int = 0) -> Trajectory:
 
 def test_max_steps_does_not_count_the_initial_step() -> None:
     assert max_steps(2)(run_of(0.1, 0.2)) is None
+    assert max_steps(1)(run_of(0.1, 0.2)) == "max_steps: 1 step was done"
     assert max_steps(2)(run_of(0.1, 0.2, 0.3)) == "max_steps: 2 steps were done"
     assert max_steps(0)(run_of(0.1)) is not None
 

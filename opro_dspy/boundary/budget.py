@@ -8,6 +8,7 @@ from collections.abc import Callable
 from opro_dspy.boundary.pace import Outlook, Tell
 from opro_dspy.boundary.spending import NOTHING, Spending
 from opro_dspy.errors import ConfigurationError
+from opro_dspy.filters import dollars
 
 
 class Budget:
@@ -237,7 +238,7 @@ _PACED = {"max_tokens": "tokens", "max_cost": "cost", "max_seconds": "seconds"}
 
 def _figure(name: str, value: float) -> str:
     if name == "max_cost":
-        return f"${value:,.4f}"
+        return dollars(value)
     return f"{value:,.1f} s" if name == "max_seconds" else f"{round(value):,}"
 
 

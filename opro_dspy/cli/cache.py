@@ -11,12 +11,17 @@ import typer
 from opro_dspy.cache import CacheDir
 from opro_dspy.cache.upkeep import cache_info, clear_cache, prune_cache
 from opro_dspy.cli import options
-from opro_dspy.cli.group import Command
+from opro_dspy.cli.group import Command, Group
 from opro_dspy.cli.screen import console, say_json
 from opro_dspy.errors import ConfigurationError
 from opro_dspy.filters import shown
 
-app = typer.Typer(no_args_is_help=True, help="The cache of example scores and LM answers.")
+app = typer.Typer(
+    cls=Group,
+    no_args_is_help=True,
+    help="The cache of example scores and LM answers.",
+    epilog=options.examples("cache info", "cache prune --older-than 30 --max-size 500"),
+)
 
 DAY_S = 86_400
 

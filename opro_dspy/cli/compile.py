@@ -6,10 +6,12 @@ from typing import Annotated, Any, Literal
 import typer
 
 from opro_dspy.cli import options
-from opro_dspy.cli.group import FAILED, INTERRUPTED, Failed
+from opro_dspy.cli.group import FAILED, INTERRUPTED, Failed, is_misuse
 from opro_dspy.cli.jobs import Job, Work, failure, settings_of
 from opro_dspy.cli.screen import complain, console, note, say, say_json
 from opro_dspy.cli.telling import estimate_table, gain_line, summary, tell_run
+from opro_dspy.errors import ConfigurationError
+from opro_dspy.filters import counted, sentence
 from opro_dspy.loop import INTERRUPTED as STOPPED
 from opro_dspy.report.summary import SIMULATION
 
@@ -108,15 +110,27 @@ def finish(work: Work, log_dir: Path | None, *, as_json: bool) -> None:
     out = options.check_out(Path(work.job.folder) / work.job.out)
     compiled, result, error = work.compile()
     failed = error and failure(error, work.job.model, work.job.prompt_model)
-    if failed and compiled is None:
-        raise Failed(f"{failed} {_go_on(log_dir)}" if log_dir else failed) from error
+    if error and failed and compiled is None:
+        kind = ConfigurationError if is_misuse(error) else Failed
+        raise kind(f"{failed} {_go_on(log_dir)}" if log_dir else failed) from error
+    if work.keeps_steps:
+        note(
+            f"{counted(result.num_steps, 'step')} {'is' if result.num_steps == 1 else 'are'} done "
+            f"already in {log_dir}, more than asked for: their result stays."
+        )
     if result.best_index is None and result.stop_reason != STOPPED:
         raise Failed(f"nothing was scored before the run ended with {result.stop_reason}.")
     written: dict[str, Any] = {"program": None, "result": str(out.with_suffix(".result.json"))}
-    if compiled is not None:
-        compiled.save(out)
-        written["program"] = str(out)
-    result.save(written["result"])
+    try:
+        result.save(written["result"])
+        if compiled is not None:
+            compiled.save(out)
+            written["program"] = str(out)
+    except (OSError, RuntimeError) as problem:  # DSPy makes RuntimeErrors of OSErrors
+        kept = f" What was found is in {log_dir}: once that is mended, {_go_on(log_dir).lower()}"
+        raise Failed(
+            f"{out} cannot be written: {sentence(str(problem))}{kept if log_dir else ''}"
+        ) from problem
     if as_json:
         more = {"log_dir": log_dir and str(log_dir), "simulated": work.simulated}
         say_json({**summary(result), **written, **more})

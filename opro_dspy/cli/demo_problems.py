@@ -10,6 +10,7 @@ from opro_dspy import Result, optimize
 from opro_dspy.cli.finding import SIMULATED, prompt_model_of
 from opro_dspy.cli.group import INTERRUPTED
 from opro_dspy.cli.screen import bold, console, note, say, say_json
+from opro_dspy.cli.telling import end_line
 from opro_dspy.filters import shown
 from opro_dspy.loop import INTERRUPTED as STOPPED
 from opro_dspy.problems import LinearRegression, TravelingSalesman
@@ -59,7 +60,7 @@ def _tell(result: Result[Any]) -> None:
     used = result.used("optimizer")
     console().print(_solutions_table(result))
     say(
-        f"The search ended with {result.stop_reason}. Steps: {result.num_steps}; "
+        f"{end_line(result)} Steps: {result.num_steps}; "
         f"{result.num_distinct} distinct solutions, {used.calls:,} calls, {used.cache_hits:,} "
         "answers from the cache."
     )

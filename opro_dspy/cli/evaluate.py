@@ -14,14 +14,14 @@ from opro_dspy import CandidateResult, LMCallError, OPROResult
 from opro_dspy.cli import options
 from opro_dspy.cli.finding import METRICS, SIMULATED, metric_of, program_of, scorer_of
 from opro_dspy.cli.fitting import check_answers, check_inputs_of, check_labels, inputs_of
-from opro_dspy.cli.group import FAILED, INTERRUPTED, Failed
+from opro_dspy.cli.group import FAILED, INTERRUPTED, Failed, is_misuse
 from opro_dspy.cli.intervals import Interval, difference_of, interval_of
 from opro_dspy.cli.jobs import NO_LM, failure
 from opro_dspy.cli.reading import read_examples
 from opro_dspy.cli.scoring import Stopped, first_of, scored
 from opro_dspy.cli.screen import complain, console, note, say, say_json
 from opro_dspy.errors import ConfigurationError
-from opro_dspy.filters import shown
+from opro_dspy.filters import counted, shown
 from opro_dspy.report.summary import SIMULATION
 
 EPILOG = options.examples(
@@ -78,7 +78,7 @@ def evaluate(
     fields = _fields_of(loaded, options.names(inputs), field if metric in METRICS else None)
     examples = read_examples(data, fields, option="--data", folder=folder, limit=limit)
     if metric in METRICS:
-        check_labels(examples, field, option="--data")
+        check_labels(examples, field, metric=metric, option="--data")
     lm = scorer_of(model, folder, examples) or dspy.settings.lm
     if lm is None:
         raise ConfigurationError(NO_LM)
@@ -98,7 +98,8 @@ def evaluate(
         note(f"Interrupted: {stopped} The same command asks for nothing that the cache kept.")
         raise typer.Exit(INTERRUPTED) from stopped
     except LMCallError as error:
-        raise Failed(failure(error, model)) from error
+        kind = ConfigurationError if is_misuse(error) else Failed
+        raise kind(failure(error, model)) from error
     found = [result.candidates[0] if result.candidates else None for result in results]
     if any(one is None or not one.scores for one in found):
         raise Failed(f"nothing was scored before it ended with {results[-1].stop_reason}.")
@@ -201,7 +202,9 @@ def _as_json(measured: Measured, results: Sequence[OPROResult]) -> dict[str, Any
 def _tell(measured: Measured, results: Sequence[OPROResult], *, n: int) -> None:
     every = [score for one in measured.values() for score in one.scores.values()]
     percent = all(0.0 <= score <= 1.0 for score in every)
-    table = Table(title=f"Score on {n} examples{', in percent' * percent}", title_justify="left")
+    table = Table(
+        title=f"Score on {counted(n, 'example')}{', in percent' * percent}", title_justify="left"
+    )
     for name in ("program", "score", "95 % interval", "scored", "failed", "LM calls", "USD"):
         table.add_column(name, justify="left" if name == "program" else "right")
     spans = [interval_of(list(one.scores.values())) for one in measured.values()]
@@ -224,7 +227,8 @@ def _tell(measured: Measured, results: Sequence[OPROResult], *, n: int) -> None:
         worse = sum(b < a for a, b in zip(*pairs, strict=True))
         say(
             f"The second minus the first: {mean}, 95 % interval {low} to {high} ({span.method}). "
-            f"It is better on {better} and worse on {worse} of {len(pairs[0])} examples."
+            f"It is better on {better} and worse on {worse} of "
+            f"{counted(len(pairs[0]), 'example')}."
         )
 
 
@@ -239,5 +243,5 @@ def _end(measured: Measured, *, n: int) -> None:
     """Say so if not all examples were scored, and end with the exit code."""
     for name, one in measured.items():
         if len(one.scores) < n:
-            complain(f"{name} met {len(one.scores)} of {n} examples: a cap was reached.")
+            complain(f"{name} met {len(one.scores)} of {counted(n, 'example')}: a cap was reached.")
             raise typer.Exit(FAILED)

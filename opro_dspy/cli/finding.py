@@ -101,17 +101,18 @@ def scorer_of(
     """
     if spec == SIMULATED:
         return scorer_lm(answer_key=examples, landscape=landscape(LANDSCAPE, seed=seed))
-    return None if spec is None else _lm(spec, folder)
+    return None if spec is None else lm_of(spec, folder)
 
 
 def prompt_model_of(spec: str | None, folder: Path, *, seed: int = 0) -> dspy.LM | None:
     """Return the optimizer LM, or None if `spec` is None; see `scorer_of`."""
     if spec == SIMULATED:
         return optimizer_lm(seed=seed)
-    return None if spec is None else _lm(spec, folder)
+    return None if spec is None else lm_of(spec, folder)
 
 
-def _lm(spec: str, folder: Path) -> dspy.LM:
+def lm_of(spec: str, folder: Path) -> dspy.LM:
+    """Return the LM that `spec` names, which is no simulated one; see `scorer_of`."""
     if "/" not in spec and ":" in spec:
         hint = "or a name such as openai/gpt-5-mini"
         found = _made(spec, folder, "LM", hint, kind=dspy.BaseLM)

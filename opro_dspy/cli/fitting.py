@@ -1,24 +1,30 @@
 """Whether program, data and metric fit together, told before anything is paid for."""
 
+import inspect
 from collections.abc import Sequence
 from typing import Any
 
 import dspy
 
+from opro_dspy.cli.finding import METRICS
+from opro_dspy.cli.screen import note
 from opro_dspy.errors import ConfigurationError
+from opro_dspy.filters import clipped, counted
 
 
 def inputs_of(program: dspy.Module) -> tuple[str, ...]:
-    """Return the input fields of a program that is one signature.
+    """Return the input fields of a program: its signature's, or the arguments of its `forward`.
 
     Raises:
         ConfigurationError: If only its author can know them.
     """
     signature = _signature(program)
+    if signature is None and (arguments := _arguments(program)):
+        return arguments
     if signature is None:
         raise ConfigurationError(
             "pass --inputs with the names of the program's input fields, such as "
-            "--inputs question,context: its signature does not tell them."
+            "--inputs question,context: neither a signature nor `forward` tells them."
         )
     return tuple(signature.input_fields)
 
@@ -50,14 +56,51 @@ def check_answers(program: dspy.Module, field: str) -> None:
         )
 
 
-def check_labels(examples: Sequence[dspy.Example], field: str, *, option: str) -> None:
-    """Refuse examples without the field that a ready metric compares."""
+def check_labels(examples: Sequence[dspy.Example], field: str, *, metric: str, option: str) -> None:
+    """Refuse examples without the field that a ready metric compares.
+
+    Where it holds nothing that can be compared, the row is named; refused if that is so in all.
+    """
     for number, example in enumerate(examples, start=1):
         if field not in example:
             raise ConfigurationError(
                 f"row {number} of {option} has no field {field!r} to compare answers with; it has: "
                 f"{', '.join(map(str, example.keys()))}. Name the field with --field."
             )
+    judge = METRICS[metric]
+    lost = [
+        number
+        for number, example in enumerate(examples, start=1)
+        if _is_blank(example[field]) or not judge(example, example, field=field)
+    ]
+    if not lost:
+        return
+    said = (
+        f"{metric} finds nothing to compare in the {field!r} of row {lost[0]} of {option}, which "
+        f"is {clipped(repr(examples[lost[0] - 1][field]), 60)}"
+    )
+    if len(lost) == len(examples):
+        raise ConfigurationError(
+            f"{said}, nor in any other row. Name the field with --field, or take another metric."
+        )
+    others = f", nor in {counted(len(lost) - 1, 'other row')}" if len(lost) > 1 else ""
+    note(f"{said}{others}: there no answer counts as right. Fill it in, or leave the row out.")
+
+
+def _is_blank(value: Any) -> bool:
+    return value is None or not str(value).strip()
+
+
+def _arguments(program: dspy.Module) -> tuple[str, ...]:
+    """Return the arguments of `forward`; none if some can be left out, or have no names."""
+    kind = type(program)  # DSPy warns of whoever takes `forward` from the program itself
+    forward = getattr(kind, "forward", None) or getattr(kind, "aforward", None)
+    if forward is None:
+        return ()
+    found = list(inspect.signature(forward).parameters.values())[1:]
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    certain = all(p.kind in named and p.default is p.empty for p in found)
+    return tuple(p.name for p in found) if certain else ()
 
 
 def _signature(program: dspy.Module) -> Any:

@@ -7,19 +7,23 @@ from collections.abc import Sequence
 from typing import Any
 
 import typer
+from dspy.utils.exceptions import LMBillingError
 from typer.core import TyperCommand, TyperGroup
 
 from opro_dspy import early
+from opro_dspy.boundary.faults import chain, is_fatal
 from opro_dspy.cli.logs import told
 from opro_dspy.cli.screen import complain, note, print_whatever_comes
 from opro_dspy.errors import (
     ConfigurationError,
+    LMCallError,
     LogDirInUseError,
     OproError,
     RunError,
     UnknownArgumentError,
 )
 from opro_dspy.filters import sentence
+from opro_dspy.result import RunResult
 
 DEBUG = "--debug"
 
@@ -53,6 +57,18 @@ def _without_types_of_flags(params: list[Any]) -> list[Any]:
 
 class Failed(OproError):
     """A command did what it was told, and nothing came of it."""
+
+
+def is_misuse(error: BaseException) -> bool:
+    """Tell whether an LM that never answered lacks a key, is not known, or refuses who asks."""
+    result = getattr(error, "result", None)
+    rows = result.usage if isinstance(result, RunResult) else ()
+    if not isinstance(error, LMCallError) or any(
+        r.calls > r.failures or r.cache_hits for r in rows
+    ):
+        return False
+    links = [link for link in chain(error) if not isinstance(link, LMBillingError)]
+    return any(is_fatal(link, answered=True) for link in links)
 
 
 class Group(TyperGroup):
@@ -99,6 +115,12 @@ class Group(TyperGroup):
         sys.exit(code if isinstance(code, int) else FINE)
 
 
+def _in_our_words(message: str) -> str:
+    """Return what typer says of an option's value, without pydantic's way of saying it."""
+    said = message.replace("Value error, ", "").replace("Input should ", "it must ")
+    return said.partition(", unable to parse")[0]
+
+
 def _pipe_closed(error: Exception) -> bool:
     return isinstance(error, OSError) and error.errno == errno.EPIPE
 
@@ -111,14 +133,14 @@ def _told(error: Exception, *, debug: bool) -> int:
         else:
             context = getattr(error, "ctx", None)
             where = f" See `{context.command_path} --help`." if context else ""
-            complain(error.format_message().rstrip(".") + "." + where)
+            complain(_in_our_words(error.format_message()).rstrip(".") + "." + where)
         return int(error.exit_code)
     if isinstance(error, _WRONG_USE):
         complain(str(error))
         return USAGE
     if isinstance(error, (OproError, OSError)):
         complain((isinstance(error, RunError) and error.what) or str(error))
-        return FAILED
+        return USAGE if is_misuse(error) else FAILED
     hint = "" if debug else f" {DEBUG} shows where; if it is not your code, it is a bug of ours."
     complain(sentence(f"unexpected {type(error).__name__}: {error}") + hint)
     return FAILED

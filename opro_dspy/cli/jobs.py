@@ -18,6 +18,7 @@ from opro_dspy.cli.finding import (
     scorer_of,
 )
 from opro_dspy.cli.fitting import check_answers, check_inputs_of, check_labels, inputs_of
+from opro_dspy.cli.keeping import settings_that_keep
 from opro_dspy.cli.reading import read_examples
 from opro_dspy.errors import ConfigurationError
 from opro_dspy.filters import sentence
@@ -62,6 +63,10 @@ class Job(BaseModel):
             return cls.model_validate_json(path.read_bytes())
         except FileNotFoundError as error:
             raise ConfigurationError(_not_ours(log_dir)) from error
+        except NotADirectoryError as error:
+            raise ConfigurationError(
+                f"{log_dir} is a file. Name the --log-dir of a run."
+            ) from error
         except OSError as error:
             raise ConfigurationError(f"{path} cannot be read: {error.strerror}.") from error
         except ValidationError as error:
@@ -117,13 +122,18 @@ class Work:
                 spec, inputs, option=f"--{name}", folder=folder, limit=job.limit
             )
             if job.metric in METRICS:
-                check_labels(self._sets[name], job.field, option=f"--{name}")
+                check_labels(self._sets[name], job.field, metric=job.metric, option=f"--{name}")
         known = [example for examples in self._sets.values() for example in examples]
         given = job.settings.get("seed", 0)
         seed = given if isinstance(given, int) else 0
         self._scorer = scorer_of(job.model, folder, known, seed=seed) or dspy.settings.lm
         if self._scorer is None:
             raise ConfigurationError(NO_LM)
+        kept = None if resume == "force" else settings_that_keep(job.settings, log_dir)
+        self.keeps_steps = kept is not None
+        """Whether the run in `log_dir` has done more steps than the job asks for; they stay."""
+        if kept is not None:
+            self.job = job = job.model_copy(update={"settings": kept})
         settings: dict[str, Any] = {**job.settings, "resume": resume}
         self._optimizer = OPRO(
             metric=metric_of(job.metric, folder, field=job.field),

@@ -1,6 +1,6 @@
 """Options that several commands share, and help with examples."""
 
-import os
+import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated
@@ -28,7 +28,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts, and 
 Metric = Annotated[str, typer.Option(metavar="METRIC", help="How an answer is scored.")]
 Inputs = Annotated[
     str,
-    typer.Option(metavar="NAMES", help="Input fields: question,context. By default a signature's."),
+    typer.Option(
+        metavar="NAMES", help="Input fields: question,context. By default the signature's."
+    ),
 ]
 Field = Annotated[
     str, typer.Option("--field", metavar="NAME", help="Field that a ready metric compares.")
@@ -90,10 +92,15 @@ def check_out(path: Path, *, suffix: str = ".json") -> Path:
     """
     if path.suffix != suffix:
         raise ConfigurationError(f"--out must be a {suffix} file, got {path}.")
-    if path.is_dir() or not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
+    try:
+        if path.exists():
+            path.open("ab").close()
+        else:  # what a folder's mode says is not all: root may not write in /proc either
+            tempfile.TemporaryFile(dir=path.parent).close()
+    except OSError as error:
         raise ConfigurationError(
             f"--out {path} cannot be written: {path.parent} is no folder that can be written in, "
-            "or it is a folder itself."
-        )
+            f"or it is a folder itself ({error.strerror})."
+        ) from error
     here = Path.cwd()
     return path.relative_to(here) if path.is_relative_to(here) else path

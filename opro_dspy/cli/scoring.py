@@ -1,6 +1,7 @@
 """Scores a program for `evaluate`: with a bar, and until too many examples fail."""
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import dspy
@@ -13,8 +14,8 @@ from opro_dspy.loop import INTERRUPTED
 from opro_dspy.progress import bar, seen
 from opro_dspy.protocols import Event, ExampleScored
 
-FAILURES = "opro_dspy.failures"
-"""Tells of failures as a run does; `evaluate` tells of them at its end."""
+OF_A_RUN = ("opro_dspy.failures", "opro_dspy.run", "opro_dspy.diagnostics", "opro_dspy.wiring")
+"""Tell of failures, a choice and an optimizer LM; `evaluate` has its own words, or none of them."""
 
 
 class Stopped(Exception):
@@ -78,7 +79,10 @@ def scored(
         metric=metric, max_steps=0, racing=False, verbose=False, observers=[watch], **settings
     )
     try:
-        with dspy.context(max_errors=None), silent(FAILURES):
+        with ExitStack() as stack:
+            stack.enter_context(dspy.context(max_errors=None))
+            for logger in OF_A_RUN:
+                stack.enter_context(silent(logger))
             compiled = scorer.compile(program, trainset=list(examples))
     finally:
         watch.bar.close()

@@ -4,6 +4,7 @@ import json
 import os
 import socket
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -21,6 +22,8 @@ from opro_dspy.cli.telling import (
     gain_line,
     instruction_of,
     score_line,
+    step_line,
+    step_rows,
     steps,
     summary,
     trajectory_table,
@@ -33,6 +36,9 @@ from opro_dspy.runs import UNFINISHED
 
 FRAME = 5
 """Lines of the trajectory's table beside its rows."""
+
+WIDE = 140
+"""Width where lines are no screen's."""
 
 EPILOG = options.examples("show runs/1", "show runs/1 --watch", "show program.result.json --json")
 
@@ -63,12 +69,16 @@ def show(
 
 
 def _watch(screen: Console, run: Path, every: float) -> None:
-    """Draw the run again and again until it ends, on a terminal; else once, at its end."""
-    result = read_run(run)
-    with Live(console=screen, auto_refresh=False, transient=True) as live:
+    """Draw the run again and again until it ends; where nothing can be redrawn, tell each step."""
+    result, told = read_run(run), 0
+    live = Live(console=screen, auto_refresh=False, transient=True)
+    with live if screen.is_terminal else nullcontext():
         try:
             while result.stop_reason == UNFINISHED and _goes_on(run):
-                live.update(_fitted(result, screen), refresh=True)
+                if screen.is_terminal:
+                    live.update(_fitted(result, screen), refresh=True)
+                else:
+                    told = _tell_steps(result, told, screen)
                 time.sleep(every)
                 result = read_run(run)
         except KeyboardInterrupt:
@@ -78,6 +88,14 @@ def _watch(screen: Console, run: Path, every: float) -> None:
     screen.print(_drawn(result, screen.width))
     if result.stop_reason == UNFINISHED and not _goes_on(run):
         note(f"The run does not go on: opro-dspy resume {run} takes it up again.")
+
+
+def _tell_steps(result: OPROResult, told: int, screen: Console) -> int:
+    """Print a line for each step after the first `told`, and return how many are told then."""
+    rows = step_rows(result, width=WIDE)
+    for row in rows[told:]:
+        screen.print(Text(step_line(row)), soft_wrap=True)
+    return len(rows)
 
 
 def _goes_on(run: Path) -> bool:

@@ -9,6 +9,7 @@ import typer
 from rich.table import Table
 
 from opro_dspy.cli import options
+from opro_dspy.cli.finding import SIMULATED, lm_of
 from opro_dspy.cli.group import INTERRUPTED
 from opro_dspy.cli.screen import console, note, say, say_json
 from opro_dspy.errors import ConfigurationError
@@ -76,6 +77,7 @@ def study(
     options.check_one_of("--task", task, TASK_NAMES)
     options.check_one_of("--other-task", other_task, TASK_NAMES)
     options.check_one_of("--landscape", land, LANDSCAPE_NAMES)
+    lm = None if lm == SIMULATED else lm
     if lm is None and (data or other_data or scorer or max_cost is not None):
         raise ConfigurationError("--data, --scorer and --max-cost need a real LM: pass --lm.")
     path = out / f"{name}.jsonl"
@@ -120,8 +122,8 @@ def _subject(
     return real_subject(
         examples,
         name=task if data is None else data.stem,
-        prompt_model=dspy.LM(lm),
-        task_model=None if scorer is None else dspy.LM(scorer),
+        prompt_model=lm_of(lm, Path.cwd()),
+        task_model=None if scorer is None else lm_of(scorer, Path.cwd()),
     )
 
 

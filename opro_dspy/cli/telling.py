@@ -1,5 +1,6 @@
 """A result, an estimate or a cost as tables and paragraphs, and as JSON values."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
@@ -8,7 +9,8 @@ from rich.text import Text
 
 from opro_dspy import OPROResult, RunEstimate
 from opro_dspy.cli.screen import bold, say, shortened
-from opro_dspy.filters import shown
+from opro_dspy.filters import counted, shown
+from opro_dspy.loop import INTERRUPTED
 from opro_dspy.plots.axes import Unit
 from opro_dspy.records import Estimate, Usage
 from opro_dspy.report.summary import certainty
@@ -29,12 +31,20 @@ def instruction_of(result: OPROResult) -> str:
 
 def trajectory_table(result: OPROResult, *, width: int, last: int | None = None) -> Table:
     """Return the steps, or the `last` of them, as a table of at most `width` characters."""
-    unit = Unit.of(result)
+    rows, unit = step_rows(result, width=width), Unit.of(result)
     title = f"Trajectory (training estimates{' in percent' if unit.name else ''})"
     table = Table(title=title, title_justify="left")
     for name in ("step", "new", "mean", "top", "best so far"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("top instruction of the step", no_wrap=True)
+    for row in rows if last is None else rows[-last:]:
+        table.add_row(*row)
+    return table
+
+
+def step_rows(result: OPROResult, *, width: int) -> list[tuple[str, ...]]:
+    """Return number, new candidates, mean, top, best so far and top instruction of each step."""
+    unit = Unit.of(result)
     best = float("-inf")
     rows: list[tuple[str, ...]] = []
     for step in result.steps:
@@ -54,9 +64,14 @@ def trajectory_table(result: OPROResult, *, width: int, last: int | None = None)
                 shortened(" | ".join(top.instructions.values()), max(20, width - 48)),
             )
         )
-    for row in rows if last is None else rows[-last:]:
-        table.add_row(*row)
-    return table
+    return rows
+
+
+def step_line(row: Sequence[str]) -> str:
+    """Return a step of `step_rows` in words."""
+    step, new, mean, top, best, text = row
+    scores = f"mean {mean}, top {top}, best so far {best}" if top else f"best so far {best}"
+    return f"Step {step}: {new} new, {scores}: {text}"
 
 
 def cost_table(result: RunResult) -> Table:
@@ -111,13 +126,20 @@ def tell_run(console: Console, result: OPROResult) -> None:
     console.print(trajectory_table(result, width=console.width))
     console.print(cost_table(result))
     _tell_savings(result)
-    say(f"The search ended with {result.stop_reason}.\n")
+    say(f"{end_line(result)}\n")
     if result.best_index is None:
         say("No candidate was scored.")
         return
     _tell_choice(result)
     say(bold("Best instruction"))
     console.print(Text(instruction_of(result)))
+
+
+def end_line(result: RunResult) -> str:
+    """Return why the search ended."""
+    if result.stop_reason == INTERRUPTED:
+        return "The search was interrupted by Ctrl-C."
+    return f"The search ended with {result.stop_reason}."
 
 
 def _tell_savings(result: OPROResult) -> None:
@@ -150,11 +172,13 @@ def _flattery(result: OPROResult, unit: Unit) -> str:
     if result.selection_set == "trainset":
         return "It was found with the same examples: expect less on others, and pass a valset."
     found, above = result.best.train, result.optimism or 0.0
-    several = "" if found.n_examples == 1 else "s"
-    return (
-        f"The training estimate, from {found.n_examples} example{several}, was "
+    said = (
+        f"The training estimate, from {counted(found.n_examples, 'example')}, was "
         f"{with_error(found, unit)}"
-    ) + (f", {number(above, unit)} higher: that is what choosing flatters." if above > 0 else ".")
+    )
+    if above <= 0 or float(number(above, unit)) == 0:
+        return f"{said}."
+    return f"{said}, {number(above, unit)} higher: that is what choosing flatters."
 
 
 def score_line(result: OPROResult) -> str:
@@ -163,8 +187,7 @@ def score_line(result: OPROResult) -> str:
     found = in_short(result, unit)
     if found is None:
         return ""
-    several = "" if found.n == 1 else "s"
-    where = f"{found.n} example{several} of the {found.set_name}"
+    where = f"{counted(found.n, 'example')} of the {found.set_name}"
     met = "" if found.on_selection else " that both met"
     return f"On {where}{met}: {found.before} before, {found.after} after."
 

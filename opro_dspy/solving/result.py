@@ -8,6 +8,7 @@ from typing import Generic, TypeVar
 from pydantic import BaseModel, ConfigDict, Field
 
 from opro_dspy.errors import ConfigurationError
+from opro_dspy.filters import counted
 from opro_dspy.protocols import Problem
 from opro_dspy.result import RunResult, validated
 from opro_dspy.solving.frame import UNFIT
@@ -60,7 +61,8 @@ class Result(RunResult, Generic[S]):
     def __repr__(self) -> str:
         best = "nothing scored" if self.best_index is None else f"best {self.best.score:.6g}"
         return (
-            f"Result({best}; {self.num_distinct} solutions in {self.num_steps} steps; "
+            f"Result({best}; {counted(self.num_distinct, 'solution')} in "
+            f"{counted(self.num_steps, 'step')}; "
             f"{self.total_calls} LM calls; stopped: {self.stop_reason:.80})"
         )
 

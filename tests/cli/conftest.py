@@ -25,6 +25,14 @@ class Program(dspy.Module):
     def forward(self, question):
         return self.solve(question=question)
 
+class Free(dspy.Module):
+    def __init__(self):
+        super().__init__()
+        self.solve = dspy.Predict("question -> answer")
+
+    def forward(self, **inputs):
+        return self.solve(**inputs)
+
 def make():
     return Program()
 

@@ -65,6 +65,34 @@ def test_a_program_comes_from_a_module_or_what_makes_it(here: Path) -> None:
     assert list(json.loads(first.stdout)["instructions"]) == ["solve"]
 
 
+def test_the_arguments_of_forward_are_the_inputs(here: Path) -> None:
+    sets = ("--trainset", "train.jsonl", "--metric", "exact_text")
+    done = run("compile", "my_app:Program", *sets, "--model", "simulated", "--estimate")
+    assert done.exit_code == 0, done.stderr
+
+
+def test_a_row_that_no_answer_matches_is_named(here: Path) -> None:
+    (here / "some.csv").write_text("question,answer\n1 + 1,2\nWhat?,\nAnd?,none\n1 + 2,3\n")
+    words = ("--trainset", "some.csv", "--metric", "exact_number", "--model", "simulated")
+    done = run("compile", "question -> answer", *words, "--estimate")
+    assert done.exit_code == 0
+    said = "exact_number finds nothing to compare in the 'answer' of row 2 of --trainset"
+    assert said in done.stderr and "nor in 1 other row:" in done.stderr
+
+
+def test_a_program_that_cannot_be_written_at_the_end_leaves_the_run(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*args: object, **options: object) -> None:
+        raise RuntimeError("Failed to save state: no space left")
+
+    monkeypatch.setattr("dspy.Predict.save", full)
+    done = compiled("--log-dir", "run")
+    assert done.exit_code == 1 and "bug of ours" not in done.stderr
+    assert "program.json cannot be written: Failed to save state: no space left." in done.stderr
+    assert "What was found is in run" in done.stderr and "opro-dspy resume run" in done.stderr
+
+
 def test_an_estimate_calls_no_lm_and_writes_nothing(here: Path) -> None:
     before = sorted(here.iterdir())
     told = json.loads(compiled("--estimate", "--json").stdout)
@@ -76,10 +104,10 @@ def test_an_estimate_calls_no_lm_and_writes_nothing(here: Path) -> None:
 WRONG: list[tuple[dict[str, str], str]] = [
     ({"program": "none:Program"}, "module 'none' was not found"),
     ({"program": "my_app:Progam"}, "has no 'Progam'. Did you mean Program?"),
-    ({"program": "my_app:Zebra"}, "It has: Program, make, needs, close, nothing."),
+    ({"program": "my_app:Zebra"}, "It has: Program, Free, make, needs, close, nothing."),
     ({"program": "my_app:needs"}, "needs the arguments lm"),
     ({"program": "my_app:A_NUMBER"}, "must be a dspy.Module"),
-    ({"program": "my_app:Program"}, "pass --inputs"),
+    ({"program": "my_app:Free"}, "pass --inputs"),
     ({"program": "my_app"}, "must be module:object, or a signature"),
     ({"program": "broken:x"}, "raised ZeroDivisionError when it was imported"),
     ({"program": "1x -> y!"}, "is no signature that DSPy reads"),
@@ -101,8 +129,13 @@ WRONG: list[tuple[dict[str, str], str]] = [
     ({"--set": "num_candidates=0"}, "greater than or equal to 1, got 0"),
     ({"--set": "resume=never"}, "there is an option for it"),
     ({"--set": "x"}, "--set takes name=value"),
-    ({"--max-steps": "-1"}, "--max-steps"),
+    ({"--max-steps": "-1"}, "'--max-steps': it must be greater than or equal to 0. See"),
+    ({"--max-steps": "x"}, "'--max-steps': it must be a valid integer. See"),
+    ({"--auto": "huge"}, "'--auto': 'huge' is not one of"),
+    ({"--max-cost": "0"}, "`max_cost` must be greater than 0, got 0.0"),
+    ({"--trainset": "blank.csv", "--metric": "exact_number"}, "nor in any other row"),
     ({"--out": "none/program.json"}, "cannot be written"),
+    ({"--out": "/proc/program.json"}, "/proc is no folder that can be written in"),
     ({"--out": "program.pkl"}, "must be a .json file"),
 ]
 
@@ -113,6 +146,7 @@ def test_what_is_wrong_is_said_in_one_line_before_anything_is_done(
 ) -> None:
     (here / "broken.py").write_text("1 / 0\n")
     (here / "semicolons.csv").write_text("question;answer\nWhat, then?;4\n")
+    (here / "blank.csv").write_text("question,answer\nWhat?,\nAnd then?,none\n")
     words = {
         "program": "question -> answer",
         "--trainset": "train.jsonl",
@@ -200,6 +234,7 @@ def test_an_interrupted_run_is_written_and_resumed_to_the_same_end(here: Path) -
     done = compiled(*words)
     assert done.exit_code == 130, done.output
     assert done.stderr.count("\n") == 1 and "the best was written" in done.stderr
+    assert "The search was interrupted by Ctrl-C." in plain(done.stdout)
     assert done.stderr.rstrip().endswith("To go on from here: opro-dspy resume run.")
     cut = OPROResult.load(here / "program.result.json")
     done = run("resume", "run")
@@ -224,6 +259,37 @@ def test_a_finished_run_goes_on_with_a_higher_cap_from_any_folder(
     assert shown["num_steps"] == 3 and shown["stop_reason"] == "max_steps: 3 steps were done"
 
 
+def test_a_lower_number_of_steps_keeps_the_finished_result(here: Path) -> None:
+    assert compiled("--log-dir", "run").exit_code == 0
+    before = OPROResult.load(here / "run" / "result.json")
+    lines = (here / "run" / "journal.jsonl").read_bytes()
+    words = ("--log-dir", "run", "--max-steps", "1")
+    for done in (
+        run("resume", "run", "--max-steps", "1"),
+        run("resume", "run", "--max-metric-calls", "9", "--max-steps", "7"),
+        compiled(*words),
+    ):
+        assert done.exit_code == 0, done.output
+        assert "2 steps are done already in run, more than asked for" in done.stderr
+        assert OPROResult.load(here / "run" / "result.json").candidates == before.candidates
+    assert (here / "run" / "journal.jsonl").read_bytes() == lines
+    assert OPROResult.load(here / "program.result.json").num_steps == 2
+    assert run("resume", "run").stderr == ""
+
+
+def test_a_finished_run_of_a_size_is_kept_with_the_caps_of_that_size(here: Path) -> None:
+    words = ("--trainset", "train.jsonl", "--metric", "exact_text", "--model", "simulated")
+    more = ("--auto", "light", "--set", "num_candidates=2", "--log-dir", "run")
+    assert run("compile", "question -> answer", *words, *more).exit_code == 0
+    before = OPROResult.load(here / "run" / "result.json")
+    lines = (here / "run" / "journal.jsonl").read_bytes()
+    done = run("resume", "run", "--max-steps", "1")
+    assert done.exit_code == 0 and "6 steps are done already" in done.stderr
+    after = OPROResult.load(here / "run" / "result.json")
+    assert (after.candidates, after.stop_reason) == (before.candidates, before.stop_reason)
+    assert (here / "run" / "journal.jsonl").read_bytes() == lines
+
+
 def test_a_run_of_another_job_is_not_gone_on_with_and_stays_resumable(here: Path) -> None:
     assert compiled("--log-dir", "run").exit_code == 0
     kept = (here / "run" / "command.json").read_text()
@@ -245,5 +311,7 @@ def test_what_cannot_be_resumed_says_what_to_do(here: Path) -> None:
     assert "which is gone" in run("resume", "run").stderr
     (here / "run" / "command.json").write_text("{")
     assert "command.json is damaged" in run("resume", "run").stderr
+    done = run("resume", "program.result.json")
+    assert "program.result.json is a file. Name the --log-dir" in done.stderr
     assert "there is no folder none" in run("resume", "none").stderr
     assert "there is no run in ." in run("resume", ".").stderr

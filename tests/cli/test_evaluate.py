@@ -38,6 +38,11 @@ def test_people_read_a_table_and_which_interval_it_is(here: Path) -> None:
     assert "An LM is simulated" in said
 
 
+def test_one_example_is_no_plural(here: Path) -> None:
+    said = plain(run("evaluate", "question -> answer", *DATA, "--limit", "1").stdout)
+    assert "Score on 1 example, in percent" in said
+
+
 def test_a_metric_that_is_no_fraction_has_a_bootstrap_interval(here: Path) -> None:
     data = ("--data", "test.jsonl", "--metric", "my_app:close", "--model", "simulated")
     told = json.loads(

@@ -23,7 +23,7 @@ def reply(text: str) -> str:
     return field("answer", "2")
 
 
-def shell(folder: Path, url: str, *words: str) -> subprocess.CompletedProcess[str]:
+def shell(folder: Path, url: str, *words: str, key: str = KEY) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "opro_dspy", *words],
         cwd=folder,
@@ -32,7 +32,7 @@ def shell(folder: Path, url: str, *words: str) -> subprocess.CompletedProcess[st
             "PYTHONPATH": str(ROOT),
             "OPENAI_API_BASE": url,
             "OPENAI_BASE_URL": url,
-            "OPENAI_API_KEY": KEY,
+            "OPENAI_API_KEY": key,
             "OPRO_DSPY_CACHE_DIR": "off",
             "DSPY_CACHEDIR": str(folder / "dspy"),
             "COLUMNS": "200",
@@ -68,6 +68,29 @@ def test_a_console_that_lacks_a_character_has_it_spelt_out(folder: Path) -> None
     done = shell(folder, "", "show", "好−1…")
     assert done.returncode == 2
     assert done.stderr.startswith(r"Error: there is no run in \u597d-1...: ")
+
+
+@pytest.mark.parametrize("command", ["compile", "evaluate", "study"])
+def test_a_missing_key_is_wrong_configuration(command: str, folder: Path) -> None:
+    more = {
+        "compile": ("question -> answer", *SETS, "--model"),
+        "evaluate": ("question -> answer", "--data", *SETS[1:4], "--model"),
+        "study": ("order", "--seeds", "1", "--steps", "1", "--lm"),
+    }[command]
+    done = shell(folder, "", command, *more, "openai/some-model", key="")
+    assert done.returncode == 2, done.stderr
+    assert "OPENAI_API_KEY" in done.stderr and "optimizer LM" not in done.stderr
+
+
+def test_an_evaluation_that_a_cap_ends_says_nothing_of_a_choice(folder: Path) -> None:
+    words = ("--data", "train.jsonl", "--metric", "exact_text", "--max-cost", "0.000001")
+    with ChatServer(reply).running() as server:
+        model = ("--model", "openai/gpt-4o-mini")
+        done = shell(folder, server.url, "evaluate", "question -> answer", *words, *model)
+    assert done.returncode == 1
+    for word in ("choice", "trainset", "valset", "candidate", "contenders"):
+        assert word not in done.stderr
+    assert "of $0.0000010 used" in done.stderr
 
 
 def test_a_wrong_command_is_one_line_on_stderr(folder: Path) -> None:

@@ -1,6 +1,7 @@
 import io
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -109,6 +110,10 @@ def test_watching_follows_a_run_to_its_end(
     assert done.exit_code == 0, done.output
     assert looks == [1.0] * 5
     assert "Ended: max_steps: 3 steps were done" in plain(done.stdout)
+    while_it_ran, _, at_the_end = done.stdout.partition("Trajectory")
+    told = [line.partition(":")[0] for line in while_it_ran.splitlines()]
+    assert told == ["Step 0", "Step 1"] and "Step 0:" not in at_the_end
+    assert re.match(r"Step 0: 1 new, mean [\d.]+, top [\d.]+, best so far [\d.]+: ", done.stdout)
 
 
 def test_watching_ends_when_the_run_was_killed(finished: Path, tmp_path: Path) -> None:
