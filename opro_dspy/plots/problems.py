@@ -14,9 +14,6 @@ from opro_dspy.solving import Result
 MAX_TOURS = 6
 """Tours in a figure."""
 
-PANEL = 2.9
-"""Inches that a tour is high: as it is wide, since x and y have one scale."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Regression:
@@ -160,7 +157,7 @@ def plot_tours(result: Result[Tour], problem: TravelingSalesman, *, most: int = 
     columns = max(1, min(3, len(tours)))
     rows = max(1, ceil(len(tours) / columns))
     titled = 0.25 if problem.optimum is None else 0.45
-    figure = new_figure(3.4 * columns, (PANEL + titled) * rows + 0.3)
+    figure = new_figure(3.4 * columns, (_height(problem) + titled) * rows + 0.3)
     panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     for axes in panels.flat[len(tours) :]:
         axes.set_visible(False)
@@ -176,3 +173,9 @@ def plot_tours(result: Result[Tour], problem: TravelingSalesman, *, most: int = 
     figure.supxlabel("x (the square is point 0)", fontsize="medium")
     figure.supylabel("y", fontsize="medium")
     return figure
+
+
+def _height(problem: TravelingSalesman) -> float:
+    """Return how many inches high a tour some 3 inches wide is: x and y have one scale."""
+    wide, high = (max(values) - min(values) for values in zip(*problem.points, strict=True))
+    return min(5.0, max(1.2, 2.9 * high / wide)) if wide else 5.0
