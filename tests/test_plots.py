@@ -1,5 +1,6 @@
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +142,43 @@ def test_a_comparison_names_the_sets_and_says_what_bars_and_thin_lines_are() -> 
     ]
     thin = [axes.get_ylabel() for axes in (one.axes[0], many.axes[0])]
     assert ["thin: single runs" in label for label in thin] == [False, True]
+
+
+def test_long_names_leave_the_curves_their_room_and_stand_there_once() -> None:
+    name = "a run on a large model with racing=False, another meta-prompt and seed 3 " * 3
+    figure = plot_comparison({name: a_run(), "short": a_run()})
+    figure.canvas.draw()
+    curves, finals = figure.axes
+    assert curves.get_position().width > 0.33
+    assert finals.get_yticklabels()[0].get_text().startswith("a run on a large model")
+    assert figure.legends == []
+    assert curves.get_legend() is None
+
+
+def test_the_axis_of_the_curve_holds_for_all_that_is_drawn_on_it() -> None:
+    axes = plot_curve(a_run()).axes[0]
+    assert axes.get_ylabel() == "score, %"
+    names = axes.get_legend_handles_labels()[1]
+    assert "candidate (training estimate)" in names
+    assert "on the valset (± standard error)" in names
+
+
+def test_the_dots_of_late_steps_are_well_told_from_white() -> None:
+    line = LinearRegression.random(w=2, b=3, seed=0)
+    dots = plot_regression(solved(line, 1), line).axes[0].collections[0]
+    red, green, blue, _ = dots.get_cmap()(1.0)
+    assert 0.3 * red + 0.6 * green + 0.1 * blue < 0.75
+
+
+@pytest.mark.parametrize("optimum", [None, 100.0])
+@pytest.mark.parametrize("flat", [1.0, 0.6])
+def test_rows_of_tours_stand_close_together(optimum: float | None, flat: float) -> None:
+    trip = TravelingSalesman.random(n=15, seed=1)
+    trip = replace(trip, points=tuple((x, flat * y) for x, y in trip.points), optimum=optimum)
+    figure = plot_tours(solved(trip, 20), trip)
+    figure.canvas.draw()
+    upper, lower = (figure.axes[i].get_tightbbox() for i in (0, 3))
+    assert 0 < (upper.y0 - lower.y1) / figure.dpi < 0.3
 
 
 def test_axes_part_thousands_and_tours_name_the_length() -> None:

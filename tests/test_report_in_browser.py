@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.runs import a_run
+from opro_dspy import OPROResult
+from tests.runs import a_run, candidate, chosen_on
 from tests.test_report import HOSTILE, hostile_run
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -21,6 +22,16 @@ pytestmark = pytest.mark.skipif(
     CHROMIUM is None or importlib.util.find_spec("playwright") is None,
     reason="needs Debian's chromium (apt-get install chromium) and playwright (pip)",
 )
+
+
+PHONE = {"width": 390, "height": 800}
+
+
+def many(n: int) -> OPROResult:
+    """A run with `n` candidates, the later the better; the last is chosen."""
+    start = a_run().candidates[0]
+    more = [candidate(f"Instruction {i}.", 1, {0: i / n}) for i in range(1, n)]
+    return a_run(candidates=(start, *more), best_index=n - 1)
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +49,9 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("pages")
     a_run().report(folder / "run.html")
     hostile_run().report(folder / "hostile.html")
+    better = candidate("Better.", 1, {0: 1.0, 1: 1.0}, **chosen_on(dict.fromkeys(range(4), 1.0)))
+    a_run(candidates=(a_run().candidates[0], better), best_index=1).report(folder / "better.html")
+    many(97).report(folder / "many.html")
     a_run(candidates=(), best_index=None, steps=(), spent=()).report(folder / "empty.html")
     return folder
 
@@ -91,6 +105,67 @@ def test_the_table_is_searched_by_words(tab: Tab) -> None:
     assert tab.page.locator("#count").inner_text() == "1 of 4"
     tab.page.get_by_label("Search").fill("nowhere")
     assert tab.numbers() == []
+    assert not tab.page.locator("#table").is_visible()
+    assert tab.page.get_by_text("No instruction has all of these words.").is_visible()
+
+
+def test_a_search_hides_candidates_on_a_phone_too(browser: Any, pages: Path) -> None:
+    tab = Tab(browser, (pages / "run.html").as_uri(), viewport=PHONE)
+    tab.page.get_by_label("Search").fill("think step")
+    assert tab.numbers() == ["2"]
+    tab.context.close()
+
+
+def test_the_first_candidates_are_shown_and_all_of_them_on_demand(
+    browser: Any, pages: Path
+) -> None:
+    tab = Tab(browser, (pages / "many.html").as_uri(), viewport=PHONE)
+    assert len(tab.numbers()) == 20
+    tab.page.locator("th[data-key=index] button").click()
+    assert tab.numbers() == [str(i) for i in range(20)]
+    tab.page.get_by_label("Search").fill("instruction 96")
+    assert tab.numbers() == ["96"]
+    tab.page.get_by_label("Search").fill("")
+    assert tab.page.evaluate("document.documentElement.scrollHeight") < 8000
+    tab.page.emulate_media(media="print")
+    assert len(tab.numbers()) == 97
+    tab.page.emulate_media(media="screen")
+    tab.page.get_by_role("button", name="Show all 97").click()
+    assert len(tab.numbers()) == 97
+    assert not tab.page.locator("#show-all").is_visible()
+    assert tab.page.evaluate("document.activeElement.textContent") == "Open candidate 20"
+    assert tab.said == []
+    tab.context.close()
+
+
+def test_a_dot_leads_to_a_candidate_that_was_not_shown(browser: Any, pages: Path) -> None:
+    tab = Tab(browser, (pages / "many.html").as_uri())
+    tab.page.locator("svg.wide circle[data-index='1']").dispatch_event("click")
+    assert "Instruction 1." in tab.page.locator("tr.detail").inner_text()
+    assert tab.page.locator("tr.detail").is_visible()
+    tab.context.close()
+
+
+def test_a_keyboard_gets_past_the_table(browser: Any, pages: Path) -> None:
+    tab = Tab(browser, (pages / "many.html").as_uri())
+    contents = tab.page.get_by_role("navigation", name="Contents").get_by_role("link")
+    targets = contents.evaluate_all("all => all.map(a => a.getAttribute('href').slice(1))")
+    assert [tab.page.locator(f"h2#{name}").count() for name in targets] == [1] * 7
+    tab.page.get_by_role("link", name="Skip the table").focus()
+    tab.page.keyboard.press("Enter")
+    tab.page.keyboard.press("Tab")
+    assert tab.page.evaluate("document.activeElement.id") == "show-all"
+    tab.page.keyboard.press("Tab")
+    assert tab.page.evaluate("document.activeElement.tagName") == "SUMMARY"
+    tab.context.close()
+
+
+def test_nothing_stands_open_and_empty(browser: Any, pages: Path) -> None:
+    tab = Tab(browser, (pages / "better.html").as_uri())
+    said = tab.page.locator("section[aria-labelledby=changed]").inner_text()
+    assert "None got worse." in said
+    assert "0 worse" not in said
+    tab.context.close()
 
 
 def test_a_candidate_opens_with_its_meta_prompt_by_keyboard_alone(tab: Tab) -> None:
@@ -141,8 +216,7 @@ def test_images_have_words_and_controls_have_names(tab: Tab) -> None:
 def test_the_page_fits_a_phone_and_follows_the_scheme(
     browser: Any, pages: Path, scheme: str
 ) -> None:
-    size = {"width": 390, "height": 800}
-    tab = Tab(browser, (pages / "run.html").as_uri(), viewport=size, color_scheme=scheme)
+    tab = Tab(browser, (pages / "run.html").as_uri(), viewport=PHONE, color_scheme=scheme)
     tab.page.get_by_role("button", name="Open candidate 2").click()
     assert tab.page.evaluate("document.documentElement.scrollWidth") == 390
     ground = tab.page.evaluate("getComputedStyle(document.body).backgroundColor")

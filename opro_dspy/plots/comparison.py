@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from statistics import fmean, stdev
+from textwrap import wrap
 from typing import Any
 
 from opro_dspy.plots.axes import AXES, Against, Unit
@@ -35,12 +36,15 @@ def plot_comparison(
     if any(len(contender.curves) > 1 for contender in contenders):
         label += "\n(thin: single runs, bold: their mean)"
     dress(left, xlabel=AXES[against], ylabel=label, whole_x=against == "steps")
-    right.set_yticks(range(len(contenders)), [c.label for c in contenders])
+    right.set_yticks(range(len(contenders)), [wrapped(c.label) for c in contenders])
     right.set_ylim(len(contenders) - 0.5, -0.5)
     dress(right, xlabel=_finals_label(unit, contenders))
-    handles, labels = left.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize="small")
     return figure
+
+
+def wrapped(label: str) -> str:
+    """Return a label in short lines, so that the curves keep their room."""
+    return "\n".join(wrap(label, 22, max_lines=3, placeholder=" …")) or label
 
 
 def _finals_label(unit: Unit, contenders: Sequence[Contender]) -> str:
@@ -71,6 +75,9 @@ def _contender(left: Any, right: Any, contender: Contender, place: int) -> None:
             markevery=max(1, len(mean) // 12),
             label=contender.label,
         )
+    if contender.before and contender.finals:
+        ends = [fmean(contender.before), fmean(contender.finals)]
+        right.plot(ends, [place, place], **faint, linewidth=2, alpha=0.4)
     hollow = {"markerfacecolor": "white", "alpha": 0.7}
     for values, more in ((contender.before, hollow), (contender.finals, {})):
         if not values:

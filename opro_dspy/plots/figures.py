@@ -46,7 +46,15 @@ def plot_curve(result: OPROResult, *, against: Against = "steps") -> Any:
     axes = figure.subplots()
     dots = {"linestyle": "none", "zorder": 2}
     for found, style in (
-        (data.dots, {"marker": "o", "markersize": 4, "color": GREY, "label": "candidate"}),
+        (
+            data.dots,
+            {
+                "marker": "o",
+                "markersize": 4,
+                "color": GREY,
+                "label": "candidate (training estimate)",
+            },
+        ),
         (data.dropped, {"marker": "x", "markersize": 4, "color": "0.75", "label": "given up"}),
     ):
         if found:
@@ -83,7 +91,7 @@ def plot_curve(result: OPROResult, *, against: Against = "steps") -> Any:
             zorder=4,
             label=f"on the {data.selection_set} (± standard error)",
         )
-    label = data.unit.label("training estimate")
+    label = data.unit.label("score")
     dress(axes, xlabel=AXES[against], ylabel=label, whole_x=against == "steps")
     if axes.get_legend_handles_labels()[0]:
         figure.legend(loc="outside lower center", ncols=3, fontsize="small", frameon=False)

@@ -5,7 +5,7 @@ from math import ceil
 from typing import Any
 
 from opro_dspy.errors import ConfigurationError
-from opro_dspy.plots.style import COLOURS, dress, new_figure, whole_numbers
+from opro_dspy.plots.style import COLOURS, dress, heat_colours, new_figure, whole_numbers
 from opro_dspy.problems import LinearRegression, TravelingSalesman
 from opro_dspy.problems.linear_regression import Line
 from opro_dspy.problems.tsp import Tour
@@ -72,7 +72,7 @@ def plot_regression(result: Result[Line], problem: LinearRegression) -> Any:
     plane, loss = figure.subplots(1, 2)
     if data.pairs:
         steps, w, b = zip(*data.pairs, strict=True)
-        dots = plane.scatter(w, b, c=steps, cmap="cividis", s=16, alpha=0.8, label="pair")
+        dots = plane.scatter(w, b, c=steps, cmap=heat_colours(), s=16, alpha=0.8, label="pair")
         dots.set_clim(0, max(1, *steps))
         figure.colorbar(dots, ax=plane, label="step", ticks=whole_numbers())
     if data.path:
@@ -156,7 +156,8 @@ def plot_tours(result: Result[Tour], problem: TravelingSalesman, *, most: int = 
     tours = tours_data(result, problem, most=most)
     columns = max(1, min(3, len(tours)))
     rows = max(1, ceil(len(tours) / columns))
-    figure = new_figure(3.4 * columns, 3.5 * rows)
+    titled = 0.25 if problem.optimum is None else 0.45
+    figure = new_figure(3.4 * columns, (_height(problem) + titled) * rows + 0.3)
     panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     for axes in panels.flat[len(tours) :]:
         axes.set_visible(False)
@@ -172,3 +173,9 @@ def plot_tours(result: Result[Tour], problem: TravelingSalesman, *, most: int = 
     figure.supxlabel("x (the square is point 0)", fontsize="medium")
     figure.supylabel("y", fontsize="medium")
     return figure
+
+
+def _height(problem: TravelingSalesman) -> float:
+    """Return how many inches high a tour some 3 inches wide is: x and y have one scale."""
+    wide, high = (max(values) - min(values) for values in zip(*problem.points, strict=True))
+    return min(5.0, max(1.2, 2.9 * high / wide)) if wide else 5.0

@@ -97,21 +97,41 @@
     if (button) toggle(button.closest("tr"));
   });
 
-  // Searching
+  // Searching, and the first rows only until all are asked for; without a script, all are there
+  const FIRST = 20;
+  let most = FIRST;
   const search = document.getElementById("search");
   const count = document.getElementById("count");
+  const noHits = document.getElementById("no-hits");
+  const showAll = document.getElementById("show-all");
   const texts = new Map(rows.map((row) => [row, row.querySelector(".instruction").textContent.toLowerCase()]));
+  const inOrder = () => [...body.rows].filter((row) => byIndex.get(row.dataset.index) === row);
   const filter = () => {
     const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
-    let shown = 0;
-    for (const row of rows) {
+    let found = 0;
+    for (const row of inOrder()) {
       row.hidden = !words.every((word) => texts.get(row).includes(word));
-      if (isOpen(row)) row.nextElementSibling.hidden = row.hidden;
-      shown += row.hidden ? 0 : 1;
+      found += row.hidden ? 0 : 1;
+      const both = isOpen(row) ? [row, row.nextElementSibling] : [row];
+      for (const one of both) {
+        one.hidden = row.hidden;
+        one.classList.toggle("later", found > most);
+      }
     }
-    count.textContent = `${shown} of ${rows.length}`;
+    count.textContent = `${found} of ${rows.length}`;
+    table.hidden = !found;
+    noHits.hidden = Boolean(found);
+    showAll.hidden = found <= most;
+    showAll.textContent = `Show all ${found}`;
   };
   search.addEventListener("input", filter);
+  showAll.addEventListener("click", () => {
+    const next = body.querySelector("tr.candidate.later:not([hidden]) .open");
+    most = rows.length;
+    filter();
+    next.focus();
+  });
+  filter();
 
   // Sorting: what has no value stays last, ties by number
   const value = (row, key) => (key === "text" ? texts.get(row) : row.dataset[key] === undefined ? null : Number(row.dataset[key]));
@@ -131,6 +151,7 @@
     });
     const opened = new Map(order.filter(isOpen).map((row) => [row, row.nextElementSibling]));
     body.append(...order.flatMap((row) => (opened.has(row) ? [row, opened.get(row)] : [row])));
+    filter();
   };
   for (const head of heads) head.querySelector("button").addEventListener("click", () => sort(head));
 
@@ -139,6 +160,7 @@
     mark.addEventListener("click", () => {
       const row = byIndex.get(mark.dataset.index);
       search.value = "";
+      most = rows.length;
       filter();
       if (!isOpen(row)) toggle(row);
       row.scrollIntoView({ block: "center" });
