@@ -4,8 +4,10 @@ import copy
 import re
 import subprocess
 import sys
+import types
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial, singledispatch, wraps
+from types import SimpleNamespace
 from typing import Any, Literal
 
 import dspy
@@ -190,6 +192,60 @@ def test_code_of_a_programs_class_counts() -> None:
 
     assert program_of(program("!")) == program_of(program("!"))
     assert program_of(program("!")) != program_of(program("?"))
+
+
+def inverted(metric: Callable[..., float]) -> Callable[..., float]:
+    @wraps(metric)
+    def wrapper(*args: Any, **kwargs: Any) -> float:
+        return 1.0 - metric(*args, **kwargs)
+
+    return wrapper
+
+
+def test_what_decorators_do_counts_and_what_they_wrap() -> None:
+    def exact(example: Any, prediction: Any, trace: Any = None) -> float:
+        return float(example.answer == prediction.answer)
+
+    def loose(example: Any, prediction: Any, trace: Any = None) -> float:
+        return float(example.answer in prediction.answer)
+
+    variants = [exact, loose, inverted(exact), inverted(loose), inverted(inverted(exact))]
+    variants += [lru_cache(exact), lru_cache(loose)]
+    assert len({fingerprint(describe_metric(metric)) for metric in variants}) == len(variants)
+    assert fingerprint(describe_metric(inverted(exact))) == fingerprint(
+        describe_metric(inverted(exact))
+    )
+
+
+def test_functions_that_are_registered_later_count() -> None:
+    @singledispatch
+    def shown(value: Any) -> str:
+        return ""
+
+    before = fingerprint(describe_metric(shown))
+    shown.register(int, lambda value: str(value))
+    assert fingerprint(describe_metric(shown)) != before
+
+
+def test_a_module_is_told_by_its_name_and_by_what_is_used_of_it() -> None:
+    helpers = types.ModuleType("my_helpers")
+    vars(helpers).update(dspy=dspy, limit=3, other=5)
+    space = {"helpers": helpers, "dspy": dspy}
+    metric: Any = eval("lambda e, p, trace=None: dspy.Prediction(score=helpers.limit)", space)
+    before = fingerprint(describe_metric(metric))
+    vars(helpers)["other"] = 6
+    assert fingerprint(describe_metric(metric)) == before
+    vars(helpers)["limit"] = 4
+    assert fingerprint(describe_metric(metric)) != before
+    assert describe_metric(SimpleNamespace(np=re))["state"] == {"np": {"~module": "re"}}
+
+
+def test_a_global_with_the_name_of_an_attribute_does_not_count() -> None:
+    space: dict[str, Any] = {}
+    metric: Any = eval("lambda e, p, trace=None: float(e.answer == p.answer)", space)
+    before = fingerprint(describe_metric(metric))
+    space["answer"] = "17"
+    assert fingerprint(describe_metric(metric)) == before
 
 
 def test_a_class_is_the_same_after_one_of_its_objects_was_copied() -> None:

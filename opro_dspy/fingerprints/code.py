@@ -4,6 +4,7 @@ Not by their source text: a file may have been edited since it was imported, and
 what was imported. The price is that another Python version makes other fingerprints.
 """
 
+import dis
 import hashlib
 import inspect
 import re
@@ -30,6 +31,10 @@ _NOISE = frozenset({"_abc_impl"}) | {
 """Members of a class that say nothing of what it does, or say it again, or that Python adds when
 an object is copied for the first time (`__slotnames__`)."""
 
+_READS_GLOBAL = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"})
+_READS_NAME = _READS_GLOBAL | {"LOAD_ATTR", "LOAD_METHOD"}
+"""Instructions with the name of a global or an attribute."""
+
 
 @cache
 def library_of(module: str) -> str | None:
@@ -49,11 +54,18 @@ def library_of(module: str) -> str | None:
 
 
 def from_library(value: Any) -> dict[str, str] | None:
-    """Return name and version of a function or class that a library brings, or None."""
-    module = getattr(value, "__module__", None) or "builtins"
+    """Return name and version of a function or class that a library brings, or None.
+
+    A function is known by the module that its code lies in: `functools.wraps` gives a wrapper the
+    name of what it wraps.
+    """
+    if isinstance(value, FunctionType):
+        module = value.__globals__.get("__name__", "")
+    else:
+        module = getattr(value, "__module__", None) or "builtins"
     package = library_of(module)
     name = getattr(value, "__qualname__", None) or type(value).__qualname__
-    if package is None or "<locals>" in name:
+    if package is None or "<locals>" in name or hasattr(value, "__wrapped__"):
         return None
     return {"~library": package, "name": f"{module}.{name}"}
 
@@ -91,8 +103,11 @@ def code_parts(code: CodeType, describe: Describe) -> dict[str, Any]:
     }
 
 
-def _names(code: CodeType) -> Iterator[str]:
-    yield from code.co_names
+def _names(code: CodeType) -> Iterator[tuple[str, bool]]:
+    """Yield the names of globals and attributes that the code reads, and which of the two."""
+    for instruction in dis.get_instructions(code):
+        if instruction.opname in _READS_NAME and isinstance(instruction.argval, str):
+            yield instruction.argval, instruction.opname in _READS_GLOBAL
     for const in code.co_consts:
         if isinstance(const, CodeType):
             yield from _names(const)
@@ -102,19 +117,20 @@ def _globals(
     code: CodeType, namespace: dict[str, Any], describe: Describe
 ) -> Iterator[tuple[str, Any]]:
     """Yield what the code uses of its module, and of modules of the user's that it uses."""
-    names = sorted(set(_names(code)))
-    for name in names:
-        value = namespace.get(name)
+    found = set(_names(code))
+    for name in sorted({name for name, is_global in found if is_global}):
         if name not in namespace:
             continue
-        if not isinstance(value, ModuleType):
-            yield name, describe(value)
-            continue
-        package = library_of(value.__name__)
-        yield name, {"~module": package or value.__name__}
-        if package is None:
-            for attribute in (a for a in names if a in vars(value)):
+        value = namespace[name]
+        yield name, describe(value)
+        if isinstance(value, ModuleType) and library_of(value.__name__) is None:
+            for attribute in sorted({name for name, _ in found} & vars(value).keys()):
                 yield f"{name}.{attribute}", describe(vars(value)[attribute])
+
+
+def module_parts(module: ModuleType) -> dict[str, str]:
+    """Return package and version of a module, or the name of one of the user's."""
+    return {"~module": library_of(module.__name__) or module.__name__}
 
 
 def class_parts(kind: type, describe: Describe) -> dict[str, Any]:
@@ -140,9 +156,28 @@ def _unwrapped(member: Any) -> Any:
     return member
 
 
+def wrapper_parts(value: Any, describe: Describe) -> dict[str, Any] | None:
+    """Return what a library's wrapper of a function is and what it wraps; None for others.
+
+    That of the user's own is told by its code and its closure, which holds what it wraps.
+    """
+    wrapped = getattr(value, "__wrapped__", None)
+    if wrapped is None:
+        return None
+    kind: Any = value if isinstance(value, FunctionType) else type(value)
+    module = kind.__globals__.get("__name__", "") if kind is value else kind.__module__
+    package = library_of(module)
+    if package is None:
+        return None
+    name = kind.__code__.co_name if kind is value else kind.__qualname__
+    registry = getattr(value, "registry", {})  # of functools.singledispatch
+    told = {"~library": package, "name": f"{module}.{name}", "wraps": describe(wrapped)}
+    return {**told, "registry": describe(dict(registry))} if registry else told
+
+
 def is_function(value: Any) -> bool:
-    """Tell whether `value` is a function in Python code, a wrapped one included."""
-    return isinstance(inspect.unwrap(value) if callable(value) else value, FunctionType)
+    """Tell whether `value` is a function in Python code."""
+    return isinstance(value, FunctionType)
 
 
 def is_builtin(value: Any) -> bool:

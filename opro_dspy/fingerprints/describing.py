@@ -1,7 +1,6 @@
 """Any value as JSON that says what it is; never fails, and never says where it lies in memory."""
 
 import hashlib
-import inspect
 import types
 from collections.abc import Collection, Iterator, Mapping
 from datetime import date, time, timedelta
@@ -124,6 +123,8 @@ class _Describer:
             return {"~set": sorted((self(item) for item in value), key=canonical)}
         if isinstance(value, Mapping):
             return self._mapping(value)
+        if isinstance(value, types.ModuleType):
+            return code.module_parts(value)
         if isinstance(value, (bytes, bytearray, memoryview)):
             return {"~bytes": hashlib.sha256(value).hexdigest()}
         if isinstance(value, Enum):
@@ -135,7 +136,7 @@ class _Describer:
         return self._callable(value) if callable(value) else self._object(value)
 
     def _mapping(self, value: Mapping[Any, Any]) -> Any:
-        items = [[self(key), self(item)] for key, item in value.items()]
+        items = [[self(key), self(item)] for key, item in list(value.items())]
         if all(isinstance(key, str) for key, _ in items):
             return dict(items)
         return {"~mapping": sorted(items, key=canonical)}
@@ -151,6 +152,8 @@ class _Describer:
     def _callable(self, value: Any) -> Any:
         if isinstance(value, type):
             return self._once(value, self._class)
+        if (wrapper := code.wrapper_parts(value, self)) is not None:
+            return wrapper
         if isinstance(value, partial):
             return {"~partial": self(value.func), "of": self([list(value.args), value.keywords])}
         if isinstance(value, types.MethodType):
@@ -160,7 +163,7 @@ class _Describer:
             of = None if isinstance(owner, types.ModuleType) else self(owner)
             return {"~builtin": value.__qualname__, "of": of}
         if code.is_function(value):
-            return self._once(inspect.unwrap(value), self._function)
+            return self._once(value, self._function)
         return self._object(value)
 
     def _once(self, value: Any, tell: Any) -> Any:
