@@ -58,20 +58,18 @@ class Choice:
     def best_so_far(self, trajectory: Trajectory) -> Candidate | None:
         """Return the best by the training estimates alone, when a run was cut short.
 
-        The student stays unless that one did better on the examples that both have met: estimates
-        from a few examples lie higher where nobody is right.
+        The student stays unless that one also scored more by the plain mean: estimates from a few
+        examples lie higher where nobody is right.
         """
         self.selection = {}
         if not len(trajectory):
             return None
         best = trajectory.best
-        known = self._student in trajectory
-        student = trajectory.evaluation(self._student) if known else None
-        if student is None or student.dropped is not None:
+        if self._student not in trajectory:
             return best.candidate
-        met = student.scores.keys() & best.scores.keys()
-        better = fsum(best.scores[i] for i in met) > fsum(student.scores[i] for i in met)
-        return best.candidate if better else self._student
+        student = trajectory.evaluation(self._student)
+        stays = student.dropped is None and student.estimate.score >= best.estimate.score
+        return self._student if stays else best.candidate
 
     def choose(self, trajectory: Trajectory, evaluator: ProgramEvaluator) -> Candidate:
         """Return the best on the selection set, of those that are not given up there.

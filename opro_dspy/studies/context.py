@@ -68,13 +68,27 @@ def _late_against_early(result: OPROResult) -> float | None:
 
 
 def _says(rows: Sequence[Row]) -> str:
-    said = "; ".join(
-        f"{row.variant}: {row.figures['left out']} of the entries left out, best not shown in "
-        f"{row.figures['best not shown']} of the meta-prompts, new candidates late in the run "
-        f"{row.figures['late against early']} against early ones"
-        for row in rows
+    alike: dict[str, list[str]] = {}
+    for row in rows:
+        alike.setdefault(_seen(row), []).append(row.variant)
+    said = " ".join(f"{'; '.join(names)}: {seen}." for seen, names in alike.items())
+    return f"{best_and_worst(rows)} {said}"
+
+
+def _seen(row: Row) -> str:
+    late = row.figures["late against early"]
+    if late.mean is None:
+        later = "no late candidates to compare with early ones"
+    else:
+        size = late.model_copy(update={"mean": abs(late.mean)})
+        later = (
+            f"candidates of the last quarter of the steps score {size} "
+            f"{'higher' if late.mean >= 0 else 'lower'} than those of the second quarter"
+        )
+    return (
+        f"{row.figures['left out']} of the entries left out, best not shown in "
+        f"{row.figures['best not shown']} of the meta-prompts, {later}"
     )
-    return f"{best_and_worst(rows)} {said}."
 
 
 CONTEXT = Study(

@@ -185,16 +185,24 @@ def best_so_far(result: OPROResult) -> list[float | None]:
 
 
 def best_and_worst(rows: Sequence[Row], measure: str = "score") -> str:
-    """Return one sentence on the variants with the highest and the lowest mean of `measure`."""
-    known = [row for row in rows if row.figures[measure].mean is not None]
-    if not known:
+    """Return one sentence on the variants with the highest and the lowest mean of `measure`.
+
+    Variants that share the highest mean are all named.
+    """
+    found = {row.variant: row.figures[measure] for row in rows}
+    means = {name: figure.mean for name, figure in found.items() if figure.mean is not None}
+    if not means:
         return f"No variant has a {measure}."
-    ranked = sorted(known, key=lambda row: row.figures[measure].mean or 0.0)
-    low, high = ranked[0], ranked[-1]
-    said = f"The highest {measure} is {high.figures[measure]} ({high.variant})"
-    if low is high:
-        return f"{said}; there is no other variant to compare."
-    gap = (high.figures[measure].mean or 0.0) - (low.figures[measure].mean or 0.0)
-    error = sum((row.figures[measure].stderr or 0.0) ** 2 for row in (low, high)) ** 0.5
+    low, high = min(means, key=means.__getitem__), max(means, key=means.__getitem__)
+    best = [f"{found[name]} ({name})" for name, mean in means.items() if mean == means[high]]
+    if len(means) == 1:
+        return f"The highest {measure} is {best[0]}; there is no other variant to compare."
+    if len(best) == len(means):
+        return f"All variants have the same {measure}, {means[high]:.3g}."
+    gap = means[high] - means[low]
+    error = sum((found[name].stderr or 0.0) ** 2 for name in (low, high)) ** 0.5
     real = f", {gap / error:.1f} standard errors" if error else ""
-    return f"{said}, the lowest {low.figures[measure]} ({low.variant}): {gap:.3g} apart{real}."
+    return (
+        f"The highest {measure} is {' and '.join(best)}, the lowest {found[low]} ({low}): "
+        f"{gap:.3g} apart{real}."
+    )

@@ -15,6 +15,8 @@ from opro_dspy.errors import ConfigurationError
 from opro_dspy.protocols import Event, RunEnded
 from opro_dspy.simulation import exact_match
 from opro_dspy.studies import STUDIES, Cap, real_subject, run_study, simulated_subject
+from opro_dspy.studies.study import best_and_worst
+from opro_dspy.studies.table import Figure, Row
 from tests.fakes import keyword_scorer, questions, word_optimizer
 
 SMALL = simulated_subject("arithmetic", n_train=8, n_val=8)
@@ -45,6 +47,41 @@ def test_a_study_measures_all_its_variants_and_says_what_it_saw(name: str) -> No
         assert score is not None and 0.0 <= score <= 1.0
     assert table.paragraph.startswith(STUDIES[name].question)
     assert table.paragraph.endswith("numbers of the simulation, not of a real model.")
+
+
+def rows(means: dict[str, float | None]) -> list[Row]:
+    """Rows of one seed with these scores."""
+    return [
+        Row(variant=name, num_seeds=1, figures={"score": Figure.of([mean])}, curve=())
+        for name, mean in means.items()
+    ]
+
+
+@pytest.mark.parametrize(
+    ("means", "said"),
+    [
+        ({"a": 0.5, "b": 0.7, "c": 0.7}, "is 0.7 (b) and 0.7 (c), the lowest 0.5 (a): 0.2 apart."),
+        ({"a": 0.5, "b": 0.5}, "All variants have the same score, 0.5."),
+        ({"a": 0.5, "b": None}, "is 0.5 (a); there is no other variant to compare."),
+        ({"a": None}, "No variant has a score."),
+    ],
+)
+def test_all_that_share_the_highest_score_are_named(
+    means: dict[str, float | None], said: str
+) -> None:
+    assert best_and_worst(rows(means)).endswith(said)
+
+
+def test_the_context_study_says_in_words_how_late_candidates_are() -> None:
+    paragraph = run_study(STUDIES["context"], SMALL, seeds=1, max_steps=4).paragraph
+    assert re.search(
+        r"unlimited(; [\d,]+ tokens)*: 0 of the entries left out, best not shown in 0 of the "
+        r"meta-prompts, candidates of the last quarter of the steps score [\d.]+ (higher|lower) than "
+        r"those of the second quarter\.",
+        paragraph,
+    )
+    short = run_study(STUDIES["context"], SMALL, seeds=1, max_steps=2).paragraph
+    assert "no late candidates to compare with early ones." in short
 
 
 def test_candidates_are_compared_at_an_equal_number_of_them() -> None:
