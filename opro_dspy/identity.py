@@ -16,6 +16,7 @@ from opro_dspy.fingerprints import (
     describe_metric,
     describe_program,
     fingerprint,
+    may_be_secret,
 )
 from opro_dspy.journal import Manifest
 from opro_dspy.journal.folder import now
@@ -101,7 +102,7 @@ def told_lm(lm: dspy.BaseLM) -> dict[str, Any]:
     Numbers and lists in an engine that does not say what its state is may be counters and logs.
     """
     parts = {name: value for name, value in describe_lm(lm).items() if value is not None}
-    engine, told = parts.get("engine"), {name: _plain(value) for name, value in parts.items()}
+    engine, told = parts.get("engine"), {n: _entry(n, value) for n, value in parts.items()}
     if isinstance(engine, dict):
         kind, state = type(lm.engine), engine["state"]
         if not hasattr(lm.engine, "dump_state") and isinstance(state, dict):
@@ -119,4 +120,11 @@ def _plain(value: Any) -> Any:
         return value
     if any(name.startswith("~") for name in value):
         return {"hash": short(value)}
-    return {name: _plain(item) for name, item in value.items()}
+    return {name: _entry(name, item) for name, item in value.items()}
+
+
+def _entry(name: str, value: Any) -> Any:
+    """Return what may be shown of a parameter: of text that may be a credential, a hash."""
+    plain = _plain(value)
+    shown = plain is None or isinstance(plain, (bool, int, float)) or not may_be_secret(name)
+    return plain if shown else {"hash": short(value)}

@@ -66,6 +66,11 @@ class Metric:
         """The user's own."""
         self._rest = (None,) * (_num_positional(metric, self.name) - 2)
 
+    @property
+    def holders(self) -> list[Any]:
+        """What may hold credentials: the metric, and what it is a method of."""
+        return [self.function, getattr(self.function, "__self__", None)]
+
     def __call__(self, example: dspy.Example, prediction: Any, *, where: str) -> float:
         """Return the score alone; see `judge`."""
         return self.judge(example, prediction, where=where).score

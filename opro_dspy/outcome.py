@@ -9,7 +9,7 @@ from dspy.utils.saving import get_dependency_versions
 
 from opro_dspy.diagnostics import Diagnostic, diagnose, failing, told
 from opro_dspy.fields import as_key
-from opro_dspy.fingerprints import is_secret
+from opro_dspy.fingerprints import clean_urls, is_secret, may_be_secret
 from opro_dspy.program import Program, as_exemplar
 from opro_dspy.records import Candidate, Evaluation, Exemplar
 from opro_dspy.result import CandidateResult, OPROResult, compared
@@ -206,7 +206,9 @@ def _lm_state(lm: dspy.BaseLM | None) -> dict[str, Any] | None:
         return None
     plain = (str, int, float, bool)
     return {
-        name: value
+        name: clean_urls(value) if isinstance(value, str) else value
         for name, value in lm.dump_state().items()
-        if isinstance(value, plain) and not is_secret(name) and name not in _URLS
+        if isinstance(value, plain)
+        and name not in _URLS
+        and not (may_be_secret(name) if isinstance(value, str) else is_secret(name))
     }

@@ -36,7 +36,7 @@ class _Packer(cloudpickle.Pickler):  # type: ignore[misc]
 
     def reducer_override(self, obj: Any) -> Any:
         if isinstance(obj, dspy.BaseLM):
-            self._secrets |= secrets_of(obj)
+            self._secrets |= secrets_of(obj, doubtful=False)
             make, args, state, *rest = obj.__reduce_ex__(pickle.HIGHEST_PROTOCOL)
             if isinstance(state, dict):
                 own = {name: value for name, value in state.items() if not is_secret(name)}
@@ -44,7 +44,7 @@ class _Packer(cloudpickle.Pickler):  # type: ignore[misc]
                 state = {**own, "kwargs": kwargs, "history": [], "callbacks": []}
             return make, args, state, *rest
         if isinstance(obj, dspy.Module):
-            self._secrets |= secrets_held(obj)
+            self._secrets |= secrets_held(obj, doubtful=False)
         return super().reducer_override(obj)
 
 
@@ -96,7 +96,7 @@ def packed_kit(
     }
     parts = {"the program": program, "the metric": metric, "the scorer LM": lm}
     parts |= {f"dspy.settings.{name}": value for name, value in settings.items()}
-    secrets = secrets_held(settings).union(*(secrets_held(part) for part in parts.values()))
+    secrets = secrets_held(settings, *parts.values(), doubtful=False)
     contents = {what: packed(what, part, secrets) for what, part in parts.items()}
     for what, content in contents.items():
         _check_no_secret(what, content, secrets)

@@ -76,6 +76,11 @@ class Program:
             {name: s.normalized(candidate.texts[name]) for name, s in self.scaffolds.items()}
         )
 
+    @property
+    def modules(self) -> list[dspy.Module]:
+        """The student and all modules in it."""
+        return [module for _, module in self.student.named_sub_modules(dspy.Module)]
+
     def watch_lms(self, watch: Callable[[dspy.BaseLM], dspy.BaseLM]) -> None:
         """Let working copies use `watch(lm)` in the place of each LM that the program holds."""
         lms = [*self.lms.values(), *self.other_lms.values()]

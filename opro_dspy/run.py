@@ -131,6 +131,7 @@ class Run:
             learn=gate.recall,
         )
         program.watch_lms(gate.watch)
+        gate.holders = [*program.modules, *seats.metric.holders]
         self.scores: ScoreCache | None = None
         if seats.cache_dir is not None:
             self.scores = make_scores(self.store, program, seats.metric, self.scorer_lm)

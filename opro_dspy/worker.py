@@ -121,6 +121,7 @@ class Bench:
         self._program.watch_lms(self._gate.watch)
         self._lm = None if kit.lm is None else self._gate.watch(kit.lm)
         self._metric = Metric(kit.metric)
+        self._gate.holders = [*self._program.modules, *self._metric.holders]
         self._built: dict[str, dspy.Module] = {}
 
     def score(self, job: Job) -> dict[str, Any]:

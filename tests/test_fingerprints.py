@@ -22,6 +22,7 @@ from opro_dspy.fingerprints import (
     describe_program,
     fingerprint,
 )
+from opro_dspy.fingerprints.credentials import clean_urls, without_credentials
 from tests.fakes import scripted_lm
 
 LIMIT = 3
@@ -334,11 +335,48 @@ def test_no_key_or_header_stands_in_the_description_of_an_lm() -> None:
         extra_headers={"Authorization": "planted"},
         api_base="https://planted:planted@host/v1?api-key=planted&version=3",
         extra_body={"api_key": "planted", "kept": [{"password": "planted"}]},
+        azure_endpoint="https://planted:planted@host/x?code=planted&a=1#part",
+        proxies=[{"all": "http://planted@proxy:1"}],
+        signing_key="planted",
+        jwt="planted",
     )
     told = canonical(describe_lm(lm))
     assert "planted" not in told
     assert "kept" in told
+    assert "https://host/x?a=1#part" in told
+    assert "http://proxy:1" in told
     assert "https://host/v1?version=3" in told
+
+
+def test_credentials_in_any_parameter_do_not_count_and_what_only_sounds_like_them_does() -> None:
+    assert lm_of(proxy="http://u:one@proxy") == lm_of(proxy="http://u:two@proxy")
+    assert lm_of(proxy="http://u:one@proxy") != lm_of(proxy="http://u:one@other")
+    assert lm_of(together_key="one") == lm_of(together_key="two")
+    assert lm_of(prompt_cache_key="one") != lm_of(prompt_cache_key="two")
+    assert lm_of(stop_tokens="one") != lm_of(stop_tokens="two")
+
+
+@pytest.mark.parametrize(
+    ("url", "cleaned"),
+    [
+        ("http://u:p@one:80/v1/?key=abc", "http://one:80/v1"),
+        ("u:p@one/v1", "one/v1"),
+        ("http://one/v1?a=1&sig=x&b=2;token=y", "http://one/v1?a=1&b=2"),
+        ("http://u:p@w@one/v1", "http://one/v1"),
+        ("http://[broken/?access_token=x", "http://[broken"),
+        ("http://one/a@b?c=d@e", "http://one/a@b?c=d@e"),
+        ("http://one?max_tokens=5", "http://one"),
+    ],
+)
+def test_urls_lose_login_and_secret_parameters_and_nothing_else(url: str, cleaned: str) -> None:
+    assert without_credentials(url) == cleaned
+
+
+@pytest.mark.parametrize(
+    "text", ["a://b c@d, e&key=f", 'see "http://h", "x@y"', "no url: u:p@h?key=x"]
+)
+def test_text_around_urls_stays(text: str) -> None:
+    assert clean_urls(text).startswith(text[:12]) and "@" in clean_urls(text)
 
 
 def test_values_of_any_kind_are_told_without_addresses_or_failure() -> None:

@@ -272,7 +272,7 @@ class Sampled(dspy.LM):  # type: ignore[misc]
         return super().__call__(f"{prompt}\n{kwargs['rollout_id']}", **kwargs)
 
 
-def compiled_over(server: ChatServer, engine: str) -> Any:
+def compiled_over(server: ChatServer, engine: str, trainset: Any = None, **options: Any) -> Any:
     asked = server_lm(server, engine, kind=Sampled, num_retries=0)  # each fault is an outage
     optimizer = OPRO(
         metric=exact,
@@ -282,8 +282,10 @@ def compiled_over(server: ChatServer, engine: str) -> Any:
         max_steps=3,
         num_threads=8,
         verbose=False,
+        **options,
     )
-    return optimizer.compile(dspy.Predict("question -> answer"), trainset=questions(16))
+    student = dspy.Predict("question -> answer")
+    return optimizer.compile(student, trainset=trainset or questions(16))
 
 
 def test_without_a_key_no_call_is_ever_sent_nor_tried_again() -> None:
@@ -300,6 +302,19 @@ def test_a_port_where_nobody_listens_is_known_as_such() -> None:
     with pytest.raises(LMError) as caught:
         lm("number 1")
     assert is_unreachable(caught.value) and is_retryable(caught.value)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("bad", [0, 3])
+def test_an_example_that_cannot_be_encoded_is_a_failure_of_its_own(engine: str, bad: int) -> None:
+    rows = questions(8)
+    rows[bad].question += "\ud800"
+    with ChatServer(solve).running() as server:
+        compiled = compiled_over(server, engine, trainset=rows, failure_score=-1.0)
+    baseline = compiled.detailed_results.candidates[0]
+    assert list(baseline.failures) == [bad]
+    assert "not valid Unicode" in baseline.failures[bad]
+    assert compiled.detailed_results.used("scorer").failures >= 1
 
 
 @pytest.mark.parametrize("engine", ENGINES)

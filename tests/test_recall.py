@@ -587,7 +587,16 @@ PLANTED = "sk-planted-0123456789"
 
 
 @pytest.mark.parametrize(
-    "options", [{"api_key": PLANTED}, {"extra_headers": {"A": f"Bearer {PLANTED}"}}], ids=str
+    "options",
+    [
+        {"api_key": PLANTED},
+        {"extra_headers": {"A": f"Bearer {PLANTED}"}},
+        {"extra_body": {"nested": [{"api_key": PLANTED}]}},
+        {"api_base": f"http://user:{PLANTED}@host/v1"},
+        {"proxy": "http://user:" + PLANTED.replace("-", "%2D") + "@host/v1"},
+        {"api_base": f"http://host/v1?code={PLANTED}"},
+    ],
+    ids=str,
 )
 def test_a_key_that_the_provider_echoes_is_not_in_the_error(options: Any) -> None:
     gate = gate_of()

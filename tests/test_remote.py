@@ -190,6 +190,13 @@ def test_what_has_the_name_of_a_credential_is_refused_in_modules_metric_and_sett
         simulated(executor=Elsewhere())
 
 
+def test_text_under_a_name_that_only_sounds_like_a_credential_may_travel() -> None:
+    student = dspy.Predict("question -> answer")
+    student.answer_key = "the-2nd-field-of-the-answer"
+    program = simulated(student, executor=Elsewhere(), max_steps=1)
+    assert not program.detailed_results.baseline.failures
+
+
 def test_the_password_in_an_address_stays_here() -> None:
     student = dspy.Predict("question -> answer")
     student.judge = dspy.LM("openai/x", api_base=f"https://me:{KEY}@host.example/v1?seed=1")

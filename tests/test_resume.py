@@ -32,6 +32,7 @@ from opro_dspy import (
     ResumeError,
     View,
 )
+from opro_dspy.identity import told_lm
 from opro_dspy.journal import FREE, JournalFile, RunFolder
 from opro_dspy.journal.lines import Line, ScoreLine, StepLine
 from opro_dspy.outages import MAX_ROUNDS
@@ -668,18 +669,123 @@ class Custom(dspy.BaseLM):  # type: ignore[misc]
         raise ValueError({"denied": [self.client.api_key]}, self.openai_key)
 
 
-def test_no_secret_of_a_custom_lm_reaches_a_file_or_an_error(bench: Bench) -> None:
-    student = dspy.Predict("question -> answer")
-    student.set_lm(Custom())
-    with pytest.raises(LMCallError) as caught:
-        bench.compile(student)
-    error: BaseException | None = caught.value
+class Plain(dspy.BaseLM):  # type: ignore[misc]
+    """As `Custom`, under names that may be anything's."""
+
+    def __init__(self) -> None:
+        super().__init__(model="custom/lm")
+        self.key, self.my_key = f"a-{SECRET}", {"of": [f"b-{SECRET}"]}
+        self.endpoint = f"https://me:c-{SECRET}@host/v1?sig=d-{SECRET}&version=3"
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        raise ValueError(self.key, self.my_key, self.endpoint, self.endpoint.split(":")[2])
+
+
+def texts_of(bench: Bench, error: BaseException | None) -> list[str]:
+    """Return what stands in the bench's files, and what `error` says."""
     texts = [p.read_text() for p in bench.log_dir.rglob("*") if p.is_file()]
     while error is not None:
         texts.append(f"{error} {error.args}")
         error = error.__cause__ or error.__context__
+    return texts
+
+
+@pytest.mark.parametrize("kind", [Custom, Plain])
+def test_no_secret_of_a_custom_lm_reaches_a_file_or_an_error(bench: Bench, kind: Any) -> None:
+    student = dspy.Predict("question -> answer")
+    student.set_lm(kind())
+    with pytest.raises(LMCallError) as caught:
+        bench.compile(student)
+    texts = texts_of(bench, caught.value)
     assert len(texts) > 4
     assert not [text for text in texts if SECRET in text]
+
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "a login": {"api_base": f"http://user:{SECRET}@127.0.0.1:9/v1"},
+    "a login, encoded": {"api_base": "http://user:" + SECRET.replace("-", "%2D") + "@127.0.0.1:9"},
+    "other URLs": {
+        "azure_endpoint": f"https://u:{SECRET}@host/x?api-key={SECRET}&code={SECRET}",
+        "proxy": f"http://u:{SECRET}@proxy:1",
+    },
+    "names": {
+        **{name: SECRET for name in ("signing_key", "together_key", "key", "oauth", "jwt")},
+        **{"tokens": [SECRET], "signature": SECRET, "tpm_key": {"of": SECRET}},
+    },
+    "a body": {
+        "extra_body": {"key": SECRET, "nested": {"api_key": SECRET}, "a": [{"jwt": SECRET}]}
+    },
+}
+
+
+@pytest.mark.parametrize("engine", ["lm15", "litellm"])
+@pytest.mark.parametrize("options", list(OPTIONS))
+def test_no_secret_among_parameters_reaches_a_file_or_an_error(
+    bench: Bench, caplog: pytest.LogCaptureFixture, options: str, engine: str
+) -> None:
+    caplog.set_level(logging.DEBUG, logger="opro_dspy")
+    given = {"api_base": "http://127.0.0.1:9/v1", "api_key": "not-this-one", **OPTIONS[options]}
+    student = dspy.Predict("question -> answer")
+    student.set_lm(dspy.LM("openai/some-model", engine=engine, cache=False, num_retries=0, **given))
+    with pytest.raises(LMCallError) as caught:
+        bench.compile(student)
+    texts = [*texts_of(bench, caught.value), caplog.text]
+    assert len(texts) > 4
+    forms = (SECRET, SECRET.replace("-", "%2D"))
+    assert not [text for text in texts if any(form in text for form in forms)]
+
+
+class Leaking(dspy.Module):  # type: ignore[misc]
+    """Says what it holds on some examples."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answer = dspy.Predict("question -> answer")
+        self.api_key, self.key, self.url = f"a-{SECRET}", f"b-{SECRET}", f"http://u:c-{SECRET}@h"
+        self.name_key = "question"
+
+    def forward(self, question: str) -> Any:
+        if question in (TRAIN[1].question, TRAIN[2].question):
+            password = os.environ["DATABASE_URL"].partition("u:")[2].partition("@")[0]
+            said = [self.api_key, self.key, self.url, os.environ["DATABASE_URL"], password]
+            raise ValueError(f"no {self.name_key} with {said}")
+        return self.answer(question=question)
+
+
+class Grader:
+    """A metric that holds a key, and says it."""
+
+    def __init__(self) -> None:
+        self._password = f"d-{SECRET}"
+
+    def __call__(self, example: Any, prediction: Any, trace: Any = None) -> bool:
+        if example.question == TRAIN[3].question:
+            raise ValueError(f"denied to {self._password}")
+        return exact(example, prediction)
+
+
+def test_no_secret_that_a_program_or_metric_says_in_an_error_reaches_a_file_or_the_log(
+    bench: Bench, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level(logging.DEBUG, logger="opro_dspy")
+    monkeypatch.setenv("DATABASE_URL", f"postgres://u:{SECRET}@host/db")
+    best = bench.compile(Leaking(), metric=Grader(), max_steps=1, racing=False)
+    failures = best.detailed_results.baseline.failures
+    assert sorted(failures) == [1, 2, 3]
+    texts = [*texts_of(bench, None), caplog.text, str(failures)]
+    assert "no question with" in texts[-1] and "denied to" in texts[-1]
+    assert not [text for text in texts if SECRET in text]
+
+
+def test_the_manifest_tells_doubtful_parameters_apart_without_showing_them() -> None:
+    def told(**options: Any) -> Any:
+        lm = dspy.LM("openai/some-model", **options)
+        return told_lm(lm)["parameters"]
+
+    one, two = told(prompt_cache_key="one-key", max_tokens=9), told(prompt_cache_key="two-key")
+    assert one["prompt_cache_key"] != two["prompt_cache_key"]
+    assert "one-key" not in str(one)
+    assert one["max_tokens"] == 9
 
 
 def test_a_lost_session_line_is_told(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:

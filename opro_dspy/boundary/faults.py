@@ -65,9 +65,10 @@ def translated(error: BaseException) -> BaseException:
 
     Without a key LiteLLM blames a server that it never asked. A body that is no JSON, or no
     answer by its shape, is the last word of the provider, or a bug, for the native engine. A
-    conflict (409) says nothing about the request; OpenAI's own client tries it again.
+    conflict (409) says nothing about the request; OpenAI's own client tries it again. A request
+    that cannot be encoded is a bad one, which DSPy and its engines do not say.
     """
-    kind = _meant(error) if isinstance(error, LMError) else None
+    kind = _meant(error)
     if kind is None or isinstance(error, kind):
         return error
     names = ("model", "provider", "provider_code", "status", "request_id", "retry_after")
@@ -77,10 +78,14 @@ def translated(error: BaseException) -> BaseException:
     return fault
 
 
-def _meant(error: LMError) -> type[BaseException] | None:
+def _meant(error: BaseException) -> type[BaseException] | None:
     """Return the class that an error should have; None if it has it."""
-    if _lacks_credentials(error):
+    if isinstance(error, LMError) and _lacks_credentials(error):
         return LMNotConfiguredError  # type: ignore[no-any-return]
+    if isinstance(error, (LMError, ValueError)) and _cannot_be_encoded(error):
+        return LMInvalidRequestError  # type: ignore[no-any-return]
+    if not isinstance(error, LMError):
+        return None
     if _is_garbled(error):
         return GarbledAnswerError
     return LMServerError if error.status == CONFLICT else None
@@ -89,6 +94,10 @@ def _meant(error: LMError) -> type[BaseException] | None:
 def _lacks_credentials(error: BaseException) -> bool:
     openai = sys.modules.get("openai")  # whose client could not even be made
     return openai is not None and any(type(link) is openai.OpenAIError for link in chain(error))
+
+
+def _cannot_be_encoded(error: BaseException) -> bool:
+    return any(isinstance(link, UnicodeEncodeError) for link in chain(error))
 
 
 def _is_garbled(error: LMError) -> bool:

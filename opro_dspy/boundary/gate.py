@@ -16,7 +16,7 @@ from opro_dspy.boundary.hooks import Call
 from opro_dspy.boundary.meter import TASK, Meter
 from opro_dspy.boundary.passage import Desk, Passage
 from opro_dspy.boundary.prices import Forecast, Price, unknown_price
-from opro_dspy.boundary.redaction import redact, secrets_of
+from opro_dspy.boundary.redaction import redact, secrets_held, secrets_of
 from opro_dspy.boundary.steps import calls_as_dspy
 from opro_dspy.boundary.task import Asked, Task, sent
 from opro_dspy.boundary.throttle import AdaptiveLimit
@@ -79,6 +79,8 @@ class Gate:
             admission=self.admission,
             answers=answers,
         )
+        self.holders: Sequence[Any] = ()
+        """What else may hold credentials: modules of the program, the metric."""
         meter.bypassed, meter.past = self._charge, self._note_answer
         self._watched: dict[int, tuple[dspy.BaseLM, dspy.BaseLM]] = {}
         self._classes: dict[type, type] = {}
@@ -142,10 +144,10 @@ class Gate:
         self.desk.forecast.learn_lengths(usage)
 
     def redact(self, error: BaseException) -> None:
-        """Take credentials of the LMs and of the environment out of what `error` says."""
+        """Take credentials of LMs, `holders` and environment out of what `error` says."""
         with self.admission.lock:
             lms = [lm for lm, _ in self._watched.values()]
-        redact(error, set().union(*(secrets_of(lm) for lm in lms)))
+        redact(error, secrets_held(*self.holders).union(*(secrets_of(lm) for lm in lms)))
 
     def _charge(self, call: Call, costs_follow: bool) -> None:
         """Charge the budget for a paid call that went past the gate."""

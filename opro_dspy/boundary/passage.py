@@ -21,6 +21,7 @@ from opro_dspy.boundary.faults import (
     may_be_billed,
     may_be_load,
     retry_after,
+    translated,
     translating,
 )
 from opro_dspy.boundary.hooks import Call, Worth
@@ -212,5 +213,5 @@ class Passage:
             cause = lm_failure(error)
             if cause is not None:
                 task.failed(cause, self._asked())
-            task.bad_request = bad_request(error) if cause is None else None
+            task.bad_request = bad_request(translated(error)) if cause is None else None
         return False

@@ -1,65 +1,111 @@
 """Credentials of an LM, and taking them out of what an error says."""
 
 import os
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 import dspy
 
 from opro_dspy.boundary.faults import chain
-from opro_dspy.fingerprints import is_secret
+from opro_dspy.fingerprints import clean_urls, is_secret, may_be_secret, secrets_in_urls
 
 SHORTEST = 8
 """Shorter values are too common to be taken out of texts."""
 
 HIDDEN = "[redacted]"
 
+MAX_DEPTH = 12
+"""Dicts and lists within each other that are looked into."""
 
-def secrets_of(lm: dspy.BaseLM | None, options: Mapping[str, Any] | None = None) -> set[str]:
-    """Return the keys and header values that `lm`, its engine or the environment holds.
+MAX_ENTRIES = 1000
+"""Larger collections are data."""
+
+_RECORDS = ("history", "callbacks", "demos", "traces", "train")
+"""Attributes that hold texts of calls and examples."""
+
+_ANY = re.compile(r".*", re.DOTALL)
+_KEY_LIKE = re.compile(r"(?=.*\d)\S+|\S{20,}")
+"""No name of a field, and no sentence."""
+
+
+def secrets_of(
+    lm: dspy.BaseLM | None, options: Mapping[str, Any] | None = None, *, doubtful: bool = True
+) -> set[str]:
+    """Return the credentials that `lm`, its engine or the environment holds.
 
     Args:
         lm: The LM, if there is one.
         options: Of a call.
+        doubtful: See `secrets_held`.
     """
-    engine = getattr(lm, "engine", None)
-    places = [getattr(lm, "kwargs", None), options, os.environ, *_held(lm), *_held(engine)]
-    found = {text for place in places for text in _secrets(place)}
-    return {part for text in found for part in (text, text.removeprefix("Bearer "))}
+    told = set(_Search(doubtful=doubtful, users=False).texts(dict(os.environ)))
+    return told | secrets_held(lm, getattr(lm, "engine", None), options, doubtful=doubtful)
 
 
-def secrets_held(owner: Any) -> set[str]:
-    """Return what stands under names that speak of credentials in `owner` and what it holds.
+def secrets_held(*owners: Any, doubtful: bool = True) -> set[str]:
+    """Return the credentials in `owners`.
+
+    These are texts under names that speak of credentials, and those in URLs.
 
     Args:
-        owner: A mapping, or any object: its attributes, those of the objects among them, and the
-            entries of the mappings among them are looked at, and nothing deeper.
+        *owners: Mappings, or any objects: their attributes, those of the objects among them, and
+            in both the entries of dicts and lists at any depth are looked at, and nothing deeper.
+        doubtful: Whether text that looks like a key counts under names like `key`, too.
     """
-    places = [owner] if isinstance(owner, Mapping) else []
-    return {text for place in (*places, *_held(owner)) for text in _secrets(place)}
+    search = _Search(doubtful=doubtful)
+    return {text for owner in owners for text in search.texts(owner)}
 
 
-def _held(owner: Any) -> Iterator[Any]:
-    """Yield the attributes of `owner`, and of the clients and the like that it holds."""
-    own = getattr(owner, "__dict__", None) or {}
-    yield own
-    for value in list(own.values()):
-        yield value if isinstance(value, Mapping) else getattr(value, "__dict__", None)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Search:
+    """For credentials, in any value; see `secrets_held`."""
 
+    doubtful: bool
+    users: bool = True
+    """Whether users in URLs count that have a password."""
 
-def _secrets(place: Any) -> Iterator[str]:
-    """Yield the texts in a mapping under names that speak of credentials."""
-    if not isinstance(place, Mapping):
-        return
-    for name, value in place.items():
-        if not isinstance(name, str) or not is_secret(name.lstrip("_")):
-            continue
-        parts = value.values() if isinstance(value, Mapping) else [value]
-        yield from (part for part in parts if isinstance(part, str) and len(part) >= SHORTEST)
+    def texts(self, value: Any) -> Iterator[str]:
+        for text in self._texts(value, None, objects=2, depth=MAX_DEPTH):
+            parts = (text, text.removeprefix("Bearer "))
+            yield from (part for part in parts if len(part) >= SHORTEST)
+
+    def _texts(
+        self, value: Any, named: re.Pattern[str] | None, *, objects: int, depth: int
+    ) -> Iterator[str]:
+        """Yield what is a credential; with `named` all texts that match it are."""
+        if isinstance(value, str):
+            if named is not None and named.fullmatch(value):
+                yield value
+            yield from secrets_in_urls(value, users=self.users)
+            return
+        items: Sequence[tuple[Any, Any]] = ()
+        if isinstance(value, Mapping):
+            items = list(value.items())
+        elif isinstance(value, (list, tuple)):
+            items = [(None, item) for item in value]
+        elif objects and not isinstance(value, (type, ModuleType)):
+            held = dict(getattr(value, "__dict__", None) or {})
+            items = [(name, item) for name, item in held.items() if name not in _RECORDS]
+            objects -= 1
+        if depth and len(items) <= MAX_ENTRIES:
+            for name, item in items:
+                yield from self._texts(
+                    item, self._named(name) or named, objects=objects, depth=depth - 1
+                )
+
+    def _named(self, name: Any) -> re.Pattern[str] | None:
+        """Return what texts under `name` have to match to be credentials; None if none is."""
+        own = name.lstrip("_") if isinstance(name, str) else ""
+        if is_secret(own):
+            return _ANY
+        return _KEY_LIKE if self.doubtful and may_be_secret(own) else None
 
 
 def redact(error: BaseException, secrets: set[str]) -> None:
-    """Take `secrets` out of the texts of `error` and of what it came from."""
+    """Take `secrets`, and those in URLs, out of the texts of `error` and of what it came from."""
     for link in chain(error):
         link.args = tuple(_hidden(arg, secrets) for arg in link.args)
         for name, value in list(getattr(link, "__dict__", {}).items()):
@@ -73,6 +119,7 @@ def _hidden(value: Any, secrets: set[str]) -> Any:
     if isinstance(value, str):
         for secret in sorted(secrets, key=len, reverse=True):
             value = value.replace(secret, HIDDEN)
+        value = clean_urls(value)
     elif isinstance(value, dict):
         return {_hidden(key, secrets): _hidden(item, secrets) for key, item in value.items()}
     elif type(value) in (list, tuple):

@@ -29,7 +29,8 @@ class CacheDir(Options):
     """The folder; `$OPRO_DSPY_CACHE_DIR` if not given ("off" is no cache by default), else the
     user's cache folder."""
     max_bytes: int = Field(default=2_000_000_000, ge=1_000_000)
-    """Bytes on disk at most; beyond them the entries stored longest ago are dropped."""
+    """Bytes that database and long values take at most; beyond them the entries stored longest ago
+    are dropped. While the folder is in use SQLite's write-ahead log takes about 4 MB more."""
 
     @property
     def folder(self) -> Path:

@@ -1,5 +1,13 @@
 """What makes two programs, metrics, examples or LMs the same: descriptions as JSON, and hashes."""
 
+from opro_dspy.fingerprints.credentials import (
+    clean_urls,
+    is_secret,
+    may_be_secret,
+    secrets_in_urls,
+    without_logins,
+    without_secrets,
+)
 from opro_dspy.fingerprints.describing import (
     describe,
     describe_engine,
@@ -10,10 +18,11 @@ from opro_dspy.fingerprints.describing import (
     describe_request,
 )
 from opro_dspy.fingerprints.hashing import canonical, fingerprint
-from opro_dspy.fingerprints.lms import endpoint_of, is_secret, without_logins, without_secrets
+from opro_dspy.fingerprints.lms import endpoint_of
 
 __all__ = [
     "canonical",
+    "clean_urls",
     "describe",
     "describe_engine",
     "describe_example",
@@ -24,6 +33,8 @@ __all__ = [
     "endpoint_of",
     "fingerprint",
     "is_secret",
+    "may_be_secret",
+    "secrets_in_urls",
     "without_logins",
     "without_secrets",
 ]

@@ -1,34 +1,23 @@
 """Who an LM is: model, parameters, engine and endpoint; never its keys and headers."""
 
 import os
-import re
 from collections.abc import Callable, Mapping
-from functools import lru_cache
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 import dspy
 from dspy import LM
 
+from opro_dspy.fingerprints.credentials import (
+    URLS,
+    is_secret,
+    without_credentials,
+    without_secrets,
+)
 from opro_dspy.fingerprints.hashing import fingerprint
 from opro_dspy.fingerprints.objects import state_of
 
-_SECRET = re.compile(
-    r"(api|access|private|account|auth|service|subscription|openai|anthropic|azure|google|gemini)"
-    r"[-_]?key|secret|passw|credential|authorization|bearer|cookie"
-    r"|(^|[-_])token$|token_provider|headers?$|(^|[-_])auth$",
-    re.IGNORECASE,
-)
 _CONNECTION = frozenset({"timeout", "num_retries", "max_retries", "cache"})
 """What decides how an LM is reached, but not what it answers."""
-
-_URLS = ("api_base", "base_url")
-
-
-@lru_cache(maxsize=4096)
-def is_secret(name: str) -> bool:
-    """Tell whether a parameter or attribute of that name holds a credential or headers."""
-    return _SECRET.search(name) is not None
 
 
 def lm_parts(lm: dspy.BaseLM, describe: Callable[[Any], Any]) -> dict[str, Any]:
@@ -64,7 +53,7 @@ def engine_parts(engine: Any, describe: Callable[[Any], Any]) -> Any:
 def request_parts(given: Mapping[str, Any], describe: Callable[[Any], Any]) -> dict[str, Any]:
     """Return what of a call or an LM's parameters has a part in the answer."""
     return {
-        name: without_credentials(value) if name in _URLS else describe(value)
+        name: without_credentials(value) if name in URLS else describe(value)
         for name, value in sorted(given.items())
         if value is not None and name not in _CONNECTION and not is_secret(name)
     }
@@ -78,7 +67,7 @@ def endpoint_of(lm: dspy.BaseLM, call: Mapping[str, Any] | None = None) -> Any:
         call: Options of a call, which override those of the LM.
     """
     options = {**(getattr(lm, "kwargs", None) or {}), **(call or {})}
-    for name in _URLS:
+    for name in URLS:
         if options.get(name):
             return without_credentials(options[name])
     if not isinstance(getattr(lm, "engine", None), str):
@@ -93,36 +82,3 @@ def endpoint_of(lm: dspy.BaseLM, call: Mapping[str, Any] | None = None) -> Any:
         if os.environ.get(variable):  # told by its hash: no value of the environment is shown
             return f"{variable}:{fingerprint(os.environ[variable])[:16]}"
     return None
-
-
-def without_credentials(url: object) -> str:
-    """Return `url` without user, password, and query parameters that hold a secret."""
-    parts = urlsplit(str(url))
-    query = "&".join(
-        f"{name}={value}"
-        for name, value in parse_qsl(parts.query, keep_blank_values=True)
-        if not (is_secret(name) or name.lower() in ("key", "sig", "signature"))
-    )
-    host = parts.netloc.rpartition("@")[2]
-    return urlunsplit((parts.scheme, host, parts.path.rstrip("/"), query, ""))
-
-
-def without_logins(parameters: Any) -> Any:
-    """Return an LM's parameters without user and password in the addresses among them."""
-    if not isinstance(parameters, dict):
-        return parameters
-    urls = {n: without_credentials(parameters[n]) for n in _URLS if parameters.get(n)}
-    return {**parameters, **urls}
-
-
-def without_secrets(value: Any) -> Any:
-    """Return `value` with its dicts, at any depth, without entries that hold a credential."""
-    if isinstance(value, dict):
-        return {
-            name: without_secrets(item)
-            for name, item in value.items()
-            if not (isinstance(name, str) and is_secret(name))
-        }
-    if type(value) in (list, tuple):
-        return [without_secrets(item) for item in value]
-    return value
