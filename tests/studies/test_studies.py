@@ -76,8 +76,8 @@ def test_the_context_study_says_in_words_how_late_candidates_are() -> None:
     paragraph = run_study(STUDIES["context"], SMALL, seeds=1, max_steps=4).paragraph
     assert re.search(
         r"unlimited(; [\d,]+ tokens)*: 0 of the entries left out, best not shown in 0 of the "
-        r"meta-prompts, candidates of the last quarter of the steps score [\d.]+ (higher|lower) than "
-        r"those of the second quarter\.",
+        r"meta-prompts, candidates of the last quarter of the steps score [\d.]+ (higher|lower) "
+        r"than those of the second quarter\.",
         paragraph,
     )
     short = run_study(STUDIES["context"], SMALL, seeds=1, max_steps=2).paragraph
