@@ -365,7 +365,8 @@ def test_credentials_in_any_parameter_do_not_count_and_what_only_sounds_like_the
         ("http://u:p@w@one/v1", "http://one/v1"),
         ("http://[broken/?access_token=x", "http://[broken"),
         ("http://one/a@b?c=d@e", "http://one/a@b?c=d@e"),
-        ("http://one?max_tokens=5", "http://one"),
+        ("u:p@one/v1?api%5Fkey=x", "one/v1"),
+        ("http://one?max_tokens=5&tokens=5&hf_token=x&my_sig=x", "http://one?max_tokens=5"),
     ],
 )
 def test_urls_lose_login_and_secret_parameters_and_nothing_else(url: str, cleaned: str) -> None:
@@ -376,7 +377,8 @@ def test_urls_lose_login_and_secret_parameters_and_nothing_else(url: str, cleane
     "text", ["a://b c@d, e&key=f", 'see "http://h", "x@y"', "no url: u:p@h?key=x"]
 )
 def test_text_around_urls_stays(text: str) -> None:
-    assert clean_urls(text).startswith(text[:12]) and "@" in clean_urls(text)
+    assert clean_urls(text) == text
+    assert clean_urls(f"Why? http://u:p@h?key=x {text}") == f"Why? http://h {text}"
 
 
 def test_values_of_any_kind_are_told_without_addresses_or_failure() -> None:

@@ -13,13 +13,16 @@ _SECRET = re.compile(
     r"|(^|[-_])(token|auth|oauth2?|jwt)$|token_provider|headers?$",
     re.IGNORECASE,
 )
-_DOUBTFUL = re.compile(r"(key|tokens?|oauth|auth|jwt|signature|pwd|(^|[-_])(sig|pass))$", re.I)
+_DOUBTFUL = re.compile(
+    r"^(?!(max|min|num|n|stop)[-_])(.*(key|tokens?|auth|jwt|signature|pwd)|(.*[-_])?(sig|pass))$",
+    re.IGNORECASE,
+)
 
 URLS = ("api_base", "base_url")
 """Parameters that say where an LM is reached."""
 
 _LOGIN = re.compile(r'(?<=://)[^/?#\s"<>]*@')
-_PARAMETER = re.compile(r'(?<=[?&;])([^?&;=\s#"<>]+)=[^&;\s#"<>]*&?')
+_QUERY = re.compile(r'(?<=://)([^?\s#"<>]*)\?([^\s#"<>]*)')
 
 
 @lru_cache(maxsize=4096)
@@ -42,8 +45,8 @@ def may_be_secret(name: str) -> bool:
 
 def without_credentials(url: object) -> str:
     """Return `url` without user, password, and query parameters that hold a secret."""
-    text = clean_urls(re.sub(r"^[^/?#\s]*@", "", str(url))).partition("#")[0]
-    place, _, query = text.partition("?")
+    text = str(url) if "://" in str(url) else f"://{url}"
+    place, _, query = clean_urls(text).removeprefix("://").partition("#")[0].partition("?")
     return place.rstrip("/") + (f"?{query}" if query else "")
 
 
@@ -51,8 +54,15 @@ def clean_urls(text: str) -> str:
     """Return `text`, the URLs in it as in `without_credentials`."""
     if "://" not in text:
         return text
-    cleaned = _PARAMETER.sub(lambda m: "" if _tells(m[1]) else m[0], _LOGIN.sub("", text))
-    return cleaned if cleaned == text else re.sub(r"[?&;]+(?=$|[\s#\"<>])", "", cleaned)
+    return _QUERY.sub(_without_secret_parameters, _LOGIN.sub("", text))
+
+
+def _without_secret_parameters(url: re.Match[str]) -> str:
+    parameters = re.split("[&;]", url[2])
+    kept = [parameter for parameter in parameters if not _tells(parameter)]
+    if kept == parameters:
+        return url[0]
+    return f"{url[1]}?{'&'.join(kept)}" if kept else url[1]
 
 
 def secrets_in_urls(text: str, *, users: bool = True) -> Iterator[str]:
@@ -69,14 +79,15 @@ def secrets_in_urls(text: str, *, users: bool = True) -> Iterator[str]:
         parts = [password] if colon else [name]
         for part in [*parts, name] if users else parts:
             yield from (part, unquote(part))
-    for found in _PARAMETER.finditer(text):
-        if _tells(found[1]):
-            value = found[0].partition("=")[2].rstrip("&")
+    for _, query in _QUERY.findall(text):
+        for parameter in filter(_tells, re.split("[&;]", query)):
+            value = parameter.partition("=")[2]
             yield from (value, unquote(value))
 
 
 def _tells(parameter: str) -> bool:
-    return may_be_secret(parameter) or parameter.lower() == "code"
+    name = unquote(parameter.partition("=")[0])
+    return may_be_secret(name) or name.lower() == "code"
 
 
 def without_logins(parameters: Any) -> Any:
