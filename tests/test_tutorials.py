@@ -1,8 +1,13 @@
 """Every notebook in `tutorials/` runs offline and says again what is stored in it."""
 
+import ast
+import json
 import os
 import re
 import shlex
+import subprocess
+import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import nbformat
@@ -14,6 +19,7 @@ from opro_dspy import read_run
 from opro_dspy.cli import app
 
 TUTORIALS = Path(__file__).parent.parent / "tutorials"
+REFERENCE = TUTORIALS.parent / "docs" / "reference"
 NOTEBOOKS = sorted(TUTORIALS.glob("*.ipynb"))
 NEEDS = {"10_scaling_and_tracking": ("distributed", "mlflow")}
 """Packages beyond the extras `plots` and `tsp`, by notebook."""
@@ -44,6 +50,43 @@ def test_a_notebook_runs_and_says_what_is_stored_in_it(
         if "varies" in old.metadata.get("tags", ()):
             continue  # by calls in flight, or by the versions of other packages
         assert _text(new) == _text(old), old.source
+
+
+def test_every_notebook_calls_a_real_lm_where_the_model_is_set(tmp_path: Path) -> None:
+    """One process for all: most of the time goes into imports."""
+    pytest.importorskip("matplotlib")
+    needs = {path: NEEDS.get(path.stem, ()) for path in NOTEBOOKS}
+    there = [str(path) for path in NOTEBOOKS if all(map(find_spec, needs[path]))]
+    called = subprocess.run(
+        [sys.executable, "-m", "tests.real_branches", *there],
+        cwd=tmp_path,
+        env={
+            **os.environ,
+            "PYTHONPATH": f"{TUTORIALS.parent}{os.pathsep}{os.getenv('PYTHONPATH', '')}",
+            "TMPDIR": str(tmp_path),
+            "DSPY_CACHEDIR": str(tmp_path / "dspy"),
+        },
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert called.returncode == 0, called.stderr
+    assert json.loads(called.stdout) == dict.fromkeys(there)
+
+
+def test_names_that_a_notebook_imports_are_in_the_reference() -> None:
+    reference = "".join(p.read_text(encoding="utf-8") for p in REFERENCE.glob("*.md"))
+    documented = set(re.findall(r"^::: (\S+)$", reference, flags=re.MULTILINE))
+    used: set[tuple[str, str]] = set()
+    for path in NOTEBOOKS:
+        cells = code_cells(nbformat.read(path, as_version=4))
+        for node in (n for cell in cells for n in ast.walk(ast.parse(cell.source))):
+            if isinstance(node, ast.ImportFrom) and str(node.module).startswith("opro_dspy"):
+                used |= {(str(node.module), name.name) for name in node.names}
+    assert used
+    missing = {f"{module}.{name}" for module, name in used if module not in documented}
+    assert missing - documented == set()
 
 
 @each_notebook

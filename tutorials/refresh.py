@@ -16,6 +16,8 @@ from nbclient import NotebookClient
 from PIL import Image
 
 HERE = Path(__file__).parent
+WIDEST = 1000
+"""Pixels; a notebook's page is not wider."""
 
 
 def refresh(path: Path) -> None:
@@ -34,8 +36,9 @@ def refresh(path: Path) -> None:
 
 
 def smaller(png: str) -> str:
-    """Return a picture with 96 colours; both in base64."""
+    """Return a picture with 96 colours, no wider than it is shown; both in base64."""
     picture = Image.open(io.BytesIO(base64.b64decode(png))).convert("RGB")
+    picture.thumbnail((WIDEST, WIDEST))
     out = io.BytesIO()
     picture.quantize(96, dither=Image.Dither.NONE).save(out, "PNG", optimize=True)
     return base64.b64encode(out.getvalue()).decode()
