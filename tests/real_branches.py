@@ -59,7 +59,8 @@ def ended_by(path: str, provider: Provider) -> str | None:
 
 if __name__ == "__main__":
     matplotlib.use("agg")
-    with Provider(reply).running() as server, redirect_stdout(sys.stderr):
-        os.environ.update(OPENAI_API_BASE=server.url, OPENAI_API_KEY="none")
-        ends = {path: ended_by(path, server) for path in sys.argv[1:]}
+    provider = Provider(reply)
+    with provider.running(), redirect_stdout(sys.stderr):
+        os.environ.update(OPENAI_API_BASE=provider.url, OPENAI_API_KEY="none")
+        ends = {path: ended_by(path, provider) for path in sys.argv[1:]}
     sys.stdout.write(json.dumps(ends))
