@@ -97,18 +97,13 @@ def short(description: Any) -> str:
 
 
 def told_lm(lm: dspy.BaseLM) -> dict[str, Any]:
-    """Return what is known of an LM; an engine object by its class, and a hash of what it is.
-
-    Numbers and lists in an engine that does not say what its state is may be counters and logs.
-    """
+    """Return what is known of an LM; an engine object by its class, and a hash of what it is."""
     parts = {name: value for name, value in describe_lm(lm).items() if value is not None}
     engine, told = parts.get("engine"), {n: _entry(n, value) for n, value in parts.items()}
     if isinstance(engine, dict):
-        kind, state = type(lm.engine), engine["state"]
-        if not hasattr(lm.engine, "dump_state") and isinstance(state, dict):
-            state = {name: v for name, v in state.items() if isinstance(v, (str, dict))}
+        kind = type(lm.engine)
         name = f"{kind.__module__}.{kind.__qualname__}"
-        told["engine"] = {"class": name, "hash": short([engine["class"], state])}
+        told["engine"] = {"class": name, "hash": short([engine["class"], engine["state"]])}
     return told
 
 

@@ -1,21 +1,29 @@
 """What is the same has the same fingerprint in every process; what differs has another."""
 
 import copy
+import enum
+import functools
+import logging
 import re
 import subprocess
 import sys
+import threading
 import types
+import weakref
 from collections.abc import Callable
 from functools import lru_cache, partial, singledispatch, wraps
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Literal
 
 import dspy
+import numpy as np
 import pytest
 
 from opro_dspy.fingerprints import (
     canonical,
     describe,
+    describe_engine,
     describe_example,
     describe_lm,
     describe_metric,
@@ -66,12 +74,27 @@ def program_of(program: dspy.Module, *, free: bool = True) -> str:
     return fingerprint(describe_program(program, without_texts_of=predictors))
 
 
+class Red:
+    wave = 700
+
+
+class Blue:
+    wave = 450
+
+
+def warm(example: dspy.Example, prediction: Any, trace: Any = None) -> bool:
+    return type(prediction) in KINDS or prediction in LABELS or isinstance(prediction, Red)
+
+
+KINDS = {Red, Blue, helper, metric}
+LABELS = np.array(["abc", "d", None, Red], dtype=object)
+
 SCRIPT = """
 import dspy
-from tests.test_fingerprints import TwoStages, metric, of, program_of
+from tests.test_fingerprints import TwoStages, metric, of, program_of, warm
 from tests.test_fingerprints import describe_lm, example, fingerprint
 lm = dspy.LM("openai/some-model", temperature=1.0, api_key="sk-secret")
-print(program_of(TwoStages()), of(metric), of(example()), fingerprint(describe_lm(lm)))
+print(program_of(TwoStages()), of(metric), of(warm), of(example()), fingerprint(describe_lm(lm)))
 """
 
 
@@ -89,10 +112,10 @@ def test_fingerprints_are_the_same_in_every_process() -> None:
             text=True,
             check=True,
         ).stdout
-        for seed in ("1", "2")
+        for seed in ("1", "2", "3")
     }
     assert len(found) == 1
-    assert len(found.pop().split()) == 4
+    assert len(found.pop().split()) == 5
 
 
 def test_each_example_field_and_the_choice_of_inputs_count() -> None:
@@ -239,14 +262,6 @@ def test_a_module_is_told_by_its_name_and_by_what_is_used_of_it() -> None:
     vars(helpers)["limit"] = 4
     assert fingerprint(describe_metric(metric)) != before
     assert describe_metric(SimpleNamespace(np=re))["state"] == {"np": {"~module": "re"}}
-
-
-def test_a_global_with_the_name_of_an_attribute_does_not_count() -> None:
-    space: dict[str, Any] = {}
-    metric: Any = eval("lambda e, p, trace=None: float(e.answer == p.answer)", space)
-    before = fingerprint(describe_metric(metric))
-    space["answer"] = "17"
-    assert fingerprint(describe_metric(metric)) == before
 
 
 def test_a_class_is_the_same_after_one_of_its_objects_was_copied() -> None:
@@ -404,3 +419,328 @@ def test_values_of_any_kind_are_told_without_addresses_or_failure() -> None:
 
 def test_a_description_of_an_example_is_what_describe_says() -> None:
     assert describe_example(example()) == describe(example())
+
+
+def scaled(factor: float) -> Callable[[Any], Any]:
+    def decorator(function: Any) -> Any:
+        @functools.wraps(function)
+        def inner(*args: Any, **options: Any) -> Any:
+            return factor * function(*args, **options)
+
+        return inner
+
+    return decorator
+
+
+def capped(function: Any) -> Any:
+    @functools.wraps(function)
+    def inner(*args: Any, **options: Any) -> Any:
+        return min(1, function(*args, **options))
+
+    return inner
+
+
+class Twice:
+    def __init__(self, function: Any, times: int = 2) -> None:
+        functools.update_wrapper(self, function)
+        self.times = times
+
+    def __call__(self, *args: Any) -> Any:
+        return self.times * self.__wrapped__(*args)  # type: ignore[attr-defined]
+
+
+def always(e: Any, p: Any, trace: Any = None) -> float:
+    return 1.0
+
+
+def never(e: Any, p: Any, trace: Any = None) -> float:
+    return 0.0
+
+
+def test_every_decorator_of_a_metric_counts() -> None:
+    found = [
+        of(always),
+        of(never),
+        of(scaled(2)(always)),
+        of(scaled(3)(always)),
+        of(scaled(2)(never)),
+        of(capped(always)),
+        of(capped(scaled(2)(always))),
+        of(scaled(2)(capped(always))),
+        of(Twice(always)),
+        of(Twice(always, 3)),
+        of(Twice(never)),
+        of(functools.lru_cache(always)),
+        of(functools.lru_cache(never)),
+    ]
+    assert len(set(found)) == len(found)
+    assert of(scaled(2)(always)) == found[2]
+
+
+def test_a_decorated_forward_counts() -> None:
+    def program(decorator: Callable[[Any], Any]) -> dspy.Module:
+        class Answering(dspy.Module):  # type: ignore[misc]
+            @decorator
+            def forward(self, question: str) -> Any:
+                return question
+
+        return Answering()
+
+    found = [
+        program_of(program(d)) for d in (scaled(2), scaled(3), capped, lambda forward: forward)
+    ]
+    assert len(set(found)) == 4
+    assert program_of(program(scaled(2))) == found[0]
+
+
+def library(source: str, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Return a module that passes for one of an installed package."""
+    made = types.ModuleType("dspy.made_up")
+    monkeypatch.setitem(sys.modules, made.__name__, made)
+    exec(source, made.__dict__)
+    return made
+
+
+REMEMBERING = """
+import functools
+def remembered(function, times=1):
+    memory, calls = {}, 0
+    @functools.wraps(function)
+    def inner(*args):
+        nonlocal calls
+        calls += 1
+        if args not in memory:
+            memory[args] = times * function(*args)
+        return memory[args]
+    return inner
+@remembered
+def plain(*args):
+    return 1
+"""
+
+
+def test_a_decorator_of_a_library_counts_without_what_it_remembers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = library(REMEMBERING, monkeypatch)
+    found = [of(always), of(made.remembered(always)), of(made.remembered(always, 2))]
+    found += [of(made.remembered(never)), of(made.plain)]
+    assert len(set(found)) == len(found)
+    wrapped = made.remembered(always)
+    wrapped(1, 2)
+    assert of(wrapped) == found[1]
+    assert describe(made.plain)["name"] == "dspy.made_up.plain"
+
+
+def test_an_adapter_whose_methods_dspy_wraps_is_told_by_their_code() -> None:
+    def adapter(words: str) -> Any:
+        class Own(dspy.ChatAdapter):  # type: ignore[misc]
+            def format(self, signature: Any, demos: Any, inputs: Any) -> Any:
+                return [{"role": "user", "content": words}]
+
+        return Own()
+
+    assert of(adapter("a")) == of(adapter("a")) != of(adapter("b"))
+
+
+def test_each_function_of_a_singledispatch_counts_but_no_call_of_it() -> None:
+    @functools.singledispatch
+    def rated(value: Any) -> int:
+        return 0
+
+    before = of(rated)
+    rated(1.0)
+    assert of(rated) == before
+    rated.register(int, lambda value: 1)
+    one = of(rated)
+    rated.register(int, lambda value: 2)
+    assert len({before, one, of(rated)}) == 3
+
+
+def test_metrics_without_a_module_are_told_by_their_code() -> None:
+    def bare(limit: int) -> Any:
+        space: dict[str, Any] = {}
+        exec(f"def metric(e, p): return p > {limit}", space)
+        return space["metric"]
+
+    assert of(bare(1)) == of(bare(1)) != of(bare(2))
+
+
+def user_module(name: str, source: str, **held: Any) -> Any:
+    module = types.ModuleType(name)
+    vars(module).update(held)
+    exec(source, vars(module))
+    return module
+
+
+def test_modules_are_told_by_name_wherever_they_stand() -> None:
+    def helpers(limit: int, name: str = "users_helpers") -> Any:
+        source = f"import dspy, os, sys\ndef right(p):\n    return os.path and p > {limit}\n"
+        return user_module(name, source)
+
+    source = "def metric(e, p):\n    return dspy.Prediction(score=helpers.right(p), os=p.os)\n"
+    told = describe(_made(source, helpers=helpers(1), dspy=dspy))
+    assert len(canonical(told)) < 3_000
+    assert canonical(told) == canonical(describe(_made(source, helpers=helpers(1), dspy=dspy)))
+    assert canonical(told) != canonical(describe(_made(source, helpers=helpers(2), dspy=dspy)))
+    assert len(canonical(describe({"np": np, "own": helpers(1)}))) < 200
+
+
+def test_what_is_used_of_a_package_of_the_users_counts_at_any_depth() -> None:
+    def metric_of(limit: int) -> Any:
+        inner = user_module("users_package.rules", f"def right(p):\n    return p > {limit}\n")
+        package = user_module("users_package", "", rules=inner)
+        inner.package = package
+        return _made("def metric(e, p):\n    return package.rules.right(p)\n", package=package)
+
+    assert of(metric_of(1)) == of(metric_of(1)) != of(metric_of(2))
+
+
+def test_a_global_with_the_name_of_an_attribute_does_not_count() -> None:
+    source = "def metric(e, p, trace=None):\n    return e.answer == p.answer\n"
+    assert of(_made(source)) == of(_made(source, answer="a later cell of a notebook"))
+    read = "def metric(e, p, trace=None):\n    return e.answer == answer\n"
+    assert of(_made(read, answer=1)) != of(_made(read, answer=2))
+
+
+class Colour(enum.Flag):
+    RED = 1
+    BLUE = 2
+
+
+def test_what_the_process_itself_changes_does_not_count() -> None:
+    logger, local = logging.getLogger("tests.fingerprints"), threading.local()
+    weak: Any = weakref.WeakValueDictionary()
+    held = [logger, local, weak, weakref.WeakSet(), Colour]
+    before = of(held)
+    logger.setLevel(logging.DEBUG)
+    logger.addHandler(logging.NullHandler())
+    local.value = 1
+    red = Red()
+    weak["a"] = red
+    held[3].add(red)
+    assert ~Colour.RED | Colour.RED
+    assert of(held) == before
+    assert of(logger) != of(logging.getLogger("tests.other"))
+
+
+def test_members_and_values_of_an_enum_count() -> None:
+    def kind(low: int) -> Any:
+        return enum.Enum("Grade", {"LOW": low, "HIGH": 9})
+
+    found = [of(k) for k in (kind(1), kind(2), kind(1).LOW, kind(2).LOW, kind(1).HIGH)]
+    assert len(set(found)) == len(found)
+    assert of(Colour.RED | Colour.BLUE) == of(Colour(3)) != of(Colour.RED)
+
+
+def test_a_predictor_is_the_same_after_it_was_loaded_from_its_own_file(tmp_path: Path) -> None:
+    program = dspy.Predict("question -> answer")
+    program.demos = [dspy.Example(question="a", answer="b").with_inputs("question")]
+    before = program_of(program)
+    program.save(str(tmp_path / "program.json"))
+    program.load(str(tmp_path / "program.json"))
+    assert program_of(program) == before
+    program.demos = []
+    assert program_of(program) != before
+
+
+@pytest.mark.parametrize("kind", [dspy.Refine, dspy.BestOfN])
+def test_a_program_that_retries_is_the_same_after_failures(kind: Any) -> None:
+    program = kind(TwoStages(), N=2, reward_fn=always, threshold=1.0)
+    before = program_of(program)
+    program.fail_count -= 1
+    assert program_of(program) == before
+    program.threshold = 0.5
+    assert program_of(program) != before
+
+
+class CountingEngine:
+    total = 0
+    temperature = 0.5
+
+    def __init__(self, seed: int) -> None:
+        self.seed, self.calls = seed, 0
+        self.log: list[Any] = []
+
+    def complete(self, request: Any) -> Any:
+        self.calls += 1
+        type(self).total += 1
+        self.log.append(request)
+
+
+class HotEngine(CountingEngine):
+    temperature = 1.0
+
+
+def test_what_an_engine_counts_does_not_count_but_its_arguments_do() -> None:
+    def engine_of(engine: Any) -> str:
+        return fingerprint(describe_engine(dspy.LM("own/model", engine=engine)))
+
+    engine = CountingEngine(1)
+    before = engine_of(engine)
+    engine.complete("x")
+    assert engine_of(engine) == before
+    found = [before, engine_of(CountingEngine(2)), engine_of(HotEngine(1))]
+    assert len(set(found)) == 3
+
+
+def test_sets_and_object_arrays_are_told_by_their_items() -> None:
+    def first(p: Any) -> int:
+        return 1
+
+    def second(p: Any) -> Any:
+        return first(p)
+
+    assert canonical(describe({1: first, 2: second})) == canonical(describe({2: second, 1: first}))
+    assert of({first, second}) == of({second, first}) != of({first})
+    arrays = [np.array(items, dtype=object) for items in (["a", None], ["b", None], [first, None])]
+    assert len({of(array) for array in arrays}) == 3
+    assert of(arrays[0]) == of(arrays[0].copy())
+
+
+def test_tables_are_told_by_their_data() -> None:
+    pd = pytest.importorskip("pandas")
+
+    def frame(*values: Any, **options: Any) -> Any:
+        return pd.DataFrame({"a": list(values)}, **options)
+
+    tables = [frame(1, 2), frame(1, 3), frame(1.0, 2.0), frame(1, 2, index=[1, 1])]
+    tables += [frame(1, 2).rename(columns={"a": "b"})]
+    found = [of(table) for table in tables] + [of(table["a"]) for table in tables[:4]]
+    assert len(set(found)) == len(found)
+    used = frame(1, 2)
+    used.describe(), used["a"].sum()
+    assert of(used) == found[0]
+
+
+class Hidden:
+    def __init__(self, limit: int) -> None:
+        self.__limit = limit
+        self._calls = 0
+
+    def __call__(self, e: Any, p: Any) -> bool:
+        self._calls += 1
+        return bool(p > self.__limit)
+
+    @functools.cached_property
+    def table(self) -> list[int]:
+        return [1]
+
+
+def test_private_arguments_count_and_other_private_state_does_not() -> None:
+    judge = Hidden(1)
+    before = of(judge)
+    assert judge(None, 2) and judge.table
+    assert of(judge) == before != of(Hidden(2))
+
+
+def test_a_dict_that_grows_meanwhile_can_be_told() -> None:
+    table: dict[Any, Any] = {}
+
+    class Growing:
+        def dump_state(self) -> int:
+            table[len(table)] = 0
+            return 1
+
+    table.update(a=Growing(), b=Growing())
+    assert of(table)

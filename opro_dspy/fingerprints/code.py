@@ -6,14 +6,24 @@ what was imported. The price is that another Python version makes other fingerpr
 
 import dis
 import hashlib
-import inspect
 import re
 import sys
 import sysconfig
-from collections.abc import Callable, Iterator
-from functools import cache
+from collections.abc import Callable, Iterator, Mapping
+from enum import Enum
+from functools import cache, lru_cache, reduce
 from importlib.metadata import PackageNotFoundError, version
-from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
+from types import (
+    BuiltinFunctionType,
+    ClassMethodDescriptorType,
+    CodeType,
+    FunctionType,
+    MappingProxyType,
+    MethodDescriptorType,
+    MethodWrapperType,
+    ModuleType,
+    WrapperDescriptorType,
+)
 from typing import Any
 
 Describe = Callable[[Any], Any]
@@ -31,15 +41,28 @@ _NOISE = frozenset({"_abc_impl"}) | {
 """Members of a class that say nothing of what it does, or say it again, or that Python adds when
 an object is copied for the first time (`__slotnames__`)."""
 
-_READS_GLOBAL = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"})
-_READS_NAME = _READS_GLOBAL | {"LOAD_ATTR", "LOAD_METHOD"}
-"""Instructions with the name of a global or an attribute."""
+_ENUM_NOISE = frozenset(
+    f"_{name}_"
+    for name in (
+        *("member_map", "member_names", "value2member_map"),
+        *("hashable_values", "unhashable_values", "unhashable_values_map"),
+    )
+)
+"""What an enum keeps of its members; some of it grows as flags are combined."""
+
+_GLOBAL_READS = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"})
+_BUILTINS = (
+    *(BuiltinFunctionType, MethodWrapperType, WrapperDescriptorType),
+    *(MethodDescriptorType, ClassMethodDescriptorType),
+)
 
 
 @cache
 def library_of(module: str) -> str | None:
     """Return package and version if `module` is of Python or an installed package, else None."""
     top = module.partition(".")[0]
+    if top == "__main__":
+        return None
     if top in sys.stdlib_module_names or top == "builtins":
         return top
     file = getattr(sys.modules.get(module) or sys.modules.get(top), "__file__", None) or ""
@@ -53,38 +76,105 @@ def library_of(module: str) -> str | None:
         return f"{top} {getattr(sys.modules.get(top), '__version__', '')}".rstrip()
 
 
+def module_parts(module: ModuleType) -> dict[str, str]:
+    """Return package and version of a module, or the name of one of the user's."""
+    return {"~module": library_of(module.__name__) or module.__name__}
+
+
 def from_library(value: Any) -> dict[str, str] | None:
     """Return name and version of a function or class that a library brings, or None.
 
-    A function is known by the module that its code lies in: `functools.wraps` gives a wrapper the
-    name of what it wraps.
+    Where a function is from is told by its code: `functools.wraps` gives it another's names.
     """
-    if isinstance(value, FunctionType):
-        module = value.__globals__.get("__name__", "")
-    else:
-        module = getattr(value, "__module__", None) or "builtins"
+    if type(value) is FunctionType:
+        module = value.__globals__.get("__name__")
+        package = library_of(module) if isinstance(module, str) else None
+        if package is None or "<locals>" in value.__qualname__:
+            return None
+        if wrapped_by(value) is not None:
+            return standing_in_library(value)
+        return {"~library": package, "name": f"{module}.{value.__qualname__}"}
+    module = getattr(value, "__module__", None) or "builtins"
     package = library_of(module)
     name = getattr(value, "__qualname__", None) or type(value).__qualname__
-    if package is None or "<locals>" in name or hasattr(value, "__wrapped__"):
+    if package is None or "<locals>" in name:
         return None
     return {"~library": package, "name": f"{module}.{name}"}
 
 
+def standing_in_library(value: Any) -> dict[str, str] | None:
+    """Return name and version of what a library's module holds under its name, or None."""
+    try:
+        module, name = value.__module__, getattr(value, "__qualname__", None) or value.__name__
+        package = library_of(module)
+        held = reduce(getattr, name.split("."), sys.modules[module])
+    except Exception:  # noqa: BLE001  (a user's object may refuse in any way)
+        return None
+    return {"~library": package, "name": f"{module}.{name}"} if package and held is value else None
+
+
 def function_parts(function: Any, describe: Describe) -> dict[str, Any]:
-    """Return what a function does, as far as it shows: code, defaults, closure, globals used."""
-    code = function.__code__
-    closure = {}
-    for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
-        try:
-            closure[name] = describe(cell.cell_contents)
-        except ValueError:  # the cell is empty
-            closure[name] = None
-    return {
+    """Return what a function does, as far as it shows: code, defaults, closure, globals used.
+
+    What a library's function uses of its module is told by the library's version.
+    """
+    code, wrapped = function.__code__, wrapped_by(function)
+    module = function.__globals__.get("__name__")
+    package = library_of(module) if isinstance(module, str) else None
+    if package is not None and (registry := _registry(function)) is not None:
+        return {"~library": package, "dispatch": describe(registry)}
+    closure = closure_of(function)
+    if package is not None and wrapped is not None:
+        closure = _without_memory(code, closure)
+    told = {
         "~function": code_parts(code, describe),
         "defaults": describe(function.__defaults__),
         "keyword_defaults": describe(function.__kwdefaults__),
-        "closure": closure,
-        "globals": dict(_globals(code, function.__globals__, describe)),
+        "closure": {name: describe(value) for name, value in closure.items()},
+    }
+    if package is not None:
+        return {**told, "~library": package, "wraps": describe(wrapped)}
+    return {**told, "globals": dict(_globals(code, function.__globals__, describe))}
+
+
+def wrapped_by(value: Any) -> Any:
+    """Return what a decorator that used `functools.wraps` made `value` of, or None."""
+    try:
+        return value.__wrapped__
+    except Exception:  # noqa: BLE001  (a user's object may refuse in any way)
+        return None
+
+
+def _registry(function: Any) -> list[Any] | None:
+    """Return types and functions of a `functools.singledispatch`, else None."""
+    registry = getattr(function, "registry", None)
+    if not isinstance(registry, MappingProxyType):
+        return None
+    return sorted(([_name(kind), chosen] for kind, chosen in registry.items()), key=lambda i: i[0])
+
+
+def _name(kind: type) -> str:
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def closure_of(function: Any) -> dict[str, Any]:
+    """Return what a function holds of those around it, by name."""
+    found = {}
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        try:
+            found[name] = cell.cell_contents
+        except ValueError:  # the cell is empty
+            found[name] = None
+    return found
+
+
+def _without_memory(code: CodeType, closure: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the closure of a library's wrapper without what it counts and what it remembers."""
+    counted = names_in(code, frozenset({"STORE_DEREF"}))
+    return {
+        name: type(value) if isinstance(value, Mapping) else value
+        for name, value in closure.items()
+        if name not in counted
     }
 
 
@@ -103,48 +193,71 @@ def code_parts(code: CodeType, describe: Describe) -> dict[str, Any]:
     }
 
 
-def _names(code: CodeType) -> Iterator[tuple[str, bool]]:
-    """Yield the names of globals and attributes that the code reads, and which of the two."""
-    for instruction in dis.get_instructions(code):
-        if instruction.opname in _READS_NAME and isinstance(instruction.argval, str):
-            yield instruction.argval, instruction.opname in _READS_GLOBAL
-    for const in code.co_consts:
-        if isinstance(const, CodeType):
-            yield from _names(const)
+@lru_cache(maxsize=4096)
+def names_in(code: CodeType, operations: frozenset[str]) -> frozenset[str]:
+    """Return the names that some operations of the code, and of code within it, have to do with."""
+    found = {str(i.argval) for i in dis.get_instructions(code) if i.opname in operations}
+    inner = (names_in(const, operations) for const in code.co_consts if isinstance(const, CodeType))
+    return frozenset(found.union(*inner))
+
+
+def _all_names(code: CodeType) -> set[str]:
+    inner = (_all_names(const) for const in code.co_consts if isinstance(const, CodeType))
+    return set(code.co_names).union(*inner)
 
 
 def _globals(
     code: CodeType, namespace: dict[str, Any], describe: Describe
 ) -> Iterator[tuple[str, Any]]:
-    """Yield what the code uses of its module, and of modules of the user's that it uses."""
-    found = set(_names(code))
-    for name in sorted({name for name, is_global in found if is_global}):
-        if name not in namespace:
-            continue
-        value = namespace[name]
+    """Yield what the code uses of its module, and of modules of the user's that it uses.
+
+    Of those modules that is what has the name of an attribute in the code.
+    """
+    attributes, seen = sorted(_all_names(code)), set()
+
+    def told(name: str, value: Any) -> Iterator[tuple[str, Any]]:
         yield name, describe(value)
-        if isinstance(value, ModuleType) and library_of(value.__name__) is None:
-            for attribute in sorted({name for name, _ in found} & vars(value).keys()):
-                yield f"{name}.{attribute}", describe(vars(value)[attribute])
+        if not isinstance(value, ModuleType) or library_of(value.__name__) or id(value) in seen:
+            return
+        seen.add(id(value))
+        held = vars(value)
+        for attribute in attributes:
+            if attribute in held:
+                yield from told(f"{name}.{attribute}", held[attribute])
 
-
-def module_parts(module: ModuleType) -> dict[str, str]:
-    """Return package and version of a module, or the name of one of the user's."""
-    return {"~module": library_of(module.__name__) or module.__name__}
+    for name in sorted(names_in(code, _GLOBAL_READS)):
+        if name in namespace:
+            yield from told(name, namespace[name])
 
 
 def class_parts(kind: type, describe: Describe) -> dict[str, Any]:
     """Return what a class does: its bases and members."""
-    members = {
+    noise = set(_NOISE)
+    members: dict[str, Any] = {}
+    if issubclass(kind, Enum):
+        noise |= {*_ENUM_NOISE, *kind.__members__}
+        members["~values"] = [[n, describe(m.value)] for n, m in kind.__members__.items()]
+    members |= {
         name: describe(_unwrapped(member))
         for name, member in sorted(vars(kind).items())
-        if name not in _NOISE and not name.startswith(("__pydantic", "model_", "_abc"))
+        if name not in noise and not name.startswith(("__pydantic", "model_", "_abc"))
     }
     return {
         "~class": kind.__name__,
         "bases": [describe(base) for base in kind.__bases__ if base is not object],
         "members": members,
     }
+
+
+def assigned_in(kind: type) -> set[str]:
+    """Return the attributes that methods of a class assign, but not as it is made."""
+    found: set[str] = set()
+    for base in kind.__mro__:
+        for name, member in vars(base).items():
+            function = getattr(member, "__func__", member)
+            if type(function) is FunctionType and name not in ("__init__", "__post_init__"):
+                found |= names_in(function.__code__, frozenset({"STORE_ATTR"}))
+    return found
 
 
 def _unwrapped(member: Any) -> Any:
@@ -156,33 +269,9 @@ def _unwrapped(member: Any) -> Any:
     return member
 
 
-def wrapper_parts(value: Any, describe: Describe) -> dict[str, Any] | None:
-    """Return what a library's wrapper of a function is and what it wraps; None for others.
-
-    That of the user's own is told by its code and its closure, which holds what it wraps.
-    """
-    wrapped = getattr(value, "__wrapped__", None)
-    if wrapped is None:
-        return None
-    kind: Any = value if isinstance(value, FunctionType) else type(value)
-    module = kind.__globals__.get("__name__", "") if kind is value else kind.__module__
-    package = library_of(module)
-    if package is None:
-        return None
-    name = kind.__code__.co_name if kind is value else kind.__qualname__
-    registry = getattr(value, "registry", {})  # of functools.singledispatch
-    told = {"~library": package, "name": f"{module}.{name}", "wraps": describe(wrapped)}
-    return {**told, "registry": describe(dict(registry))} if registry else told
-
-
-def is_function(value: Any) -> bool:
-    """Tell whether `value` is a function in Python code."""
-    return isinstance(value, FunctionType)
-
-
 def is_builtin(value: Any) -> bool:
     """Tell whether `value` is a function in C, or a method of one."""
-    return isinstance(value, BuiltinFunctionType) or inspect.ismethoddescriptor(value)
+    return isinstance(value, _BUILTINS)
 
 
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")

@@ -1,13 +1,16 @@
 """Any value as JSON that says what it is; never fails, and never says where it lies in memory."""
 
 import hashlib
+import threading
 import types
-from collections.abc import Collection, Iterator, Mapping
+import weakref
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import date, time, timedelta
 from decimal import Decimal
 from enum import Enum
 from fractions import Fraction
 from functools import partial
+from logging import Logger
 from pathlib import PurePath
 from re import Pattern
 from typing import Annotated, Any, TypeVar, get_args, get_origin
@@ -28,14 +31,26 @@ _BY_REPR = (
 )
 """Types whose repr says all."""
 
+_BY_TYPE = (
+    *(threading.local, weakref.ref, weakref.WeakSet),
+    *(weakref.WeakKeyDictionary, weakref.WeakValueDictionary),
+)
+"""Types whose content comes and goes as a process works."""
+
 
 def describe(value: Any) -> Any:
     """Return `value` as JSON data; what is alike gives the same in every process.
 
-    Functions and classes of the user's are told by their code and by what of their module that
-    uses, those of installed packages by name and version. Objects are told by their class and
-    their public attributes, or by `dump_state()` if they have it; state that shows in neither is
-    not told. It may hold what a program was given as a secret: show only its fingerprint.
+    Functions and classes of the user's are told by their code, decorators included, and by what of
+    their module that uses; those of installed packages and modules by name and version.
+
+    Objects are told by `dump_state()` if they have it, dataclasses and pydantic models by their
+    fields, arrays and tables by their data, all others by their class and their public attributes,
+    with private ones that are named as an argument of their class. What of this changes as an
+    object is used (a counter, a memo, a list that grows) makes it another; other private
+    attributes are not told.
+
+    It may hold what a program was given as a secret: show only its fingerprint.
     """
     return _Describer()(value)
 
@@ -69,8 +84,9 @@ def describe_lm(lm: dspy.BaseLM) -> dict[str, Any]:
     """Return class, model, parameters, engine and endpoint of `lm` as JSON data.
 
     It holds no key, header or environment variable, and may be shown. An engine object is told by
-    `dump_state()` if it has it, else by its class and its public attributes: two engines of one
-    class that differ in nothing of this are taken for the same.
+    `dump_state()` if it has it, else by its class and its public attributes, without numbers and
+    lists that are no arguments of its class, and numbers that its methods assign: these may be
+    counters and logs. Two engines that differ in nothing of this are taken for the same.
     """
     return lms.lm_parts(lm, describe)
 
@@ -120,26 +136,43 @@ class _Describer:
         if isinstance(value, (list, tuple)) and type(value) in (list, tuple):
             return [self(item) for item in value]
         if isinstance(value, (set, frozenset)):
-            return {"~set": sorted((self(item) for item in value), key=canonical)}
+            return {"~set": [self(item) for item in self._ordered(value)]}
+        if (named := self._named(value)) is not None:
+            return named
         if isinstance(value, Mapping):
             return self._mapping(value)
-        if isinstance(value, types.ModuleType):
-            return code.module_parts(value)
         if isinstance(value, (bytes, bytearray, memoryview)):
             return {"~bytes": hashlib.sha256(value).hexdigest()}
-        if isinstance(value, Enum):
-            return {"~enum": type(value).__qualname__, "name": value.name}
-        if isinstance(value, _BY_REPR) or value is Ellipsis or value is NotImplemented:
-            return {"~value": code.text_of(value)}
         if get_origin(value) is not None or isinstance(value, TypeVar):
             return self._annotation(value)
         return self._callable(value) if callable(value) else self._object(value)
 
+    def _named(self, value: Any) -> Any:
+        """Return what is told by name, text or type alone, or None."""
+        if isinstance(value, types.ModuleType):
+            return code.module_parts(value)
+        if isinstance(value, Logger):
+            return {"~logger": value.name}
+        if isinstance(value, _BY_TYPE):
+            return {"~object": self(type(value))}
+        if isinstance(value, Enum):
+            return {"~enum": self(type(value)), "name": value.name, "value": self(value._value_)}
+        if isinstance(value, _BY_REPR) or value is Ellipsis or value is NotImplemented:
+            return {"~value": code.text_of(value)}
+        return None
+
     def _mapping(self, value: Mapping[Any, Any]) -> Any:
-        items = [[self(key), self(item)] for key, item in list(value.items())]
-        if all(isinstance(key, str) for key, _ in items):
-            return dict(items)
-        return {"~mapping": sorted(items, key=canonical)}
+        held = list(value.items())  # at once: another thread may add to it
+        if all(type(key) is str for key, _ in held):
+            return {key: self(item) for key, item in sorted(held, key=lambda pair: pair[0])}
+        content = dict(held)
+        return {"~mapping": [[self(key), self(content[key])] for key in self._ordered(content)]}
+
+    def _ordered(self, items: Iterable[Any]) -> list[Any]:
+        """Return items in an order that is the same in every process."""
+        outline = _Outline(self._blank)
+        outline._path = set(self._path)
+        return sorted(list(items), key=lambda item: canonical(outline(item)))
 
     def _annotation(self, value: Any) -> Any:
         if isinstance(value, TypeVar):
@@ -152,8 +185,6 @@ class _Describer:
     def _callable(self, value: Any) -> Any:
         if isinstance(value, type):
             return self._once(value, self._class)
-        if (wrapper := code.wrapper_parts(value, self)) is not None:
-            return wrapper
         if isinstance(value, partial):
             return {"~partial": self(value.func), "of": self([list(value.args), value.keywords])}
         if isinstance(value, types.MethodType):
@@ -162,9 +193,14 @@ class _Describer:
             owner = getattr(value, "__self__", None)
             of = None if isinstance(owner, types.ModuleType) else self(owner)
             return {"~builtin": value.__qualname__, "of": of}
-        if code.is_function(value):
+        if type(value) is types.FunctionType:
             return self._once(value, self._function)
-        return self._object(value)
+        if (library := code.standing_in_library(value)) is not None:
+            return library
+        told = self._object(value)
+        if (wrapped := code.wrapped_by(value)) is not None:
+            told = {**told, "wraps": self(wrapped)}
+        return told
 
     def _once(self, value: Any, tell: Any) -> Any:
         """Tell a function or class in full the first time, by its number later."""
@@ -198,3 +234,16 @@ class _Describer:
         if isinstance(value, Iterator):  # looking would use it up
             return {"~object": self(type(value))}
         return {"~object": self(type(value)), "state": self(objects.state_of(value))}
+
+
+class _Outline(_Describer):
+    """A walk that tells functions and classes without what they use, whatever was told before."""
+
+    def _once(self, value: Any, tell: Any) -> Any:
+        told = [str(getattr(value, "__module__", None)), str(value.__qualname__)]
+        if isinstance(value, type):
+            return told
+        return [*told, code.code_parts(value.__code__, self), self(code.closure_of(value))]
+
+    def _ordered(self, items: Iterable[Any]) -> list[Any]:
+        return sorted(list(items), key=lambda item: canonical(self(item)))

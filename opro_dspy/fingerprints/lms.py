@@ -7,6 +7,7 @@ from typing import Any
 import dspy
 from dspy import LM
 
+from opro_dspy.fingerprints.code import assigned_in
 from opro_dspy.fingerprints.credentials import (
     URLS,
     is_secret,
@@ -14,7 +15,7 @@ from opro_dspy.fingerprints.credentials import (
     without_secrets,
 )
 from opro_dspy.fingerprints.hashing import fingerprint
-from opro_dspy.fingerprints.objects import state_of
+from opro_dspy.fingerprints.objects import arguments_of, state_of
 
 _CONNECTION = frozenset({"timeout", "num_retries", "max_retries", "cache"})
 """What decides how an LM is reached, but not what it answers."""
@@ -46,8 +47,40 @@ def engine_parts(engine: Any, describe: Callable[[Any], Any]) -> Any:
     """Return the name of an engine, or class and state of an engine object."""
     if isinstance(engine, str):
         return engine
-    state = without_secrets(state_of(engine))
-    return {"class": describe(type(engine)), "state": without_secrets(describe(state))}
+    kind, state = describe(type(engine)), without_secrets(state_of(engine))
+    if not callable(getattr(engine, "dump_state", None)) and isinstance(state, dict):
+        kind, state = _without_counters(type(engine), kind, state)
+    return {"class": kind, "state": without_secrets(describe(state))}
+
+
+def _without_counters(kind: type, told: Any, state: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """Return class and state of an engine without what seems to be a counter or a log.
+
+    That are numbers that its methods assign, and of its own attributes numbers and lists that
+    are no arguments of its class.
+    """
+    assigned, given = assigned_in(kind), {name.lstrip("_") for name in arguments_of(kind)}
+
+    def lasts(name: str, value: Any) -> bool:
+        return name not in assigned or not _is_number(value)
+
+    def of_class(told: Any) -> Any:
+        if not isinstance(told, dict) or "members" not in told:
+            return told
+        members = {name: v for name, v in told["members"].items() if lasts(name, v)}
+        return {**told, "members": members, "bases": [of_class(base) for base in told["bases"]]}
+
+    kept = {
+        name: value
+        for name, value in state.items()
+        if lasts(name, value)
+        and (name.lstrip("_") in given or not (_is_number(value) or isinstance(value, list)))
+    }
+    return of_class(told), kept
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def request_parts(given: Mapping[str, Any], describe: Callable[[Any], Any]) -> dict[str, Any]:

@@ -10,8 +10,11 @@ Describe = Callable[[Any], Any]
 _RUNTIME = frozenset({"callbacks", "history", "_compiled"})
 """What a module holds that has no part in its answers."""
 
-_PREDICT = frozenset({"signature", "stage", "traces", "train"})
-"""The same of predictors; their signature is told apart."""
+_PREDICT = frozenset({"signature", "demos", "stage", "traces", "train", "metadata"})
+"""The same of predictors; their signature and demos are told apart."""
+
+_RETRYING = (dspy.Refine, dspy.BestOfN)
+"""They count their failures down in `fail_count`."""
 
 
 def module_parts(module: dspy.Module, describe: Describe, *, text: bool = True) -> Any:
@@ -21,6 +24,9 @@ def module_parts(module: dspy.Module, describe: Describe, *, text: bool = True) 
     if isinstance(module, dspy.Predict):
         left_out = _RUNTIME | _PREDICT
         told["signature"] = signature_parts(module.signature, describe, text=text)
+        told["demos"] = describe([dict(demo.items()) for demo in module.demos])
+    if isinstance(module, _RETRYING):
+        left_out = _RUNTIME | {"fail_count"}
     held = {name: value for name, value in vars(module).items() if name not in left_out}
     return {**told, "state": describe(held)}
 
