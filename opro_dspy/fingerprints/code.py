@@ -7,12 +7,9 @@ what was imported. The price is that another Python version makes other fingerpr
 import dis
 import hashlib
 import re
-import sys
-import sysconfig
 from collections.abc import Callable, Iterator, Mapping
 from enum import Enum
-from functools import cache, lru_cache, reduce
-from importlib.metadata import PackageNotFoundError, version
+from functools import lru_cache
 from types import (
     BuiltinFunctionType,
     ClassMethodDescriptorType,
@@ -26,9 +23,10 @@ from types import (
 )
 from typing import Any
 
+from opro_dspy.fingerprints.libraries import library_of, library_of_code, wrapped_by
+
 Describe = Callable[[Any], Any]
 
-_OWN_PACKAGES = ("dspy", "opro_dspy")
 _NOISE = frozenset({"_abc_impl"}) | {
     f"__{name}__"
     for name in (
@@ -57,70 +55,13 @@ _BUILTINS = (
 )
 
 
-@cache
-def library_of(module: str) -> str | None:
-    """Return package and version if `module` is of Python or an installed package, else None."""
-    top = module.partition(".")[0]
-    if top == "__main__":
-        return None
-    if top in sys.stdlib_module_names or top == "builtins":
-        return top
-    file = getattr(sys.modules.get(module) or sys.modules.get(top), "__file__", None) or ""
-    paths = sysconfig.get_paths()
-    installed = any(file.startswith(paths[name]) for name in ("purelib", "platlib"))
-    if not installed and top not in _OWN_PACKAGES:
-        return None
-    try:
-        return f"{top} {version(top)}"
-    except PackageNotFoundError:
-        return f"{top} {getattr(sys.modules.get(top), '__version__', '')}".rstrip()
-
-
-def module_parts(module: ModuleType) -> dict[str, str]:
-    """Return package and version of a module, or the name of one of the user's."""
-    return {"~module": library_of(module.__name__) or module.__name__}
-
-
-def from_library(value: Any) -> dict[str, str] | None:
-    """Return name and version of a function or class that a library brings, or None.
-
-    Where a function is from is told by its code: `functools.wraps` gives it another's names.
-    """
-    if type(value) is FunctionType:
-        module = value.__globals__.get("__name__")
-        package = library_of(module) if isinstance(module, str) else None
-        if package is None or "<locals>" in value.__qualname__:
-            return None
-        if wrapped_by(value) is not None:
-            return standing_in_library(value)
-        return {"~library": package, "name": f"{module}.{value.__qualname__}"}
-    module = getattr(value, "__module__", None) or "builtins"
-    package = library_of(module)
-    name = getattr(value, "__qualname__", None) or type(value).__qualname__
-    if package is None or "<locals>" in name:
-        return None
-    return {"~library": package, "name": f"{module}.{name}"}
-
-
-def standing_in_library(value: Any) -> dict[str, str] | None:
-    """Return name and version of what a library's module holds under its name, or None."""
-    try:
-        module, name = value.__module__, getattr(value, "__qualname__", None) or value.__name__
-        package = library_of(module)
-        held = reduce(getattr, name.split("."), sys.modules[module])
-    except Exception:  # noqa: BLE001  (a user's object may refuse in any way)
-        return None
-    return {"~library": package, "name": f"{module}.{name}"} if package and held is value else None
-
-
 def function_parts(function: Any, describe: Describe) -> dict[str, Any]:
     """Return what a function does, as far as it shows: code, defaults, closure, globals used.
 
     What a library's function uses of its module is told by the library's version.
     """
     code, wrapped = function.__code__, wrapped_by(function)
-    module = function.__globals__.get("__name__")
-    package = library_of(module) if isinstance(module, str) else None
+    package = library_of_code(function)
     if package is not None and (registry := _registry(function)) is not None:
         return {"~library": package, "dispatch": describe(registry)}
     closure = closure_of(function)
@@ -135,14 +76,6 @@ def function_parts(function: Any, describe: Describe) -> dict[str, Any]:
     if package is not None:
         return {**told, "~library": package, "wraps": describe(wrapped)}
     return {**told, "globals": dict(_globals(code, function.__globals__, describe))}
-
-
-def wrapped_by(value: Any) -> Any:
-    """Return what a decorator that used `functools.wraps` made `value` of, or None."""
-    try:
-        return value.__wrapped__
-    except Exception:  # noqa: BLE001  (a user's object may refuse in any way)
-        return None
 
 
 def _registry(function: Any) -> list[Any] | None:

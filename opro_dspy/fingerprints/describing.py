@@ -19,7 +19,7 @@ from uuid import UUID
 import dspy
 from pydantic import BaseModel
 
-from opro_dspy.fingerprints import code, lms, objects, programs
+from opro_dspy.fingerprints import code, libraries, lms, objects, programs
 from opro_dspy.fingerprints.hashing import canonical
 
 MAX_DEPTH = 24
@@ -150,7 +150,7 @@ class _Describer:
     def _named(self, value: Any) -> Any:
         """Return what is told by name, text or type alone, or None."""
         if isinstance(value, types.ModuleType):
-            return code.module_parts(value)
+            return libraries.module_parts(value)
         if isinstance(value, Logger):
             return {"~logger": value.name}
         if isinstance(value, _BY_TYPE):
@@ -195,16 +195,16 @@ class _Describer:
             return {"~builtin": value.__qualname__, "of": of}
         if type(value) is types.FunctionType:
             return self._once(value, self._function)
-        if (library := code.standing_in_library(value)) is not None:
+        if (library := libraries.standing_in_library(value)) is not None:
             return library
         told = self._object(value)
-        if (wrapped := code.wrapped_by(value)) is not None:
+        if (wrapped := libraries.wrapped_by(value)) is not None:
             told = {**told, "wraps": self(wrapped)}
         return told
 
     def _once(self, value: Any, tell: Any) -> Any:
         """Tell a function or class in full the first time, by its number later."""
-        if (library := code.from_library(value)) is not None:
+        if (library := libraries.from_library(value)) is not None:
             return library
         if id(value) in self._told:
             return {"~told": self._told[id(value)][1]}

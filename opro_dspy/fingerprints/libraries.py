@@ -1,0 +1,79 @@
+"""What a library brings: told by name and version, not by its code."""
+
+import sys
+import sysconfig
+from functools import cache, reduce
+from importlib.metadata import PackageNotFoundError, version
+from types import FunctionType, ModuleType
+from typing import Any
+
+_OWN_PACKAGES = ("dspy", "opro_dspy")
+
+
+@cache
+def library_of(module: str) -> str | None:
+    """Return package and version if `module` is of Python or an installed package, else None."""
+    top = module.partition(".")[0]
+    if top == "__main__":
+        return None
+    if top in sys.stdlib_module_names or top == "builtins":
+        return top
+    file = getattr(sys.modules.get(module) or sys.modules.get(top), "__file__", None) or ""
+    paths = sysconfig.get_paths()
+    installed = any(file.startswith(paths[name]) for name in ("purelib", "platlib"))
+    if not installed and top not in _OWN_PACKAGES:
+        return None
+    try:
+        return f"{top} {version(top)}"
+    except PackageNotFoundError:
+        return f"{top} {getattr(sys.modules.get(top), '__version__', '')}".rstrip()
+
+
+def module_parts(module: ModuleType) -> dict[str, str]:
+    """Return package and version of a module, or the name of one of the user's."""
+    return {"~module": library_of(module.__name__) or module.__name__}
+
+
+def from_library(value: Any) -> dict[str, str] | None:
+    """Return name and version of a function or class that a library brings, or None.
+
+    Where a function is from is told by its code: `functools.wraps` gives it another's names.
+    """
+    if type(value) is FunctionType:
+        module, package = value.__globals__.get("__name__"), library_of_code(value)
+        if package is None or "<locals>" in value.__qualname__:
+            return None
+        if wrapped_by(value) is not None:
+            return standing_in_library(value)
+        return {"~library": package, "name": f"{module}.{value.__qualname__}"}
+    module = getattr(value, "__module__", None) or "builtins"
+    package = library_of(module)
+    name = getattr(value, "__qualname__", None) or type(value).__qualname__
+    if package is None or "<locals>" in name:
+        return None
+    return {"~library": package, "name": f"{module}.{name}"}
+
+
+def standing_in_library(value: Any) -> dict[str, str] | None:
+    """Return name and version of what a library's module holds under its name, or None."""
+    try:
+        module, name = value.__module__, getattr(value, "__qualname__", None) or value.__name__
+        package = library_of(module)
+        held = reduce(getattr, name.split("."), sys.modules[module])
+    except Exception:  # noqa: BLE001  (a user's object may refuse in any way)
+        return None
+    return {"~library": package, "name": f"{module}.{name}"} if package and held is value else None
+
+
+def library_of_code(function: FunctionType) -> str | None:
+    """Return package and version of the module in which a function's code stands, or None."""
+    module = function.__globals__.get("__name__")
+    return library_of(module) if isinstance(module, str) else None
+
+
+def wrapped_by(value: Any) -> Any:
+    """Return what a decorator that used `functools.wraps` made `value` of, or None."""
+    try:
+        return value.__wrapped__
+    except Exception:  # noqa: BLE001  (a user's object may refuse in any way)
+        return None
