@@ -75,7 +75,7 @@ def _contender(left: Any, right: Any, contender: Contender, place: int) -> None:
             markevery=max(1, len(mean) // 12),
             label=contender.label,
         )
-    if contender.before and contender.finals:
+    if contender.before and not many:  # the error bars of several would lie on it
         ends = [fmean(contender.before), fmean(contender.finals)]
         right.plot(ends, [place, place], **faint, linewidth=2, alpha=0.4)
     hollow = {"markerfacecolor": "white", "alpha": 0.7}
