@@ -1,6 +1,6 @@
 """The trajectory: every evaluation so far, ranked, and the view of it for a meta-prompt."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 
@@ -50,7 +50,6 @@ class Trajectory:
         self._estimates: dict[str, Estimate] = {}
         self._best_by_step: list[Estimate | None] = []
         self._effects: dict[Text, float] | None = None
-        self._span = 0.0, 0.0
 
     @property
     def steps(self) -> Sequence[Step]:
@@ -91,8 +90,6 @@ class Trajectory:
         self._evaluations = everything
         self._estimates = dict(zip(everything, estimates, strict=True))
         self._effects = None
-        if scores := [estimate.score for estimate in estimates]:
-            self._span = min(scores), max(scores)
         self._steps.append(step)
         best = self.best if everything else None
         known = best is not None and best.dropped is None
@@ -154,9 +151,11 @@ class Trajectory:
             OPRO (arXiv:2309.03409), section 4.2, "optimization trajectory"; the threshold as in
             the reference code.
         """
-        entries: dict[str, Entry] = {}
+        context, entries = base.context_of(component), dict[str, Entry]()
+        scores = [estimate.score for estimate in self._estimates.values()]
+        span = min(scores, default=0.0), max(scores, default=0.0)
         for evaluation in self.ranked():
-            entry = self._entry(evaluation, component, base)
+            entry = self._entry(evaluation, component, context, span=span)
             known = entries.get(entry.text)
             if known is None or _closer(entry) > _closer(known):
                 entries[entry.text] = entry
@@ -165,17 +164,27 @@ class Trajectory:
         least = float("-inf") if threshold is None else threshold
         return [e for e in reversed(view) if e is view[0] or e.estimate.score >= least]
 
-    def _entry(self, evaluation: Evaluation, component: str, base: Candidate) -> Entry:
-        """Return what `evaluation` says of its text of `component` beside the texts of `base`."""
+    def _entry(
+        self,
+        evaluation: Evaluation,
+        component: str,
+        here: Mapping[str, str],
+        *,
+        span: tuple[float, float],
+    ) -> Entry:
+        """Return what `evaluation` says of its text of `component` beside the texts `here`.
+
+        An adjusted score stays in `span`, the range of all that were estimated.
+        """
         candidate, estimate = evaluation.candidate, self.estimate(evaluation.candidate)
-        here, there = base.context_of(component), candidate.context_of(component)
+        there = candidate.context_of(component)
         dropped = evaluation.dropped is not None
         if here != there and not dropped:
             added = self._added()
             better = sum(added.get(t, 0.0) for t in here.items()) - sum(
                 added.get(t, 0.0) for t in there.items()
             )
-            low, high = self._span
+            low, high = span
             estimate = replace(estimate, score=min(high, max(low, estimate.score + better)))
         return Entry(
             text=candidate.texts[component],

@@ -6,11 +6,10 @@ from typing import Annotated, Any, Literal
 import typer
 
 from opro_dspy.cli import options
-from opro_dspy.cli.group import FAILED, INTERRUPTED, Failed, is_misuse
+from opro_dspy.cli.group import FAILED, INTERRUPTED, Failed, failed
 from opro_dspy.cli.jobs import Job, Work, failure, settings_of
 from opro_dspy.cli.screen import complain, console, note, say, say_json
 from opro_dspy.cli.telling import estimate_table, gain_line, summary, tell_run
-from opro_dspy.errors import ConfigurationError
 from opro_dspy.filters import counted, sentence
 from opro_dspy.loop import INTERRUPTED as STOPPED
 from opro_dspy.report.summary import SIMULATION
@@ -109,10 +108,9 @@ def finish(work: Work, log_dir: Path | None, *, as_json: bool) -> None:
     """
     out = options.check_out(Path(work.job.folder) / work.job.out)
     compiled, result, error = work.compile()
-    failed = error and failure(error, work.job.model, work.job.prompt_model)
-    if error and failed and compiled is None:
-        kind = ConfigurationError if is_misuse(error) else Failed
-        raise kind(f"{failed} {_go_on(log_dir)}" if log_dir else failed) from error
+    said = error and failure(error, work.job.model, work.job.prompt_model)
+    if error and said and compiled is None:
+        raise failed(error, f"{said} {_go_on(log_dir)}" if log_dir else said) from error
     if work.keeps_steps:
         note(
             f"{counted(result.num_steps, 'step')} {'is' if result.num_steps == 1 else 'are'} done "
@@ -140,8 +138,8 @@ def finish(work: Work, log_dir: Path | None, *, as_json: bool) -> None:
         tell_run(console(), result)
         say(f"\n{gain_line(result)}")
         say(f"Written: {', '.join(path for path in written.values() if path)}.")
-    if failed:
-        complain(f"{failed} The best so far was written. {_go_on(log_dir)}")
+    if said:
+        complain(f"{said} The best so far was written. {_go_on(log_dir)}")
         raise typer.Exit(FAILED) from error
     if result.stop_reason == STOPPED:
         kept = "nothing was scored yet" if written["program"] is None else "the best was written"

@@ -14,7 +14,7 @@ from opro_dspy import CandidateResult, LMCallError, OPROResult
 from opro_dspy.cli import options
 from opro_dspy.cli.finding import METRICS, SIMULATED, metric_of, program_of, scorer_of
 from opro_dspy.cli.fitting import check_answers, check_inputs_of, check_labels, inputs_of
-from opro_dspy.cli.group import FAILED, INTERRUPTED, Failed, is_misuse
+from opro_dspy.cli.group import FAILED, INTERRUPTED, Failed, failed
 from opro_dspy.cli.intervals import Interval, difference_of, interval_of
 from opro_dspy.cli.jobs import NO_LM, failure
 from opro_dspy.cli.reading import read_examples
@@ -98,8 +98,7 @@ def evaluate(
         note(f"Interrupted: {stopped} The same command asks for nothing that the cache kept.")
         raise typer.Exit(INTERRUPTED) from stopped
     except LMCallError as error:
-        kind = ConfigurationError if is_misuse(error) else Failed
-        raise kind(failure(error, model)) from error
+        raise failed(error, failure(error, model)) from error
     found = [result.candidates[0] if result.candidates else None for result in results]
     if any(one is None or not one.scores for one in found):
         raise Failed(f"nothing was scored before it ended with {results[-1].stop_reason}.")

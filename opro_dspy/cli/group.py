@@ -59,7 +59,12 @@ class Failed(OproError):
     """A command did what it was told, and nothing came of it."""
 
 
-def is_misuse(error: BaseException) -> bool:
+def failed(error: BaseException, said: str) -> OproError:
+    """Return the error of a command that an LM made fail, with the exit code that fits."""
+    return ConfigurationError(said) if _is_misuse(error) else Failed(said)
+
+
+def _is_misuse(error: BaseException) -> bool:
     """Tell whether an LM that never answered lacks a key, is not known, or refuses who asks."""
     result = getattr(error, "result", None)
     rows = result.usage if isinstance(result, RunResult) else ()
@@ -140,7 +145,7 @@ def _told(error: Exception, *, debug: bool) -> int:
         return USAGE
     if isinstance(error, (OproError, OSError)):
         complain((isinstance(error, RunError) and error.what) or str(error))
-        return USAGE if is_misuse(error) else FAILED
+        return USAGE if _is_misuse(error) else FAILED
     hint = "" if debug else f" {DEBUG} shows where; if it is not your code, it is a bug of ours."
     complain(sentence(f"unexpected {type(error).__name__}: {error}") + hint)
     return FAILED

@@ -8,14 +8,9 @@ from pydantic import JsonValue
 from opro_dspy import OPROResult, read_run
 from opro_dspy.config import OproConfig
 from opro_dspy.errors import ConfigurationError
+from opro_dspy.journal import LENGTH
 from opro_dspy.loop import INTERRUPTED
 from opro_dspy.runs import UNFINISHED
-
-LENGTH = (
-    *("max_steps", "max_metric_calls", "max_tokens", "max_cost", "max_seconds"),
-    *("patience", "stop_at_score", "max_empty_steps", "num_finalists"),
-)
-"""Settings that say how far a run goes, and may change between its sessions."""
 
 
 def settings_that_keep(
@@ -41,7 +36,7 @@ def settings_that_keep(
     if not _asks_for_fewer(settings, found) and not (finished and _caps_less(settings, found)):
         return None
     others = {name: value for name, value in settings.items() if name != "auto"}
-    had = {name: found.settings[name] for name in LENGTH if name in found.settings}
+    had = {name: value for name, value in found.settings.items() if name in LENGTH}
     return {**others, **(had if finished else {"max_steps": found.num_steps})}
 
 

@@ -35,12 +35,13 @@ place of being paid for, so the same decisions follow. No line depends on anothe
 
 from opro_dspy.journal.file import Damage, JournalFile, read_lines, repair, told
 from opro_dspy.journal.folder import RunFolder
-from opro_dspy.journal.manifest import FREE, Manifest, changes
+from opro_dspy.journal.manifest import FREE, LENGTH, Manifest, changes
 from opro_dspy.journal.past import Past
 from opro_dspy.journal.recall import Answers, Scores
 
 __all__ = [
     "FREE",
+    "LENGTH",
     "Answers",
     "Damage",
     "JournalFile",

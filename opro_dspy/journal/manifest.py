@@ -17,16 +17,20 @@ logger = logging.getLogger(__name__)
 
 NAME = "manifest.json"
 
-FREE = frozenset(
+LENGTH = frozenset(
     {
-        # how fast, and what is shown
-        *("num_threads", "requests_per_minute", "timeout"),
-        *("verbose", "provide_traceback", "track_stats"),
-        # when to stop, and among how many to choose
-        *("auto", "max_steps", "patience", "stop_at_score", "max_empty_steps", "num_finalists"),
+        *("max_steps", "patience", "stop_at_score", "max_empty_steps", "num_finalists"),
         *("max_metric_calls", "max_tokens", "max_cost", "max_seconds"),
     }
 )
+"""Settings that say how far a run goes: when to stop, and among how many to choose."""
+
+FREE = LENGTH | {
+    "auto",  # which stands for some of these
+    # how fast, and what is shown
+    *("num_threads", "requests_per_minute", "timeout"),
+    *("verbose", "provide_traceback", "track_stats"),
+}
 """Settings that do not shape the search: a run may be resumed with others. With the "linear"
 temperature schedule, `max_steps` does shape it."""
 
