@@ -10,7 +10,7 @@ from typing import Any
 
 import dspy
 import pytest
-from dspy.utils.exceptions import LMError
+from dspy.utils.exceptions import LMError, LMServerError
 
 from opro_dspy import OPRO
 from opro_dspy.boundary.answers import Answers
@@ -266,10 +266,16 @@ def solve(text: str) -> str:
 
 
 class Sampled(dspy.LM):  # type: ignore[misc]
-    """Adds its rollout id to what it sends: what it is answered depends on the sample."""
+    """Adds its rollout id to what it sends: what it is answered depends on the sample.
+
+    With a `__call__` of its own it has to see for itself that a reply holds no answer.
+    """
 
     def __call__(self, prompt: str, **kwargs: Any) -> Any:
-        return super().__call__(f"{prompt}\n{kwargs['rollout_id']}", **kwargs)
+        found = super().__call__(f"{prompt}\n{kwargs['rollout_id']}", **kwargs)
+        if not any(found):
+            raise LMServerError("the reply holds no answer")
+        return found
 
 
 def compiled_over(server: ChatServer, engine: str, trainset: Any = None, **options: Any) -> Any:

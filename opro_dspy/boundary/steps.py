@@ -105,6 +105,9 @@ async def aasked(sending: Sending, *args: Any, **kwargs: Any) -> Any:
 def execute(lm: dspy.LM, call: PreparedCall) -> CallResult:
     """Make the call as DSPy does, or find it in DSPy's cache; see `_checked`.
 
+    An LM whose class has a `__call__` of its own does not come by here (`calls_as_dspy`): what it
+    returns is taken for the answer.
+
     Raises:
         GarbledAnswerError: If the provider's answer is none; DSPy's cache does not get it.
     """
