@@ -1,6 +1,6 @@
 """What it saves to run a compile again, and what it costs to write it down, on simulated LMs.
 
-    python benchmarks/durability.py [--steps 5] [--rounds 9] [--out durability.json]
+    python benchmarks/durability.py [--steps 10] [--rounds 9] [--out durability.json]
 
 A cold compile, the same again in a new process, one that goes on from the middle, and one without
 that log that finds all in the cache: LM calls and seconds of `compile`, imports aside, as ratios
@@ -164,7 +164,7 @@ def measure(steps: int, rounds: int) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--out", type=Path, help="write the figures as JSON")
     parser.add_argument("--once", type=Path, help=argparse.SUPPRESS)

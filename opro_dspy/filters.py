@@ -30,7 +30,10 @@ class Filters(Options):
     """Whether a candidate may contain digits; the paper forbids them for GSM8K."""
 
     max_copied_words: int | None = Field(default=7, ge=1)
-    """Words in a row that a candidate may have from a training example; None allows any."""
+    """Words in a row that a candidate may have from a training example; None allows any.
+
+    In Chinese and Japanese each character counts as a word.
+    """
 
     def guarding(
         self, examples: Sequence[Iterable[str]], allowed: Iterable[str]

@@ -124,11 +124,8 @@ class Run:
         self.log = RunLog(
             seats.log_dir,
             seats.resume,
-            budget=self.budget,
-            meter=self.meter,
+            gate=gate,
             saved=partial(saved, program),
-            prices=seats.prices,
-            learn=gate.recall,
         )
         program.watch_lms(gate.watch)
         gate.holders = [*program.modules, *seats.metric.holders]
@@ -322,6 +319,7 @@ class Run:
         return "trainset" if self.optimizer.pending is not None else self.choice.set_name
 
     def _result(self, best: Candidate | None, reason: str) -> OPROResult:
+        self.log.catch_up()
         trajectory = self.optimizer.trajectory
         candidates = candidate_results(
             trajectory,

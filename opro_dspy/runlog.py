@@ -10,16 +10,23 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from opro_dspy.boundary.budget import Budget
-from opro_dspy.boundary.meter import Meter
-from opro_dspy.boundary.prices import Price, priced
+from opro_dspy.boundary.gate import Gate
 from opro_dspy.errors import JournalError
 from opro_dspy.fingerprints import fingerprint
+from opro_dspy.foresight import Foresight
 from opro_dspy.journal import Answers, JournalFile, Manifest, Past, RunFolder, Scores
 from opro_dspy.journal import manifest as manifests
 from opro_dspy.journal.file import NAME as JOURNAL
 from opro_dspy.journal.folder import now
-from opro_dspy.journal.lines import ChoiceLine, EndLine, Line, SessionLine, StepLine
+from opro_dspy.journal.lines import (
+    ChoiceLine,
+    EndLine,
+    Line,
+    PaidLine,
+    SessionLine,
+    StepLine,
+    learned_row,
+)
 from opro_dspy.journal.past import short_hash
 from opro_dspy.memory import Answer, InOrder, Meeting, Sample, Score
 from opro_dspy.protocols import Event, StepEnded
@@ -39,11 +46,8 @@ class RunLog:
     Args:
         log_dir: The run's folder, or None.
         resume: "auto", "force" or "never"; see `OPRO`.
-        budget: Charged with what is recalled; tells the caps, and the run's seconds.
-        meter: Counts what earlier sessions took.
+        gate: Told of all that is recalled; tells the caps, the run's seconds, and what it learned.
         saved: Returns a candidate's program as JSON, for DSPy's `load`.
-        prices: Price by model, for what earlier sessions took without knowing it.
-        learn: Told what each recalled example or sample took.
         call: What the user called, to be called again.
     """
 
@@ -52,21 +56,19 @@ class RunLog:
         log_dir: str | Path | None,
         resume: str,
         *,
-        budget: Budget,
-        meter: Meter,
+        gate: Gate,
         saved: Callable[[Candidate], bytes],
-        prices: Mapping[str, Price],
-        learn: Callable[[Sequence[Usage]], object],
         call: str = "compile",
     ) -> None:
-        self._call, self._prices, self._learn = call, prices, learn
+        self._call, self._gate, self._saved = call, gate, saved
         self.scores: InOrder[Meeting, Score] = InOrder()
         self.answers: InOrder[Sample, Answer] = InOrder()
         self._folder = None if log_dir is None else RunFolder(log_dir)
         self._resume = resume
-        self._budget, self._meter, self._saved = budget, meter, saved
         self._file: JournalFile | None = None
         self._best: bytes | None = None
+        self._learned = Foresight()
+        """What the last line that tells of it says."""
         self._lock = threading.Lock()
 
     @contextmanager
@@ -105,7 +107,7 @@ class RunLog:
         manifest, changed = manifests.taken_up(folder, manifest, journal=JOURNAL, force=force)
         self._file = JournalFile(folder.path / JOURNAL)
         lines = self._file.read()
-        caps = self._budget.caps
+        caps = self._gate.budget.caps
         scoring, proposing = _hash(manifest.scoring), _hash(manifest.proposing)
         self._past = Past(
             lines,
@@ -113,7 +115,7 @@ class RunLog:
             proposing=proposing,
             caps=caps,
             charge=self._charge,
-            refuse=self._budget.refuse,
+            refuse=self._gate.budget.refuse,
         )
         self._last: dict[str, Line] = {line.type: line for line in lines}
         self._session: SessionLine | None = SessionLine(
@@ -127,8 +129,6 @@ class RunLog:
             changed=changed,
         )
         self._number = self._past.num_sessions + 1
-        for row in self._past.usage:
-            self._meter.add(priced(row, self._prices))
         self.scores.memories.insert(0, Scores(self._past, keys, self._append))
         self.answers.memories.insert(0, Answers(self._past, self._append))
         if self._past.num_orphans:
@@ -140,23 +140,27 @@ class RunLog:
         if lines:
             logger.info("%s: going on from %d lines.", folder.path, len(lines))
 
-    def _charge(self, usage: Sequence[Usage], elapsed: float) -> None:
-        usage = [priced(row, self._prices) for row in usage]
-        self._budget.charge(
-            tokens=sum(row.input_tokens + row.output_tokens for row in usage),
-            cost=sum(row.cost_usd or 0.0 for row in usage),
-        )
-        self._budget.advance(elapsed)
-        self._learn(usage)
+    def _charge(self, usage: Sequence[Usage], elapsed: float, learned: Foresight | None) -> None:
+        self._gate.recall(usage, elapsed)
+        if learned is not None:
+            self._gate.remember(learned)
+
+    def catch_up(self) -> None:
+        """Count what earlier sessions took beyond what this one came by."""
+        if self._file is not None:
+            self._past.missed()
 
     def _append(self, line: Line) -> None:
         if self._file is None:
             return
         with self._lock:
-            stamp = {"session": self._number, "t": round(self._budget.elapsed, 3)}
+            elapsed = round(self._gate.budget.elapsed, 3)
+            stamp: dict[str, Any] = {"session": self._number, "t": elapsed}
             if self._session is not None:  # only now: a finished run adds nothing to its journal
                 first, self._session = self._session, None
                 self._file.append(first.model_copy(update=stamp))
+            if isinstance(line, PaidLine) and (learned := self._gate.foresight) != self._learned:
+                self._learned, stamp["learned"] = learned, learned_row(learned)
             self._file.append(line.model_copy(update=stamp))
 
     def _append_news(self, line: Line, known: Line | None) -> None:
@@ -167,7 +171,7 @@ class RunLog:
         ):
             self._append(line)
         else:
-            self._budget.advance(known.t)
+            self._gate.budget.advance(known.t)
 
     def __call__(self, event: Event) -> None:
         """Write the end of a step, and the best program by then."""

@@ -12,10 +12,11 @@ from opro_dspy.asking import View
 from opro_dspy.boundary.adapters import lms_of, watched
 from opro_dspy.boundary.answers import Answers
 from opro_dspy.boundary.budget import Budget
+from opro_dspy.boundary.forecast import answer_limit
 from opro_dspy.boundary.gate import Gate
 from opro_dspy.boundary.meter import OPTIMIZER, SCORER, Meter
 from opro_dspy.boundary.pace import pace_of
-from opro_dspy.boundary.prices import Price, answer_limit, check_prices
+from opro_dspy.boundary.prices import Price, check_prices
 from opro_dspy.cache import ScoreCache, Store, score_context
 from opro_dspy.conditions import Conditions, NoTrace
 from opro_dspy.config import OproConfig

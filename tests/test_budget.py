@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from opro_dspy.boundary.budget import Budget
+from opro_dspy.boundary.forecast import Forecast
 from opro_dspy.boundary.pace import Pace, pace_of
-from opro_dspy.boundary.prices import Forecast
 from opro_dspy.errors import ConfigurationError
+from opro_dspy.foresight import Habits
 from opro_dspy.records import Usage
 from tests.fakes import scripted_lm
 
@@ -271,6 +272,7 @@ def test_a_cap_below_nothing_is_refused(cap: float) -> None:
 def test_what_a_log_tells_of_earlier_answers_bounds_the_next_ones() -> None:
     forecast, lm = Forecast({}), scripted_lm(lambda text: "ok")
     before = forecast.need(lm, ("Hello",), {}).tokens
-    earlier = Usage(role="scorer", model=lm.model, calls=3, failures=1, output_tokens=41)
-    forecast.learn_lengths([earlier])
+    forecast.remember(lm.model, Habits(longest=20))
+    forecast.remember(lm.model, Habits(longest=21))
+    forecast.remember(lm.model, Habits(longest=7))
     assert forecast.need(lm, ("Hello",), {}).tokens == before - 1024 + 2 * 21

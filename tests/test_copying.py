@@ -14,6 +14,7 @@ from opro_dspy.records import Exemplar, Proposal
 from tests.helpers import any_text
 
 STORY = "Ann has three red pens and buys four more of them at the shop on Monday"
+spaced_text = st.text(st.characters(max_codepoint=0x2FFF))
 words = st.lists(st.text(string.ascii_lowercase, min_size=1, max_size=6), min_size=1, max_size=30)
 
 
@@ -28,7 +29,7 @@ def test_every_run_of_n_words_of_an_example_is_found(
         assert copied is not None and len(copied.split()) >= n
 
 
-@given(text=any_text, examples=st.lists(any_text, max_size=4), n=st.integers(2, 9))
+@given(text=spaced_text, examples=st.lists(any_text, max_size=4), n=st.integers(2, 9))
 def test_a_text_of_fewer_words_copies_nothing(text: str, examples: list[str], n: int) -> None:
     short = " ".join(re.findall(r"\w+", text)[: n - 1])
     assert Copies([[e] for e in examples], n_words=n).copied(short) is None
@@ -39,8 +40,8 @@ def test_what_is_reported_stands_in_text_and_example(example: str, text: str) ->
     copied = Copies([[example]], n_words=2).copied(text)
     if copied is not None:
         for place in (text, example):
-            there = " ".join(re.findall(r"\w+", place.casefold()))
-            assert " ".join(copied.split()[:2]) in there
+            there = "".join(re.findall(r"\w+", place.casefold()))
+            assert "".join(copied.split()[:2]) in there
 
 
 def test_case_space_and_punctuation_do_not_hide_a_copy() -> None:
@@ -49,6 +50,15 @@ def test_case_space_and_punctuation_do_not_hide_a_copy() -> None:
         "ann has three red pens and buys four"
     )
     assert copies.copied("Ann has three red pens and buys") is None
+
+
+def test_in_scripts_without_spaces_each_character_is_a_word() -> None:
+    copies = Copies([["太郎は赤いペンを三本買いました。"], ["小红有三支红色的钢笔"]], n_words=8)
+    assert (
+        copies.copied("例えば「太郎は赤いペンを三本」なら三。") == "太 郎 は 赤 い ペ ン を 三 本"
+    )
+    assert copies.copied("太郎は赤いペン") is None
+    assert copies.copied("小红有三支红色 的") is not None
 
 
 def test_short_answers_and_the_wording_of_the_task_are_no_copies() -> None:

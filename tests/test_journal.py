@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from opro_dspy.errors import ConfigurationError, JournalError, LogDirInUseError, ResumeError
+from opro_dspy.foresight import Foresight, Habits
 from opro_dspy.journal import JournalFile, Manifest, RunFolder, repair
 from opro_dspy.journal.lines import (
     CandidateLine,
@@ -22,6 +23,8 @@ from opro_dspy.journal.lines import (
     QueryLine,
     ScoreLine,
     from_json,
+    learned_of,
+    learned_row,
     to_json,
     usage_of,
     usage_rows,
@@ -87,6 +90,14 @@ def test_any_text_survives_a_line_and_no_line_has_more_than_ascii(
 def test_a_line_of_a_megabyte_survives() -> None:
     line = QueryLine(**STAMP, id="q", step=1, component="c", meta_prompt="\x1b<b>\ud800" * 200_000)
     assert from_json(to_json(line)) == line
+
+
+def test_what_was_learned_survives() -> None:
+    habits = {"m": Habits(ratio=1.0 + 0.1 / 3, longest=57), "n": Habits()}
+    learned = Foresight(tokens=1_500, cost_usd=0.1 + 0.2, habits=habits)
+    line = from_json(to_json(score(0, learned=learned_row(learned))))
+    assert isinstance(line, ScoreLine) and line.learned is not None
+    assert learned_of(line.learned) == learned
 
 
 def test_usage_survives() -> None:

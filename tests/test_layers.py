@@ -40,7 +40,7 @@ ROWS = (
     {"rasch", "credit"},
     {
         *("records", "seats", "config", "filters", "frame", "answers", "interrupt", "likeness"),
-        *("direction", "problems", "rows", "metrics"),
+        *("direction", "problems", "rows", "metrics", "foresight"),
     },
     {"options"},
     {"names"},

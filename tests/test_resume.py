@@ -487,6 +487,21 @@ def test_a_cap_falls_at_the_same_place_when_the_run_is_resumed(bench: Bench) -> 
         assert run.paid > 0
 
 
+@pytest.mark.parametrize("max_tokens", [5_000, 9_000, 14_000])
+@pytest.mark.parametrize("share", [0.15, 0.4, 0.7, 0.95])
+def test_a_run_that_tokens_end_is_made_whole_again(
+    share: float, max_tokens: int, bench: Bench
+) -> None:
+    caps = {"max_tokens": max_tokens, "max_steps": 9, "num_threads": 1}
+    whole = bench.compile(**caps)
+    assert "max_tokens" in whole.detailed_results.stop_reason
+    path = bench.log_dir / "journal.jsonl"
+    data = path.read_bytes()
+    path.write_bytes(data[: int(share * len(data))])
+    (bench.log_dir / "result.json").unlink()
+    assert found(bench.compile(**caps)) == found(whole)
+
+
 def test_tokens_of_all_sessions_count_against_the_cap(bench: Bench) -> None:
     def tokens(program: Any) -> int:
         usage = program.detailed_results.usage

@@ -85,6 +85,17 @@ class Budget:
             self._started = min(self._started, self._clock() - elapsed)
 
     @property
+    def widest(self) -> Spending:
+        """The most that was reserved for an LM call of an example."""
+        with self._lock:
+            return self._outlook.widest
+
+    def widen(self, need: Spending) -> None:
+        """Say that so much was reserved for an LM call of an example in an earlier session."""
+        with self._lock:
+            self._outlook.widen(need)
+
+    @property
     def counts_lm_calls(self) -> bool:
         """Whether tokens or cost are capped, so that LM calls need reservations of them."""
         return any(self.caps[name] is not None for name in _OF_LMS)
@@ -140,7 +151,7 @@ class Budget:
             if self.has_caps and self._reached(need, reserved=self._reserved) is not None:
                 return None
             if self._reserved.metric_calls:  # an LM call for an example
-                self._outlook.widen(tokens=tokens, cost=cost)
+                self._outlook.widen(need)
             self._reserved += need
             self._in_flight += 1
             return Reservation(self, need)

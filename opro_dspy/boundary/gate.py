@@ -12,14 +12,17 @@ from opro_dspy.boundary.admission import Admission, BudgetRefused, CallRefused
 from opro_dspy.boundary.answers import Answers
 from opro_dspy.boundary.budget import Budget
 from opro_dspy.boundary.entrance import Entrance
+from opro_dspy.boundary.forecast import Forecast
 from opro_dspy.boundary.hooks import Call
 from opro_dspy.boundary.meter import TASK, Meter
 from opro_dspy.boundary.passage import Desk, Passage
-from opro_dspy.boundary.prices import Forecast, Price, unknown_price
+from opro_dspy.boundary.prices import Price, priced, unknown_price
 from opro_dspy.boundary.redaction import redact, secrets_held, secrets_of
+from opro_dspy.boundary.spending import Spending
 from opro_dspy.boundary.steps import calls_as_dspy
 from opro_dspy.boundary.task import Asked, Task, sent
 from opro_dspy.boundary.throttle import AdaptiveLimit
+from opro_dspy.foresight import Foresight
 from opro_dspy.interrupt import Interrupt
 from opro_dspy.records import Usage
 
@@ -64,7 +67,7 @@ class Gate:
         clock: Callable[[], float] = time.monotonic,
         wait: Callable[[threading.Condition, float], object] = threading.Condition.wait,
     ) -> None:
-        self.meter, self.budget = meter, budget or Budget()
+        self.meter, self.budget, self._prices = meter, budget or Budget(), dict(prices or {})
         self.admission = Admission(
             budget=self.budget,
             max_in_flight=max_in_flight,
@@ -75,7 +78,7 @@ class Gate:
         )
         self.desk = Desk(
             meter=meter,
-            forecast=Forecast(prices or {}),
+            forecast=Forecast(self._prices),
             admission=self.admission,
             answers=answers,
         )
@@ -133,15 +136,28 @@ class Gate:
     def task(self) -> Iterator[Task]:
         """Return a context whose LM calls belong together, also those in DSPy's own threads."""
         task = Task(self.admission.lock, self.admission.free_place, self.admission.clock)
-        try:
-            with dspy.context(**{TASK: task}):
-                yield task
-        finally:
-            self.desk.forecast.learn_lengths(task.used)
+        with dspy.context(**{TASK: task}):
+            yield task
 
-    def recall(self, usage: Sequence[Usage]) -> None:
-        """Learn from what an example or a sample took in an earlier session."""
-        self.desk.forecast.learn_lengths(usage)
+    def recall(self, usage: Sequence[Usage], elapsed: float) -> None:
+        """Count what was used in an earlier session, when the run had taken `elapsed` seconds."""
+        for row in (priced(row, self._prices) for row in usage):
+            self.meter.add(row)
+            tokens = row.input_tokens + row.output_tokens
+            self.budget.charge(tokens=tokens, cost=row.cost_usd or 0.0)
+        self.budget.advance(elapsed)
+
+    @property
+    def foresight(self) -> Foresight:
+        """What was learned so far of what calls may need."""
+        widest, habits = self.budget.widest, self.desk.forecast.habits
+        return Foresight(tokens=widest.tokens, cost_usd=widest.cost, habits=habits)
+
+    def remember(self, foresight: Foresight) -> None:
+        """Foretell what calls need as in the earlier session that had learned `foresight`."""
+        self.budget.widen(Spending(tokens=foresight.tokens, cost=foresight.cost_usd))
+        for model, habits in foresight.habits.items():
+            self.desk.forecast.remember(model, habits)
 
     def redact(self, error: BaseException) -> None:
         """Take credentials of LMs, `holders` and environment out of what `error` says."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from math import inf
 
 from opro_dspy.boundary.meter import SCORER
+from opro_dspy.boundary.spending import NOTHING, Spending
 from opro_dspy.records import Usage
 
 ROOM = 1.5
@@ -39,12 +40,13 @@ class Outlook:
     def __init__(self, tell: Tell) -> None:
         self._tell, self._known_at = tell, 0
         self._pace: Pace | None = None
-        self._widest = {"tokens": 0.0, "cost": 0.0}
+        self.widest = NOTHING
+        """The most that was reserved for an LM call of an example, and may be once more."""
 
-    def widen(self, *, tokens: int, cost: float) -> None:
-        """Take note of what was reserved for an LM call of an example, and may be once more."""
-        for name, amount in (("tokens", tokens), ("cost", cost)):
-            self._widest[name] = max(self._widest[name], amount)
+    def widen(self, need: Spending) -> None:
+        """Take note of what was reserved for an LM call of an example."""
+        tokens, cost = max(need.tokens, self.widest.tokens), max(need.cost, self.widest.cost)
+        self.widest = Spending(tokens=tokens, cost=cost)
 
     def look(self, n_examples: int, seconds: float) -> None:
         """Look how far the run is."""
@@ -56,14 +58,17 @@ class Outlook:
         each = self._each(of)
         if each is None:
             return None
-        return (left - self._widest.get(of, 0.0)) / each if each else inf
+        return (left - self._spare(of)) / each if each else inf
 
     def kept(self, n_examples: int, *, cap: float, of: str) -> float:
         """Return what of a cap to keep for so many examples; see `Budget.keep`."""
         if not n_examples or not self._known_at:  # before a first score there is no choice
             return 0.0
         each, most = self._each(of), MOST_KEPT * cap
-        return most if each is None else min(most, n_examples * each + self._widest.get(of, 0.0))
+        return most if each is None else min(most, n_examples * each + self._spare(of))
+
+    def _spare(self, of: str) -> float:
+        return float(getattr(self.widest, of, 0.0))  # nothing is reserved of seconds
 
     def _each(self, of: str) -> float | None:
         return None if self._pace is None else ROOM * float(getattr(self._pace, of))

@@ -24,9 +24,9 @@ from opro_dspy.boundary.faults import (
     translated,
     translating,
 )
+from opro_dspy.boundary.forecast import Forecast, Need
 from opro_dspy.boundary.hooks import Call, Worth
 from opro_dspy.boundary.meter import TASK, Meter, current_role, lm_failure
-from opro_dspy.boundary.prices import Forecast, Need
 from opro_dspy.boundary.redaction import redact, secrets_of
 from opro_dspy.boundary.task import Asked, Visit, sent
 from opro_dspy.filters import clipped, printable
@@ -181,8 +181,8 @@ class Passage:
 
     def _settle(self, call: Call, error: BaseException | None) -> None:
         if call.answers:
-            call.cost = self.desk.forecast.cost(call.model, call)
-            self.desk.forecast.learn(self.lm, self.need, call)
+            call.cost = self.desk.forecast.cost(call.model, call, lm=self.lm)
+            self.desk.forecast.learn(call.model, self.need, call)
         self.desk.admission.came_back(self.visit)
         self.desk.meter.count(call, failed=error is not None, late=self.late)
         reservation, self.visit.reservation, self.visit.cached = self.visit.reservation, None, False

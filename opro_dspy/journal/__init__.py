@@ -28,6 +28,8 @@ seconds of the run so far over all sessions. By type:
 - `end`: how compile ended. `reason`, `chosen`.
 
 `usage` lists what the LM calls behind a line took: `role`, `model`, `calls`, tokens, cost.
+`learned`, on the lines of proposals and scores, says what calls were seen to need by then, where
+that is more than before: the most that was reserved for one, and how each model counts and answers.
 
 A run is resumed by running it again from the start: what the journal holds is recalled in the
 place of being paid for, so the same decisions follow. No line depends on another one.

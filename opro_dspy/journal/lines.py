@@ -15,6 +15,7 @@ from pydantic import (
     ValidationError,
 )
 
+from opro_dspy.foresight import Foresight, Habits
 from opro_dspy.records import Usage
 
 VERSION = 1
@@ -50,6 +51,25 @@ class UsageRow(BaseModel):
     input_tokens_saved: NonNegativeInt = 0
     output_tokens_saved: NonNegativeInt = 0
     cost_usd_saved: Annotated[FiniteFloat, Field(ge=0.0)] | None = None
+
+
+class HabitsRow(BaseModel):
+    """The `Habits` of a model in a line."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    ratio: Annotated[FiniteFloat, Field(ge=1.0)] = 1.0
+    longest: NonNegativeInt = 0
+
+
+class LearnedRow(BaseModel):
+    """A `Foresight` in a line."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    tokens: NonNegativeInt = 0
+    cost_usd: Annotated[FiniteFloat, Field(ge=0.0)] = 0.0
+    models: dict[str, HabitsRow] = {}
 
 
 class SessionLine(_Line):
@@ -93,6 +113,8 @@ class ProposalLine(_Line):
     refused: str | None = None
     hung: bool = False
     usage: list[UsageRow] = []
+    learned: LearnedRow | None = None
+    """What was learned by then of what calls may need; None where that is no more than before."""
 
 
 class CandidateLine(_Line):
@@ -119,6 +141,8 @@ class ScoreLine(_Line):
     refused: str | None = None
     calls: NonNegativeInt = 1
     usage: list[UsageRow] = []
+    learned: LearnedRow | None = None
+    """As of a `ProposalLine`."""
 
 
 class StepLine(_Line):
@@ -148,6 +172,9 @@ class EndLine(_Line):
     reason: str
     chosen: str | None = None
 
+
+PaidLine = ProposalLine | ScoreLine
+"""Something that LMs may have been paid for."""
 
 Line = (
     SessionLine
@@ -213,6 +240,21 @@ def usage_rows(usage: tuple[Usage, ...]) -> list[UsageRow]:
         told = {name: getattr(row, name) for name in _USAGE}
         rows.append(UsageRow(**{**told, "seconds": round(row.seconds, 6)}))
     return rows
+
+
+def learned_row(learned: Foresight) -> LearnedRow:
+    """Return `learned` as it stands in a line."""
+    models = {
+        model: HabitsRow(ratio=habits.ratio, longest=habits.longest)
+        for model, habits in learned.habits.items()
+    }
+    return LearnedRow(tokens=learned.tokens, cost_usd=learned.cost_usd, models=models)
+
+
+def learned_of(row: LearnedRow) -> Foresight:
+    """Return what `learned_row` was given."""
+    habits = {name: Habits(**found.model_dump()) for name, found in row.models.items()}
+    return Foresight(tokens=row.tokens, cost_usd=row.cost_usd, habits=habits)
 
 
 def usage_of(rows: list[UsageRow]) -> tuple[Usage, ...]:

@@ -4,21 +4,24 @@ import hashlib
 import threading
 from collections.abc import Callable, Mapping, Sequence
 
+from opro_dspy.foresight import Foresight
 from opro_dspy.journal.lines import (
     CandidateLine,
     Line,
+    PaidLine,
     ProposalLine,
     QueryLine,
     ScoreLine,
     SessionLine,
     StepLine,
+    learned_of,
     to_json,
     usage_of,
 )
-from opro_dspy.records import Usage, summed
+from opro_dspy.records import Usage
 
-Charge = Callable[[Sequence[Usage], float], None]
-"""Told of what was spent on a line, and of the run's seconds when it was written."""
+Charge = Callable[[Sequence[Usage], float, Foresight | None], None]
+"""Told of what was spent on a line, of the run's seconds by then, and of what was learned."""
 
 Refuse = Callable[[str], None]
 """Told why the budget refused something: the last word stands."""
@@ -77,7 +80,7 @@ class Past:
         self.answers: dict[tuple[object, ...], ProposalLine] = {}
         self.asked: dict[tuple[object, ...], list[ProposalLine]] = {}
         """All lines of an attempt, those in vain too: it may have been made in several sessions."""
-        paid = (line for line in lines if isinstance(line, (ScoreLine, ProposalLine)))
+        paid = (line for line in lines if isinstance(line, PaidLine))
         self._paid = list({to_json(line): line for line in paid}.values())  # none counts twice
         self.num_orphans = sum(line.session not in sessions for line in self._paid)
         """Lines whose `session` line is lost: what they depend on is not known."""
@@ -95,11 +98,6 @@ class Past:
                     self._add_score(line, same_caps)
             elif session is not None and session.proposing == proposing:
                 self._add_answer(line, same_caps)
-
-    @property
-    def usage(self) -> tuple[Usage, ...]:
-        """What all sessions took, by role and model."""
-        return summed(row for line in self._paid for row in usage_of(line.usage))
 
     def _add_score(self, line: ScoreLine, same_caps: bool) -> None:
         cell = (line.candidate, line.set, line.key)
@@ -130,13 +128,14 @@ class Past:
         for line in self._by_race.pop(self.race, ()):
             self.charge(line)
 
-    def charge(self, line: ScoreLine | ProposalLine) -> None:
+    def charge(self, line: PaidLine) -> None:
         """Count what was spent on `line`, once."""
         with self._lock:
             if id(line) in self._charged:
                 return
             self._charged.add(id(line))
-        self._charge(usage_of(line.usage), line.t)
+        learned = None if line.learned is None else learned_of(line.learned)
+        self._charge(usage_of(line.usage), line.t, learned)
 
     def missed(self) -> None:
         """Note that something has to be paid for: all the past is spent by now."""
@@ -145,4 +144,4 @@ class Past:
         if not before:
             for line in self._paid:
                 self.charge(line)
-            self._charge((), self.elapsed)
+            self._charge((), self.elapsed, None)

@@ -89,11 +89,8 @@ class SolvingRun(Generic[S]):
         self.log = RunLog(
             given.log_dir,
             given.resume,
-            budget=self.budget,
-            meter=self.meter,
+            gate=gate,
             saved=_saved,
-            prices=given.prices,
-            learn=gate.recall,
             call="optimize",
         )
         self.spent = SpentBySteps(self.budget)
