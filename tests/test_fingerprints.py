@@ -684,6 +684,26 @@ def test_what_an_engine_counts_does_not_count_but_its_arguments_do() -> None:
     assert len(set(found)) == 3
 
 
+class CountingLM(dspy.BaseLM):
+    """An LM of one's own with counters that anybody may read."""
+
+    def __init__(self, model: str, scale: float = 1.0) -> None:
+        super().__init__(model)
+        self.scale, self.calls, self.seen = scale, 0, list[str]()
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        self.calls += 1
+        self.seen.append(repr(args))
+
+
+def test_what_an_lm_of_ones_own_counts_does_not_count_but_its_arguments_do() -> None:
+    lm = CountingLM("mine/lm")
+    before = describe_lm(lm)
+    lm.forward("Hello")
+    assert describe_lm(lm) == before
+    assert describe_lm(CountingLM("mine/lm", scale=2.0)) != before
+
+
 def test_sets_and_object_arrays_are_told_by_their_items() -> None:
     def first(p: Any) -> int:
         return 1

@@ -34,7 +34,7 @@ def lm_parts(lm: dspy.BaseLM, describe: Callable[[Any], Any]) -> dict[str, Any]:
     if not isinstance(lm, LM):
         known = ("model", "model_type", "kwargs", "history", "callbacks", "adapter")
         held = {n: v for n, v in vars(lm).items() if n not in known and not n.startswith("_")}
-        shown = request_parts(without_secrets(held), describe)
+        shown = request_parts(without_secrets(_lasting(kind, held)), describe)
         return {**told, "attributes": without_secrets(shown)}
     return {
         **told,
@@ -47,36 +47,38 @@ def engine_parts(engine: Any, describe: Callable[[Any], Any]) -> Any:
     """Return the name of an engine, or class and state of an engine object."""
     if isinstance(engine, str):
         return engine
-    kind, state = describe(type(engine)), without_secrets(state_of(engine))
+    kind = type(engine)
+    told, state = describe(kind), without_secrets(state_of(engine))
     if not callable(getattr(engine, "dump_state", None)) and isinstance(state, dict):
-        kind, state = _without_counters(type(engine), kind, state)
-    return {"class": kind, "state": without_secrets(describe(state))}
+        told, state = _without_counters(told, assigned_in(kind)), _lasting(kind, state)
+    return {"class": told, "state": without_secrets(describe(state))}
 
 
-def _without_counters(kind: type, told: Any, state: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-    """Return class and state of an engine without what seems to be a counter or a log.
+def _lasting(kind: type, state: dict[str, Any]) -> dict[str, Any]:
+    """Return the attributes of an object of `kind` without what seems to be a counter or a log.
 
-    That are numbers that its methods assign, and of its own attributes numbers and lists that
-    are no arguments of its class.
+    That are numbers that its methods assign, and numbers and lists that are no arguments of it.
     """
     assigned, given = assigned_in(kind), {name.lstrip("_") for name in arguments_of(kind)}
-
-    def lasts(name: str, value: Any) -> bool:
-        return name not in assigned or not _is_number(value)
-
-    def of_class(told: Any) -> Any:
-        if not isinstance(told, dict) or "members" not in told:
-            return told
-        members = {name: v for name, v in told["members"].items() if lasts(name, v)}
-        return {**told, "members": members, "bases": [of_class(base) for base in told["bases"]]}
-
-    kept = {
+    return {
         name: value
         for name, value in state.items()
-        if lasts(name, value)
+        if not (_is_number(value) and name in assigned)
         and (name.lstrip("_") in given or not (_is_number(value) or isinstance(value, list)))
     }
-    return of_class(told), kept
+
+
+def _without_counters(told: Any, assigned: set[str]) -> Any:
+    """Return the description of a class without numbers that its methods assign."""
+    if not isinstance(told, dict) or "members" not in told:
+        return told
+    members = {
+        name: value
+        for name, value in told["members"].items()
+        if not (_is_number(value) and name in assigned)
+    }
+    bases = [_without_counters(base, assigned) for base in told["bases"]]
+    return {**told, "members": members, "bases": bases}
 
 
 def _is_number(value: Any) -> bool:
