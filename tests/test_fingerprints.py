@@ -684,7 +684,7 @@ def test_what_an_engine_counts_does_not_count_but_its_arguments_do() -> None:
     assert len(set(found)) == 3
 
 
-class CountingLM(dspy.BaseLM):
+class CountingLM(dspy.BaseLM):  # type: ignore[misc]
     """An LM of one's own with counters that anybody may read."""
 
     def __init__(self, model: str, scale: float = 1.0) -> None:
