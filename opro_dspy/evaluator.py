@@ -10,13 +10,13 @@ from opro_dspy.conditions import Conditions
 from opro_dspy.errors import ProgramFailedError
 from opro_dspy.failing import Judge, all_failed
 from opro_dspy.grid import Grid
+from opro_dspy.inquiry import Control
 from opro_dspy.protocols import StepStarted
 from opro_dspy.race import Race
 from opro_dspy.racing import Racing, draw_order, estimates, hopeless_against, leaders
 from opro_dspy.rasch import Fit, fit
 from opro_dspy.records import Candidate, Evaluation
 from opro_dspy.trajectory import Trajectory
-from opro_dspy.trials import Control
 
 
 class ProgramEvaluator:
@@ -227,17 +227,17 @@ class ProgramEvaluator:
             number=self._n_races,
             control=self._control,
         )
-        lanes = range(len(candidates))
+        books, lanes = grid.books, range(len(candidates))
         try:
             grid.run()
-            self.refused = grid.refused
+            self.refused = books.refused
         except BaseException:
-            found = [grid.evaluation(lane, fill=fill) for lane in lanes]
+            found = [books.evaluation(lane, fill=fill) for lane in lanes]
             self.unfinished = tuple(e for e in found if e.scores)
             raise
         finally:
-            self._first_errors = {**grid.failures.first, **self._first_errors}
-        found = [grid.evaluation(lane, fill=fill) for lane in lanes]
+            self._first_errors = {**books.failures.first, **self._first_errors}
+        found = [books.evaluation(lane, fill=fill) for lane in lanes]
         self._judge.watch(found)
         return found
 

@@ -10,7 +10,7 @@ from opro_dspy.records import Candidate, Usage, summed
 
 
 class Ledger:
-    """The books of one race.
+    """What one race takes, cell by cell, and what the memory is told of it.
 
     Args:
         conditions: How examples are scored; its memory is asked and told.

@@ -3,15 +3,16 @@
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from typing import Any
 
 import dspy
 
 from opro_dspy.boundary.budget import Reservation
 from opro_dspy.boundary.faults import bad_request
+from opro_dspy.boundary.gate import Gate
 from opro_dspy.boundary.task import Task
 from opro_dspy.calling import call
 from opro_dspy.conditions import Conditions
-from opro_dspy.memory import Score
 from opro_dspy.records import Candidate, Usage
 from opro_dspy.scoring import Scored, score_example
 
@@ -80,37 +81,6 @@ class Question:
                 call(self.program, self.example)
 
 
-@dataclass(slots=True)
-class Control:
-    """What is asked again to learn whose fault refused requests are; see `Refusals`."""
-
-    question: Question | None = None
-    """The last one that an LM answered in this run, or else an earlier session; None without."""
-
-    def note(self, question: Question, *, answered: bool) -> None:
-        """Take note of a question that came to a score; `answered` by an LM and just now."""
-        if answered or self.question is None:
-            self.question = question
-
-
-@dataclass(frozen=True, slots=True)
-class Late:
-    """A call that took longer than `timeout`."""
-
-    trial: Trial
-    future: Future[Score]
-    until: float
-    """Clock time (`time.monotonic`) until which it is waited for."""
-
-    @property
-    def score(self) -> Score | None:
-        """What it came to, if that is a score like any other; None also before it has ended."""
-        task = self.trial.task
-        if not self.future.done() or self.future.exception() is not None:
-            return None
-        return self.future.result() if task is not None and task.is_clean else None
-
-
 def settle(trial: Trial, *, calls: int) -> None:
     """Book the metric calls: none when the example has yet to be scored."""
     if trial.reservation is not None:
@@ -122,3 +92,13 @@ def refusal_of(trial: Trial, error: BaseException | None) -> BaseException | Non
     if trial.task is not None and trial.task.bad_request is not None:
         return trial.task.bad_request
     return None if error is None or trial.was_answered else bad_request(error)
+
+
+def raised(future: "Future[Any]", gate: Gate) -> Exception | None:
+    """Return what a call raised, without credentials; what is no Exception is raised."""
+    error = future.exception()
+    if error is not None and not isinstance(error, Exception):
+        raise error
+    if error is not None:
+        gate.redact(error)
+    return error

@@ -13,13 +13,13 @@ from opro_dspy.conditions import Conditions
 from opro_dspy.errors import InvalidSolution, MetricError, ProgramFailedError
 from opro_dspy.failing import ALIKE
 from opro_dspy.grid import Grid
+from opro_dspy.inquiry import Control
 from opro_dspy.metric import Metric, as_number
 from opro_dspy.protocols import Problem, StepStarted
 from opro_dspy.race import Race
 from opro_dspy.records import Candidate, Evaluation
 from opro_dspy.solving.frame import COMPONENT
 from opro_dspy.trajectory import Trajectory
-from opro_dspy.trials import Control
 
 S = TypeVar("S")
 
@@ -89,7 +89,7 @@ class SolutionEvaluator(Generic[S]):
             raise
         found = self._found(grid, candidates)
         scored = [e for e in found if e.scores]
-        if step == 0 and not scored and not grid.refused:
+        if step == 0 and not scored and not grid.books.refused:
             raise ProgramFailedError(
                 f"score() of {type(self._problem).__name__} hung on all {len(found)} initial "
                 f"solutions. Set `timeout` higher than {self._conditions.timeout_s:g} s."
@@ -98,7 +98,7 @@ class SolutionEvaluator(Generic[S]):
         return found
 
     def _found(self, grid: Grid, candidates: Sequence[Candidate]) -> list[Evaluation]:
-        found = [grid.evaluation(lane) for lane in range(len(candidates))]
+        found = [grid.books.evaluation(lane) for lane in range(len(candidates))]
         return [replace(e, dropped=FAILED) if e.failures else e for e in found]
 
     def _value(self, text: str) -> float:
