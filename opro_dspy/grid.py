@@ -67,8 +67,8 @@ class Grid:
         )
         self._conditions, self._race, self._ledger = conditions, race, self.books.ledger
         self._programs, self._examples = programs, examples
-        self._late = LateCalls(conditions, self.books)
         self._inquiry, self._control = Inquiry(conditions, self.books, control), control
+        self._late = LateCalls(conditions, self.books, self._inquiry)
         self._flying: dict[Cell, Trial] = {}
 
     def run(self) -> None:
@@ -116,7 +116,7 @@ class Grid:
         while self.books.error is None:
             probing = hangs.is_wave and (n_flying or self._late)  # one call is enough for that
             cell = None if probing or inquiry.holds(n_flying) else self._next()
-            if cell is None and not probing and inquiry.is_due(n_flying):
+            if cell is None and not probing and inquiry.is_due(n_flying, late=bool(self._late)):
                 return self._draw_control()
             if cell is None and n_flying:
                 return None
@@ -252,7 +252,7 @@ class Grid:
 
     def _take(self, cell: Cell, trial: Trial, future: "Future[Score]") -> None:
         """Sort what came back: a score, a refusal, the LM's outage, or this one example's error."""
-        books, hangs = self.books, self._conditions.hangs
+        books = self.books
         error = raised(future, self._conditions.gate)
         if isinstance(error, Held):
             settle(trial, calls=0)
@@ -270,14 +270,10 @@ class Grid:
             self._ledger.spent(cell, trial.used)
             books.put_off(cell, outage)
         elif (refusal := refusal_of(trial, error)) is not None:
-            hangs.answered(trial.number, by_lm=True)
+            self._conditions.hangs.answered(trial.number, by_lm=True)
             self._inquiry.doubt(cell, trial, future, refusal)
         else:
-            books.outages.answered()
-            hangs.answered(trial.number, by_lm=trial.was_answered)
-            if trial.was_answered:
-                self._inquiry.settle(trial.n_refusals)
-            self._control.note(trial.question, answered=trial.was_answered)
+            self._inquiry.answered(trial, by_lm=trial.was_answered)
             score = books.outcome(cell, future, trial.used)
             if error is not None:
                 self._ledger.note(cell, score)

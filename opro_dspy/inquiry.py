@@ -19,9 +19,6 @@ from opro_dspy.race import Cell
 from opro_dspy.refusals import CONTROL, MAX_DOUBTS, Doubt, Held, Refusals
 from opro_dspy.trials import Question, Trial, raised, refusal_of
 
-FIRST = Cell(0, 0)
-"""Stands for all cells where an error is that of none of them."""
-
 
 @dataclass(slots=True)
 class Control:
@@ -70,7 +67,20 @@ class Inquiry:
         self._books.ledger.vain(cell, trial.used)
         self._refusals.add(Doubt(cell, future, cause, in_part=trial.was_answered))
 
-    def settle(self, n_known: int) -> None:
+    def answered(self, trial: Trial, *, by_lm: bool) -> None:
+        """Tell all who doubt LMs that a trial came to a score, in time or late.
+
+        Args:
+            trial: The trial.
+            by_lm: Whether an LM answered in it: what a cache knew is no sign of life.
+        """
+        self._books.outages.answered()
+        self._conditions.hangs.answered(trial.number, by_lm=by_lm)
+        if by_lm:
+            self._settle(trial.n_refusals)
+        self._control.note(trial.question, answered=by_lm)
+
+    def _settle(self, n_known: int) -> None:
         """Let the first `n_known` refusals of the race count as their examples' own failures."""
         for doubt in self._refusals.answered(n_known):
             score = self._books.outcome(doubt.cell, doubt.future)
@@ -84,12 +94,17 @@ class Inquiry:
             return len(refusals.doubts) + n_flying >= MAX_DOUBTS
         return refusals.is_full or refusals.asking
 
-    def is_due(self, n_flying: int) -> bool:
-        """Tell whether only the control can say whose fault the refusals are, or nothing can."""
+    def is_due(self, n_flying: int, *, late: bool) -> bool:
+        """Tell whether only the control can say whose fault the refusals are, or nothing can.
+
+        Args:
+            n_flying: Calls in flight.
+            late: Whether calls that were given up may still come back.
+        """
         refusals, outages = self._refusals, self._books.outages
         if not refusals or refusals.asking or CONTROL in outages:
             return False
-        idle = not n_flying and (self._books.refused is not None or not outages)
+        idle = not n_flying and (self._books.refused is not None or not (outages or late))
         return idle or (refusals.is_full and self._control.question is not None)
 
     def begin(self) -> tuple[Trial, Callable[[], None]] | None:
@@ -105,33 +120,33 @@ class Inquiry:
     def came(self, trial: Trial, future: "Future[Any]") -> None:
         """Settle all refusals by what came of the control, if that tells whose fault they are."""
         books, gate = self._books, self._conditions.gate
-        self._refusals.asking = False
+        self._refusals.asking, is_back = False, future.done()
         if future.cancelled():  # it never began
             return
-        if not future.done() and trial.task is not None:
+        if not is_back and trial.task is not None:
             trial.task.abandon()
             self._conditions.hangs.n_owed += 1
-        error = raised(future, gate) if future.done() else LMTimeoutError("the request hangs.")
+        error = raised(future, gate) if is_back else LMTimeoutError("the request hangs.")
         books.ledger.vain(self.in_doubt, trial.used)
         refused = None if trial.task is None else trial.task.refused
-        if not future.done() and refused is None:
+        if not is_back and refused is None:
             refused = gate.budget.refusal()
         outage, refusal = outage_of(trial.task, error), refusal_of(trial, error)
         if refused is not None:  # nobody will know
             books.refuse(self.in_doubt, refused)
             self._refusals.answered(self._refusals.n_known)
         elif isinstance(error, ExecutorError):
-            books.stop(FIRST, error)
+            books.stop(CONTROL, error)
         elif outage is not None:
             books.put_off(CONTROL, outage)
         elif refusal is not None and self._refusals:  # else answers that came meanwhile tell more
             self._stop(as_before=sentence(f"{type(refusal).__name__}: {refusal}"))
         else:
             books.outages.answered()
-            self.settle(self._refusals.n_known)
+            self._settle(self._refusals.n_known)
 
     def _stop(self, *, as_before: str = "") -> None:
         """End the run: all requests are refused."""
         doubts = self._refusals.doubts
         n_examples = len({self._books.index(doubt.cell) for doubt in doubts})
-        self._books.stop(FIRST, all_refused(doubts[0].cause, n_examples, as_before=as_before))
+        self._books.stop(CONTROL, all_refused(doubts[0].cause, n_examples, as_before=as_before))

@@ -9,6 +9,7 @@ from opro_dspy.books import Books
 from opro_dspy.conditions import Conditions
 from opro_dspy.failures import named
 from opro_dspy.hangs import MAX_HANGS, Hang
+from opro_dspy.inquiry import Inquiry
 from opro_dspy.memory import Score
 from opro_dspy.pool import DaemonExecutor
 from opro_dspy.race import Cell
@@ -38,6 +39,11 @@ class Late:
             return None
         return self.future.result() if task is not None and task.is_clean else None
 
+    @property
+    def asked_lm(self) -> bool:
+        """Whether LMs were asked; what hung counts as failed in `used`, even once it is back."""
+        return any(row.calls for row in self.trial.used)
+
 
 class LateCalls:
     """The late calls of one race, each given up, but kept for one more `timeout`.
@@ -49,10 +55,11 @@ class LateCalls:
     Args:
         conditions: How examples are scored; its `hangs` are told.
         books: The race's.
+        inquiry: The race's; told of what comes back.
     """
 
-    def __init__(self, conditions: Conditions, books: Books) -> None:
-        self._conditions, self._books = conditions, books
+    def __init__(self, conditions: Conditions, books: Books, inquiry: Inquiry) -> None:
+        self._conditions, self._books, self._inquiry = conditions, books, inquiry
         self._calls: dict[Cell, Late] = {}
 
     def __bool__(self) -> bool:
@@ -139,13 +146,13 @@ class LateCalls:
 
     def _take(self, cell: Cell, late: Late) -> None:
         """Use what a late call came to, or try it again."""
-        books, hangs, score = self._books, self._conditions.hangs, late.score
-        hangs.came_back(books.place(cell), answered=score is not None)
+        books, score = self._books, late.score
+        self._conditions.hangs.came_back(books.place(cell), answered=score is not None)
         if score is None:
             books.ledger.spent(cell, late.trial.used, calls=1)
             books.race.again(cell)
             return
-        hangs.answered(late.trial.number, by_lm=late.trial.was_answered)
+        self._inquiry.answered(late.trial, by_lm=late.asked_lm)
         books.ledger.note(cell, score)
         books.count(cell, score)
 

@@ -5,7 +5,7 @@ from typing import Generic, TypeVar
 
 from opro_dspy.boundary.faults import is_unreachable
 from opro_dspy.errors import LMCallError
-from opro_dspy.filters import sentence
+from opro_dspy.filters import counted, sentence
 from opro_dspy.race import Cell
 
 K = TypeVar("K", Cell, tuple[int, int])
@@ -112,7 +112,7 @@ def all_refused(cause: BaseException, n: int, *, as_before: str = "") -> LMCallE
         n: Examples whose requests were refused.
         as_before: What the LM says to a request that it answered before; empty if there is none.
     """
-    refused = f" The requests for {n} example{'s were' if n != 1 else ' was'} refused, "
+    refused = f" The requests for {counted(n, 'example')} were refused, "
     why = "and none was ever answered."
     if as_before:
         why = (

@@ -12,7 +12,7 @@ from typing import Any
 
 import dspy
 import pytest
-from dspy.lm15 import AuthError, RateLimitError, ServerError
+from dspy.lm15 import AuthError, InvalidRequestError, RateLimitError, ServerError
 
 from opro_dspy import OPRO, LMCallError, ProgramFailedError, Racing
 from opro_dspy.outages import MAX_UNREACHABLE
@@ -369,6 +369,31 @@ def test_a_call_that_ends_within_one_more_timeout_counts_and_is_paid_for_once() 
     used = program.detailed_results.used("scorer")
     assert used.calls == scorer.engine.calls
     assert max(hung.values()) == 1
+
+
+@pytest.mark.parametrize("first", [InvalidRequestError("content filter."), ServerError("down")])
+def test_an_answer_that_comes_late_says_that_the_lm_is_there(
+    first: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("opro_dspy.outages.PAUSE_S", 0.01)
+    lock, asked = threading.Lock(), Counter[str]()
+    refused = isinstance(first, InvalidRequestError)
+
+    def reply(text: str) -> str | Exception:
+        number = question_of(text)
+        with lock:
+            asked[number] += 1
+            again = next(iter(asked)) != number if refused else asked[number] > 1
+        if not again:
+            return first
+        time.sleep(1.3)
+        return GOOD(text)
+
+    options: dict[str, Any] = {"trainset": questions(7), "valset": None, "cache_dir": None}
+    program = compiled(scripted_lm(reply), timeout=1.0, num_threads=3, max_steps=0, **options)
+    (student,) = program.detailed_results.candidates
+    assert len(student.scores) == 7
+    assert len(student.failures) == refused
 
 
 class Twice(dspy.Module):  # type: ignore[misc]

@@ -147,11 +147,13 @@ class Meter:
         meter, call = _CALL.get() or (None, None)
         return call if call is not None and meter is self and call.model == model else None
 
-    def add(self, row: Usage) -> None:
-        """Add a row to the sum of its role and model, and to what the running task used."""
+    def add(self, row: Usage, *, used: list[Usage] | None = None) -> None:
+        """Add a row to the sum of its role and model, and to `used`, by default the running task's."""
         task = dspy.settings.get(TASK)
-        if task is not None:
-            task.used.append(row)
+        if used is None and task is not None:
+            used = task.used
+        if used is not None:
+            used.append(row)
         with self._lock:
             key = (row.role, row.model)
             self._rows[key] = self._rows[key] + row if key in self._rows else row

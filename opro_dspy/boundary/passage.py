@@ -154,7 +154,9 @@ class Passage:
         """Count the attempt in flight, which hangs, as failed; the rest when it comes back."""
         self.late = True
         hung = Usage(role=current_role(), model=self.lm.model, calls=1, failures=1)
-        self.desk.meter.add(replace(hung, retries=1 if self.retries else 0))
+        used = None if self.visit.task is None else self.visit.task.used
+        # Whoever gives it up is not in the task.
+        self.desk.meter.add(replace(hung, retries=1 if self.retries else 0), used=used)
 
     def _judge(self, call: Call, error: BaseException) -> None:
         admission = self.desk.admission
