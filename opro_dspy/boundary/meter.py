@@ -148,7 +148,7 @@ class Meter:
         return call if call is not None and meter is self and call.model == model else None
 
     def add(self, row: Usage, *, used: list[Usage] | None = None) -> None:
-        """Add a row to what its role and model did, and to `used`, by default the running task's."""
+        """Add a row to what its role and model did, and to `used`: by default the task's."""
         task = dspy.settings.get(TASK)
         if used is None and task is not None:
             used = task.used
