@@ -1,7 +1,8 @@
 """The method: ask, evaluate, tell, until a rule says stop."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 from opro_dspy.boundary.admission import LM_OUT
 from opro_dspy.optimizer import Optimizer
@@ -64,18 +65,38 @@ def optimize(
 
 
 def conclude(observers: Sequence[Observer], result: RunResult, *, failed: bool = False) -> None:
-    """Tell all observers of the result.
+    """Tell all observers of the result, also those behind one that fails; then raise its error.
 
     Args:
         observers: Those of the run.
         result: What it found.
-        failed: Whether an error ends the run: one of an observer is then logged only, so that it
-            does not stand in the place of the first.
+        failed: Whether an error ends the run: those of observers are then logged only, so that
+            none stands in the place of the first.
     """
+    first: Exception | None = None
     for observe in observers:
         try:
             observe(ResultKnown(result=result))
-        except Exception:
-            if not failed:
-                raise
-            logger.warning("An observer failed at the end of a failed run.", exc_info=True)
+        except Exception as error:
+            if not failed and first is None:
+                first = error
+            else:
+                logger.warning("An observer failed at the end of a failed run.", exc_info=True)
+    if first is not None:
+        raise first
+
+
+@contextmanager
+def carrying(**found: object) -> Iterator[None]:
+    """Return a context whose errors carry what was found, as attributes of these names."""
+    try:
+        yield
+    except Exception as error:
+        carry(error, found)
+        raise
+
+
+def carry(error: Exception, found: Mapping[str, object]) -> None:
+    """Hang what was found on an error, as attributes of these names."""
+    for name, value in found.items():
+        setattr(error, name, value)

@@ -275,5 +275,9 @@ class Observer(Protocol):
     """Watches a run: progress bars, logs, trackers. Called from the thread that runs the loop."""
 
     def __call__(self, event: Event) -> None:
-        """Take note of `event`; must not change it. An exception stops the run."""
+        """Take note of `event`; must not change it.
+
+        An exception stops the run, and carries its `program` and `result`. One at `ResultKnown` is
+        raised once all observers were told.
+        """
         ...

@@ -22,7 +22,7 @@ from opro_dspy.inputs import initial_candidates
 from opro_dspy.interrupt import Interrupt
 from opro_dspy.journal import Manifest
 from opro_dspy.limits import Limit, Rates, limits_of, too_small
-from opro_dspy.loop import INTERRUPTED, conclude, optimize
+from opro_dspy.loop import INTERRUPTED, carry, carrying, conclude, optimize
 from opro_dspy.outcome import (
     candidate_results,
     dressed,
@@ -195,12 +195,16 @@ class Run:
                     "is, without a score.",
                     reason,
                 )
-            self.log.ended(result, best)
-            conclude(self.observers, result)
+            found = self._dressed(best or self.initial[0], result)
+            with carrying(result=result, program=found):
+                self.log.ended(result, best)
+                conclude(self.observers, result)
             if reason == INTERRUPTED and self.log.how_to_go_on:
                 end_logger.warning("%s", self.log.how_to_go_on)
-            track_stats = self.config.track_stats
-            return dressed(self.program, best or self.initial[0], result, track_stats=track_stats)
+            return found
+
+    def _dressed(self, best: Candidate, result: OPROResult) -> dspy.Module:
+        return dressed(self.program, best, result, track_stats=self.config.track_stats)
 
     def _manifest(self, keys: Mapping[str, Sequence[str]]) -> Manifest:
         return make_manifest(
@@ -282,11 +286,8 @@ class Run:
         result = self._result(best, f"error: {said}")
         found: dict[str, Any] = {"result": result}
         if best is not None:
-            found["program"] = dressed(
-                self.program, best, result, track_stats=self.config.track_stats
-            )
-        for name, value in found.items():
-            setattr(error, name, value)
+            found["program"] = self._dressed(best, result)
+        carry(error, found)
         self.log.ended(result, best, failed=True)
         self.announcer.cut_short(self._scored_set, self.evaluator.unfinished, error)
         if isinstance(error, RunError):

@@ -62,7 +62,16 @@ class WandbObserver:
         return {self._prefix + name: value for name, value in values.items()}
 
     def _finish(self, result: RunResult) -> None:
-        run, self._run = self._begin(), None
+        run, exit_code = self._begin(), 1
+        try:
+            self._log_result(run, result)
+            exit_code = int(result.stop_reason.startswith("error"))
+        finally:
+            self._run = None
+            if self._own:
+                run.finish(exit_code=exit_code)
+
+    def _log_result(self, run: Any, result: RunResult) -> None:
         numbers = {f"result/{name}": value for name, value in result_metrics(result).items()}
         run.summary.update(self._named({**numbers, "stop_reason": result.stop_reason}))
         run.config.update(self._named(settings_of(result)), allow_val_change=True)
@@ -71,8 +80,6 @@ class WandbObserver:
             for path in write_files(result, Path(folder)):
                 artifact.add_file(str(path))
             run.log_artifact(artifact)
-        if self._own:
-            run.finish(exit_code=int(result.stop_reason.startswith("error")))
 
 
 def _wandb() -> Any:

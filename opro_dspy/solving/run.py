@@ -19,7 +19,7 @@ from opro_dspy.filters import Filters, printable
 from opro_dspy.hangs import Hangs
 from opro_dspy.interrupt import Interrupt
 from opro_dspy.journal import Manifest
-from opro_dspy.loop import INTERRUPTED, conclude, optimize
+from opro_dspy.loop import INTERRUPTED, carry, carrying, conclude, optimize
 from opro_dspy.optimizer import Optimizer
 from opro_dspy.pool import DaemonExecutor
 from opro_dspy.progress import ProgressBars
@@ -186,15 +186,16 @@ class SolvingRun(Generic[S]):
                 )
         except Exception as error:
             found = self._result(printable(f"error: {type(error).__name__}: {error}"))
-            setattr(error, "result", found)  # noqa: B010  (any exception)
+            carry(error, {"result": found})
             self.log.ended(found, self._best, failed=True)
             if isinstance(error, RunError) and self.log.how_to_go_on:
                 error.args = (f"{error} {self.log.how_to_go_on}",)
             conclude(self.observers, found, failed=True)
             raise
         result = self._result(reason)
-        self.log.ended(result, self._best)
-        conclude(self.observers, result)
+        with carrying(result=result):
+            self.log.ended(result, self._best)
+            conclude(self.observers, result)
         if reason == INTERRUPTED and self.log.how_to_go_on:
             logger.warning("%s", self.log.how_to_go_on)
         return result

@@ -70,14 +70,16 @@ def test_the_result_is_told_when_an_error_ends_the_run() -> None:
     assert last.result.stop_reason.startswith("error: ")
 
 
+def full(event: Event) -> None:
+    """Fail when the result is known, as a tracker whose server is away by then."""
+    if isinstance(event, ResultKnown):
+        raise OSError("disk full")
+
+
 @pytest.mark.parametrize("student_fails", [True, False])
 def test_an_observer_that_fails_is_told_but_hides_no_error_of_the_run(
     student_fails: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def full(event: Event) -> None:
-        if isinstance(event, ResultKnown):
-            raise OSError("disk full")
-
     notes = Notes()
     lm = scripted_lm(lambda text: dspy.LMAuthError("no key", model="m"))
     options = {"scorer": lm} if student_fails else {}
@@ -85,7 +87,32 @@ def test_an_observer_that_fails_is_told_but_hides_no_error_of_the_run(
     with pytest.raises(expected):
         compiled(observers=[full, notes], max_steps=0, **options)
     assert ("An observer failed at the end of a failed run." in caplog.text) == student_fails
-    assert isinstance(notes.events[-1], ResultKnown) == student_fails
+    assert isinstance(notes.events[-1], ResultKnown)
+
+
+def test_an_error_of_an_observer_at_the_end_carries_program_and_result(tmp_path: Path) -> None:
+    notes = Notes()
+    with pytest.raises(OSError, match="disk full") as raised:
+        compiled(observers=[full, notes], log_dir=tmp_path / "run")
+    last = notes.events[-1]
+    assert isinstance(last, ResultKnown)
+    program, result = (getattr(raised.value, name) for name in ("program", "result"))
+    assert result == last.result == program.detailed_results
+    assert instructions_of(program) == list(result.best.instructions.values())
+    fresh = dspy.Predict("question -> answer")
+    fresh.load(tmp_path / "run" / "best.json")
+    assert instructions_of(fresh) == instructions_of(program)
+
+
+def instructions_of(program: dspy.Module) -> list[str]:
+    return [predictor.signature.instructions for predictor in program.predictors()]
+
+
+def test_an_error_of_an_observer_at_the_end_of_a_problem_carries_the_result() -> None:
+    problem = LinearRegression.random(w=15, b=14, seed=1)
+    with pytest.raises(OSError, match="disk full") as raised:
+        optimize(problem, prompt_model=numeric_optimizer_lm(), max_steps=1, observers=[full])
+    assert getattr(raised.value, "result").num_steps == 1  # noqa: B009
 
 
 def test_a_problem_of_any_kind_is_tracked() -> None:

@@ -22,6 +22,20 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+class Finished:
+    """Notes with which exit code runs are finished, and finishes them."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.codes: list[int | None] = []
+        finish = wandb.Run.finish
+
+        def noted(run: Any, exit_code: int | None = None) -> None:
+            self.codes.append(exit_code)
+            finish(run, exit_code=exit_code)
+
+        monkeypatch.setattr(wandb.Run, "finish", noted)
+
+
 def test_a_users_run_has_steps_settings_and_result_and_stays_open(folder: Path) -> None:
     run = wandb.init(mode="offline", project="test", dir=folder)
     result = compiled(max_steps=2, observers=[WandbObserver(run=run)]).detailed_results
@@ -35,7 +49,10 @@ def test_a_users_run_has_steps_settings_and_result_and_stays_open(folder: Path) 
     run.finish()
 
 
-def test_a_run_of_its_own_is_finished_also_by_an_error(folder: Path) -> None:
+def test_a_run_of_its_own_is_finished_also_by_an_error(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = Finished(monkeypatch)
     observer = WandbObserver(mode="offline", dir=folder)
     with pytest.raises(LMCallError):
         compiled(
@@ -45,6 +62,26 @@ def test_a_run_of_its_own_is_finished_also_by_an_error(folder: Path) -> None:
     assert wandb.run is None
     compiled(max_steps=0, observers=[observer])
     assert wandb.run is None
+    assert seen.codes == [1, 0]
+    assert len(list(folder.rglob("*.wandb"))) == 2
+
+
+def test_the_run_it_started_ends_as_failed_when_the_result_cannot_be_logged(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = Finished(monkeypatch)
+
+    def full(*args: Any) -> None:
+        raise OSError("disk full")
+
+    observer = WandbObserver(mode="offline", dir=folder)
+    with monkeypatch.context() as context:
+        context.setattr("opro_dspy.integrations.wandb.write_files", full)
+        with pytest.raises(OSError, match="disk full"):
+            compiled(max_steps=0, observers=[observer])
+    assert (wandb.run, seen.codes) == (None, [1])
+    compiled(max_steps=0, observers=[observer])
+    assert (wandb.run, seen.codes) == (None, [1, 0])
     assert len(list(folder.rglob("*.wandb"))) == 2
 
 
