@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import dspy
+from dspy.utils.callback import BaseCallback
 
 from opro_dspy.errors import ConfigurationError
 from opro_dspy.program import Program, example_key
@@ -185,6 +186,30 @@ def check_list(name: str, value: Any) -> Sequence[Any]:
     if isinstance(value, (str, Mapping)) or not isinstance(value, Sequence):
         raise ConfigurationError(f"`{name}` must be a list, got {value!r}.")
     return value
+
+
+def check_observers(observers: Any) -> Sequence[Any]:
+    """Return `observers` if it is a list of what can be called, else raise ConfigurationError."""
+    for observer in check_list("observers", observers):
+        if isinstance(observer, type):
+            raise ConfigurationError(
+                f"`observers` must hold observers, got the class {observer.__name__}. "
+                f"Write {observer.__name__}(...)."
+            )
+        check_callable("observers", observer)
+    return tuple(observers)
+
+
+def check_callbacks(callbacks: Any) -> Sequence[Any]:
+    """Return `callbacks` if it is a list of DSPy callbacks, else raise ConfigurationError."""
+    for callback in check_list("callbacks", callbacks):
+        if not isinstance(callback, BaseCallback):
+            raise ConfigurationError(
+                "`callbacks` must hold instances of dspy.utils.callback.BaseCallback, got "
+                f"{callback!r}. A function that hears of each step goes into `observers`, or to "
+                "compile as `on_step`."
+            )
+    return tuple(callbacks)
 
 
 def check_log_dir(log_dir: Any) -> str | Path | None:

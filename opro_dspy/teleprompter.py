@@ -29,11 +29,12 @@ from opro_dspy.filters import Filters
 from opro_dspy.inputs import (
     RESUME,
     check_callable,
+    check_callbacks,
     check_executor,
     check_instructions,
-    check_list,
     check_lm,
     check_log_dir,
+    check_observers,
     check_one_of,
     check_options,
     check_sets,
@@ -284,9 +285,7 @@ class OPRO(Teleprompter):  # type: ignore[misc]
             prices=resolve_prices(prices),
             cache_dir=resolve_cache_dir(cache_dir),
             stop=None if stop is None else Stop(check_callable("stop", stop)),
-            observers=tuple(
-                check_callable("observers", o) for o in check_list("observers", observers)
-            ),
+            observers=tuple(check_observers(observers)),
             settings={
                 **config.model_dump(mode="json"),
                 "view": check_options("view", view, View).model_dump(mode="json"),
@@ -300,7 +299,7 @@ class OPRO(Teleprompter):  # type: ignore[misc]
             log_dir=check_log_dir(log_dir),
             resume=check_one_of("resume", resume, RESUME),
         )
-        self.callbacks = list(check_list("callbacks", callbacks))
+        self.callbacks = list(check_callbacks(callbacks))
 
     def get_params(self) -> dict[str, Any]:
         """Return the settings as JSON values, as trackers log them."""

@@ -196,3 +196,18 @@ def test_a_callback_that_stands_in_no_list_is_told() -> None:
     wrong: Any = BaseCallback()
     with pytest.raises(ConfigurationError, match="`callbacks` must be a list"):
         OPRO(exact, callbacks=wrong)
+
+
+@pytest.mark.parametrize("wrong", [BaseCallback, object(), print])
+def test_a_callback_that_is_none_of_dspys_is_refused_with_where_functions_go(wrong: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"BaseCallback, got .*`observers`.*`on_step`"):
+        OPRO(exact, callbacks=[wrong])
+
+
+def test_an_observer_that_was_not_made_is_told() -> None:
+    class Notes:
+        def __call__(self, event: Any) -> None: ...
+
+    wrong: Any = Notes
+    with pytest.raises(ConfigurationError, match=r"got the class Notes\. Write Notes\(\.\.\.\)"):
+        OPRO(exact, observers=[wrong])

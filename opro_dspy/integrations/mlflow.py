@@ -6,16 +6,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from opro_dspy.errors import ConfigurationError
 from opro_dspy.integrations.tracking import (
     result_metrics,
     settings_of,
     step_metrics,
     write_files,
 )
-from opro_dspy.protocols import Event, ResultKnown, StepEnded
+from opro_dspy.protocols import Event, ResultKnown, StepEnded, StepStarted
 from opro_dspy.result import RunResult
 
 _MAX_PARAM_CHARS = 500
+_NOT_THERE = "RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"
+"""What stores say of a run that they do not have, or whose id is none."""
 
 
 class MLflowObserver:
@@ -37,6 +40,8 @@ class MLflowObserver:
         prefix: Begins the name of each parameter and metric.
 
     Raises:
+        ConfigurationError: As the run begins, before it pays for anything, if the tracking server
+            has no run of this `run_id`, or it was deleted.
         ImportError: If MLflow is not there: `pip install "opro_dspy[mlflow]"`.
     """
 
@@ -44,18 +49,41 @@ class MLflowObserver:
         self, *, run_id: str | None = None, run_name: str | None = None, prefix: str = "opro/"
     ) -> None:
         self._mlflow = _mlflow()
+        if run_id is not None and not isinstance(run_id, str):
+            raise ConfigurationError(
+                f"`run_id` must be a text, got {run_id!r}. Of a run, pass run.info.run_id."
+            )
+        self._begun = False
         self._given, self._run_name, self._prefix = run_id, run_name, prefix
         made_in = self._mlflow.active_run()
         self._made_in = None if made_in is None else str(made_in.info.run_id)
         self._started: str | None = None
 
     def __call__(self, event: Event) -> None:
-        """Log what `event` brings."""
-        if isinstance(event, StepEnded):
+        """Log what `event` brings; begin with the first one, before anything is paid for."""
+        if isinstance(event, StepStarted) and not self._begun:
+            self._begin()
+        elif isinstance(event, StepEnded):
             metrics = step_metrics(event)
             self._log(metrics, step=int(metrics["step"]))
-        elif isinstance(event, ResultKnown):
+        elif isinstance(event, ResultKnown) and self._begun:
             self._finish(event.result)
+
+    def _begin(self) -> None:
+        run_id = self._run_id()
+        try:
+            stage = self._client.get_run(run_id).info.lifecycle_stage
+        except self._mlflow.MlflowException as error:
+            if error.error_code not in _NOT_THERE:
+                raise
+            stage = "not there"
+        if stage != "active":
+            raise ConfigurationError(
+                f"`run_id` of MLflowObserver must be that of a run, but {run_id!r} is {stage} in "
+                f"{self._mlflow.get_tracking_uri()}. Pass run.info.run_id of one that is, or call "
+                "mlflow.set_tracking_uri() before compile."
+            )
+        self._begun = True
 
     @property
     def _client(self) -> Any:
@@ -89,6 +117,7 @@ class MLflowObserver:
             self._log_result(run_id, result)
             status = _status(result.stop_reason)
         finally:
+            self._begun = False
             if self._started == run_id:
                 self._started = None
                 self._mlflow.end_run(status)

@@ -18,6 +18,7 @@ from opro_dspy.inputs import (
     check_list,
     check_lm,
     check_log_dir,
+    check_observers,
     check_one_of,
     check_options,
 )
@@ -160,7 +161,7 @@ def optimize(
         view=within_window(view.model_copy(update={"score_buckets": None}), lm),
         stop=None if stop is None else Stop(check_callable("stop", stop)),
         prices=known_prices,
-        observers=[check_callable("observers", o) for o in check_list("observers", observers)],
+        observers=check_observers(observers),
         cache_dir=resolve_cache_dir(cache_dir),
         log_dir=check_log_dir(log_dir),
         resume=check_one_of("resume", resume, RESUME),

@@ -13,7 +13,7 @@ from typing import Any
 import dspy
 import mlflow
 
-from opro_dspy import OPRO, LMCallError
+from opro_dspy import OPRO, ConfigurationError, LMCallError
 from opro_dspy.integrations.mlflow import MLflowObserver
 from tests.fakes import (
     TRAIN,
@@ -80,6 +80,26 @@ def refused(folder: Path) -> dict[str, Any]:
     return {"status": run.info.status, "active": mlflow.active_run() is not None}
 
 
+def not_there() -> dict[str, Any]:
+    """Return what is said of runs that are not there, and what was paid for by then."""
+    client = mlflow.MlflowClient()
+    deleted = client.create_run(str(mlflow.create_experiment("of the deleted"))).info.run_id
+    client.delete_run(deleted)
+    said: dict[str, str] = {}
+    paid: list[str] = []
+
+    def reply(text: str) -> str:
+        paid.append(text)
+        return field("answer", "2")
+
+    for name, run_id in {"unknown": "nope", "deleted": deleted}.items():
+        try:
+            compiled(scorer=scripted_lm(reply), observers=[MLflowObserver(run_id=run_id)])
+        except ConfigurationError as error:
+            said[name] = str(error)
+    return {"said": said, "paid": len(paid)}
+
+
 def main(folder: Path) -> None:
     early = MLflowObserver(run_name="mine")
     mlflow.set_tracking_uri(f"sqlite:///{folder / 'mlflow.db'}")
@@ -101,6 +121,7 @@ def main(folder: Path) -> None:
         asyncio.run(compiled_in_thread(inside))
     compiled(observers=[inside], max_steps=0)
     unwritable = refused(folder)
+    wrong = not_there()
 
     automatic = experiment("automatic", folder)
     mlflow.dspy.autolog(log_compiles=True, log_evals=True)
@@ -110,6 +131,7 @@ def main(folder: Path) -> None:
         "alone": runs(alone),
         "awaited": runs(awaited),
         "unwritable": unwritable,
+        "not_there": wrong,
         "still_open": still_open,
         "automatic": runs(automatic),
         "first": first.detailed_results.model_dump(mode="json"),

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
-from opro_dspy import OPROResult
+from opro_dspy import ConfigurationError, OPROResult
 from opro_dspy.integrations.mlflow import MLflowObserver
 
 ROOT = Path(__file__).parent.parent.parent
@@ -105,6 +105,20 @@ def test_a_run_that_an_error_ends_is_marked_and_one_of_the_user_stays_open(
     assert sorted(statuses.values()) == ["FAILED", "FINISHED", "FINISHED"]
     assert said["still_open"]
     assert statuses["outer"] == "FINISHED"
+
+
+def test_a_run_that_is_not_there_is_told_before_anything_is_paid_for(said: dict[str, Any]) -> None:
+    found = said["not_there"]
+    assert "'nope' is not there in sqlite:///" in found["said"]["unknown"]
+    assert " is deleted in sqlite:///" in found["said"]["deleted"]
+    assert found["paid"] == 0
+
+
+def test_a_run_is_named_by_its_id() -> None:
+    pytest.importorskip("mlflow")
+    wrong: Any = object()
+    with pytest.raises(ConfigurationError, match=r"`run_id` must be a text.*run\.info\.run_id"):
+        MLflowObserver(run_id=wrong)
 
 
 def test_without_mlflow_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,9 +7,9 @@ from typing import Any
 import dspy
 import pytest
 
-from opro_dspy import LMCallError
+from opro_dspy import ConfigurationError, LMCallError, UnknownArgumentError
 from opro_dspy.integrations.wandb import WandbObserver
-from tests.fakes import compiled, scripted_lm
+from tests.fakes import compiled, field, scripted_lm
 
 wandb: Any = pytest.importorskip("wandb")
 
@@ -83,6 +83,30 @@ def test_the_run_it_started_ends_as_failed_when_the_result_cannot_be_logged(
     compiled(max_steps=0, observers=[observer])
     assert (wandb.run, seen.codes) == (None, [1, 0])
     assert len(list(folder.rglob("*.wandb"))) == 2
+
+
+def test_what_is_no_run_and_what_init_does_not_take_is_refused_at_once() -> None:
+    with pytest.raises(ConfigurationError, match=r"`run` must be what wandb\.init\(\) returned"):
+        WandbObserver(run="abc")
+    with pytest.raises(UnknownArgumentError, match=r"`projekt` \(did you mean `project`\?\)"):
+        WandbObserver(projekt="prompts")
+
+
+def test_a_finished_run_is_told_before_anything_is_paid_for(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = wandb.init(mode="offline", dir=folder)
+    run.finish()
+    paid: list[str] = []
+
+    def reply(text: str) -> str:
+        paid.append(text)
+        return field("answer", "2")
+
+    with pytest.raises(ConfigurationError, match=r"is finished.* Pass one that goes on"):
+        compiled(scorer=scripted_lm(reply), observers=[WandbObserver(run=run)])
+    assert not paid
+    assert "An observer failed" not in caplog.text
 
 
 def test_without_wandb_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
