@@ -11,6 +11,7 @@ from opro_dspy.integrations.tracking import (
     result_metrics,
     settings_of,
     step_metrics,
+    warn_of_another,
     write_files,
 )
 from opro_dspy.protocols import Event, ResultKnown, StepEnded, StepStarted
@@ -72,17 +73,19 @@ class MLflowObserver:
     def _begin(self) -> None:
         run_id = self._run_id()
         try:
-            stage = self._client.get_run(run_id).info.lifecycle_stage
+            run = self._client.get_run(run_id)
+            stage, tags = run.info.lifecycle_stage, run.data.tags
         except self._mlflow.MlflowException as error:
             if error.error_code not in _NOT_THERE:
                 raise
-            stage = "not there"
+            stage, tags = "not there", {}
         if stage != "active":
             raise ConfigurationError(
                 f"`run_id` of MLflowObserver must be that of a run, but {run_id!r} is {stage} in "
                 f"{self._mlflow.get_tracking_uri()}. Pass run.info.run_id of one that is, or call "
                 "mlflow.set_tracking_uri() before compile."
             )
+        warn_of_another(f"The MLflow run {run_id}", tags.get(self._prefix + "stop_reason"))
         self._begun = True
 
     @property

@@ -1,6 +1,7 @@
 """What experiment trackers are told of a run: numbers, settings, files."""
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from math import isfinite
 from pathlib import Path
@@ -9,6 +10,8 @@ from statistics import fmean, pstdev
 from opro_dspy.protocols import StepEnded
 from opro_dspy.records import Usage, total_cost
 from opro_dspy.result import OPROResult, RunResult
+
+logger = logging.getLogger(__name__)
 
 
 def step_metrics(event: StepEnded) -> dict[str, float]:
@@ -65,6 +68,22 @@ def write_files(result: RunResult, folder: Path) -> Sequence[Path]:
     if isinstance(result, OPROResult):
         paths.append(result.report(folder / "report.html"))
     return paths
+
+
+def warn_of_another(run: str, stop_reason: str | None) -> None:
+    """Warn if a compile that came to its end was logged to the same run before.
+
+    Args:
+        run: Which run it is.
+        stop_reason: What the run holds as such, if anything.
+    """
+    kind = (stop_reason or "").split(":")[0]
+    if kind not in ("", "interrupted", "error"):  # those are gone on with
+        logger.warning(
+            "%s holds the result of another compile: its numbers and files will be mixed with "
+            "those of this one. Log each compile to a run of its own.",
+            run,
+        )
 
 
 def _spent(usage: Sequence[Usage]) -> dict[str, float | None]:

@@ -11,6 +11,7 @@ from opro_dspy.integrations.tracking import (
     result_metrics,
     settings_of,
     step_metrics,
+    warn_of_another,
     write_files,
 )
 from opro_dspy.names import refuse_unknown
@@ -71,6 +72,8 @@ class WandbObserver:
                 f"`run` of WandbObserver cannot be logged to: {error} Pass one that goes on."
             ) from error
         run.define_metric(self._prefix + "*", step_metric=step)
+        if active is not None:
+            warn_of_another(f"The W&B run {run.id}", run.summary.get(self._prefix + "stop_reason"))
         self._run, self._own = run, active is None
 
     def _named(self, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ A process of its own, because autologging changes DSPy's global settings and cla
 
 import asyncio
 import json
+import logging
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -100,6 +101,26 @@ def not_there() -> dict[str, Any]:
     return {"said": said, "paid": len(paid)}
 
 
+def twice(folder: Path) -> list[int]:
+    """Return how often it was told by then that a run holds another compile: after each of two."""
+    told: list[str] = []
+
+    class Told(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            told.append(record.getMessage())
+
+    handler = Told(logging.WARNING)
+    logging.getLogger("opro_dspy.integrations").addHandler(handler)
+    experiment("twice", folder)
+    counts = []
+    with mlflow.start_run() as run:
+        for _ in range(2):
+            compiled(observers=[MLflowObserver()], max_steps=0)
+            counts.append(sum(f"{run.info.run_id} holds the result of another" in x for x in told))
+    logging.getLogger("opro_dspy.integrations").removeHandler(handler)
+    return counts
+
+
 def main(folder: Path) -> None:
     early = MLflowObserver(run_name="mine")
     mlflow.set_tracking_uri(f"sqlite:///{folder / 'mlflow.db'}")
@@ -122,6 +143,7 @@ def main(folder: Path) -> None:
     compiled(observers=[inside], max_steps=0)
     unwritable = refused(folder)
     wrong = not_there()
+    mixed = twice(folder)
 
     automatic = experiment("automatic", folder)
     mlflow.dspy.autolog(log_compiles=True, log_evals=True)
@@ -132,6 +154,7 @@ def main(folder: Path) -> None:
         "awaited": runs(awaited),
         "unwritable": unwritable,
         "not_there": wrong,
+        "twice": mixed,
         "still_open": still_open,
         "automatic": runs(automatic),
         "first": first.detailed_results.model_dump(mode="json"),

@@ -114,6 +114,10 @@ def test_a_run_that_is_not_there_is_told_before_anything_is_paid_for(said: dict[
     assert found["paid"] == 0
 
 
+def test_a_second_compile_in_one_run_is_told(said: dict[str, Any]) -> None:
+    assert said["twice"] == [0, 1]
+
+
 def test_a_run_is_named_by_its_id() -> None:
     pytest.importorskip("mlflow")
     wrong: Any = object()

@@ -9,7 +9,8 @@ import pytest
 
 from opro_dspy import ConfigurationError, LMCallError, UnknownArgumentError
 from opro_dspy.integrations.wandb import WandbObserver
-from tests.fakes import compiled, field, scripted_lm
+from opro_dspy.protocols import Event, StepEnded
+from tests.fakes import compiled, field, keyword_scorer, scripted_lm, word_optimizer
 
 wandb: Any = pytest.importorskip("wandb")
 
@@ -107,6 +108,24 @@ def test_a_finished_run_is_told_before_anything_is_paid_for(
         compiled(scorer=scripted_lm(reply), observers=[WandbObserver(run=run)])
     assert not paid
     assert "An observer failed" not in caplog.text
+
+
+def test_a_second_compile_in_one_run_is_told_unless_it_goes_on_with_the_first(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def stop(event: Event) -> None:
+        if isinstance(event, StepEnded) and event.step.index == 1:
+            raise KeyboardInterrupt
+
+    lms = {"scorer": keyword_scorer(), "prompt_model": word_optimizer()}
+    with wandb.init(mode="offline", dir=folder) as run:
+        observer = WandbObserver()
+        compiled(observers=[observer, stop], log_dir=folder / "run", **lms)
+        compiled(observers=[observer], log_dir=folder / "run", **lms)
+        assert run.summary["opro/step"] == 3
+        assert "holds the result of another compile" not in caplog.text
+        compiled(observers=[observer], max_steps=0)
+        assert f"The W&B run {run.id} holds the result of another compile" in caplog.text
 
 
 def test_without_wandb_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
