@@ -73,6 +73,18 @@ def test_what_is_announced_is_what_the_result_holds() -> None:
             assert len(outputs.results) == len(VAL)
 
 
+def test_a_score_of_the_search_is_told_in_percent_as_the_trajectory_has_it() -> None:
+    notes = Notes()
+    result = compiled(callbacks=[notes], racing=False).detailed_results
+    told = [
+        float(outputs)
+        for inputs, outputs in zip(notes.inputs, notes.outputs, strict=True)
+        if inputs["callback_metadata"]["set"] == "trainset"
+    ]
+    assert max(told) > 1.0
+    assert told == pytest.approx([100 * candidate.train.score for candidate in result.candidates])
+
+
 def test_where_the_training_set_decides_it_is_met_in_full_once() -> None:
     notes = Notes()
     result = compiled(valset=None, racing=False, callbacks=[notes]).detailed_results

@@ -94,7 +94,7 @@ def test_the_observer_alone_logs_steps_settings_and_result(said: dict[str, Any])
     assert mine["metrics"]["opro/temperature"] == [1.0, 1.0]
     assert mine["metrics"]["opro/result/score"] == [pytest.approx(result.best.score)]
     assert mine["params"]["opro/view.num_entries"] == "20"
-    assert {"result.json", "instructions.json"} <= set(mine["files"])
+    assert set(mine["files"]) == {"result.json", "instructions.json", "report.html"}
 
 
 def test_a_run_that_an_error_ends_is_marked_and_one_of_the_user_stays_open(

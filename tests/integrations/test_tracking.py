@@ -8,12 +8,12 @@ from typing import Any
 import dspy
 import pytest
 
-from opro_dspy import LMCallError, OPROResult, optimize
+from opro_dspy import LMCallError, OPROResult, Price, optimize
 from opro_dspy.integrations.tracking import result_metrics, step_metrics, write_files
 from opro_dspy.problems import LinearRegression
 from opro_dspy.protocols import Event, ResultKnown, StepEnded
 from opro_dspy.simulation import numeric_optimizer_lm
-from tests.fakes import compiled, scripted_lm
+from tests.fakes import compiled, keyword_scorer, scripted_lm, word_optimizer
 
 
 class Notes:
@@ -50,6 +50,20 @@ def test_calls_grow_to_those_of_the_result() -> None:
     assert calls == sorted(calls)
     assert result_metrics(result)["calls"] == result.total_calls >= calls[-1]
     assert result_metrics(result)["score"] == result.best.score
+
+
+def test_cost_grows_to_that_of_the_result_and_is_left_out_where_it_is_not_known() -> None:
+    scorer, asked = keyword_scorer(), word_optimizer()
+    price = Price(input_per_million=1.0, output_per_million=2.0)
+    prices = {scorer.model: price, asked.model: price}
+    notes, result = run(scorer=scorer, prompt_model=asked, prices=prices)
+    costs = [metrics["cost_usd"] for metrics in notes.metrics]
+    assert costs == sorted(costs)
+    cost = sum(row.cost_usd or 0.0 for row in result.usage)
+    assert result_metrics(result)["cost_usd"] == pytest.approx(cost)
+    assert cost >= costs[-1] > costs[0] > 0.0
+    unpriced, _ = run()
+    assert not any("cost_usd" in metrics for metrics in unpriced.metrics)
 
 
 def test_the_result_is_the_last_event() -> None:

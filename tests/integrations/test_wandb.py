@@ -7,7 +7,7 @@ from typing import Any
 import dspy
 import pytest
 
-from opro_dspy import ConfigurationError, LMCallError, UnknownArgumentError
+from opro_dspy import ConfigurationError, LMCallError, Price, UnknownArgumentError
 from opro_dspy.integrations.wandb import WandbObserver
 from opro_dspy.protocols import Event, StepEnded
 from tests.fakes import compiled, field, keyword_scorer, scripted_lm, word_optimizer
@@ -48,6 +48,30 @@ def test_a_users_run_has_steps_settings_and_result_and_stays_open(folder: Path) 
     assert summary["opro/result/score"] == pytest.approx(result.best.score)
     assert {"opro/best", "opro/mean", "opro/spread", "opro/temperature"} <= set(summary)
     run.finish()
+
+
+def test_cost_and_files_are_in_the_run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files: list[set[str]] = []
+    monkeypatch.setattr(
+        wandb.Run,
+        "log_artifact",
+        lambda run, artifact: files.append(set(artifact.manifest.entries)),
+    )
+    scorer, asked = keyword_scorer(), word_optimizer()
+    price = Price(input_per_million=1.0, output_per_million=2.0)
+    with wandb.init(mode="offline", dir=folder) as run:
+        result = compiled(
+            scorer=scorer,
+            prompt_model=asked,
+            prices={scorer.model: price, asked.model: price},
+            max_steps=1,
+            observers=[WandbObserver(run=run)],
+        ).detailed_results
+        summary = dict(run.summary)
+    assert files == [{"result.json", "instructions.json", "report.html"}]
+    cost = sum(row.cost_usd for row in result.usage)
+    assert summary["opro/result/cost_usd"] == pytest.approx(cost)
+    assert 0.0 < summary["opro/cost_usd"] <= cost
 
 
 def test_a_run_of_its_own_is_finished_also_by_an_error(
