@@ -1,6 +1,8 @@
 """OPRO beside, before, behind and inside DSPy's other optimizers."""
 
 import copy
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +58,7 @@ def bootstrap() -> Any:
 
 
 OPTIMIZERS = {"o": opro, "m": mipro, "g": gepa, "b": bootstrap}
+STRATEGIES = ["o", "o -> m", "m -> o", "o -> g", "g -> o", "b -> o -> b"]
 MIPRO = {"num_trials": 2, "minibatch": False}
 
 
@@ -66,7 +69,7 @@ def program(lm: dspy.LM) -> Any:
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("strategy", ["o", "o -> m", "m -> o", "o -> g", "g -> o", "b -> o -> b"])
+@pytest.mark.parametrize("strategy", STRATEGIES)
 def test_opro_has_every_place_in_a_chain_of_better_together(strategy: str) -> None:
     keys = set(strategy.split(" -> "))
     lm = scorer()
@@ -176,3 +179,29 @@ def test_json_and_whole_program_are_read_back_with_the_same_answers(tmp_path: Pa
     with dspy.context(lm=lm):
         answers = [[p(question=e.question).answer for e in VAL] for p in (found, fresh, whole)]
     assert answers[0] == answers[1] == answers[2]
+
+
+WITHOUT_OPRO = """
+import sys
+sys.modules["opro_dspy"] = None
+import dspy
+fresh = dspy.ChainOfThought("question -> answer")
+fresh.load(sys.argv[1])
+print(fresh.predictors()[0].signature.instructions)
+whole = dspy.load(sys.argv[2], allow_pickle=True)
+print(whole.predictors()[0].signature.instructions)
+"""
+
+
+@pytest.mark.parametrize("track_stats", [True, False])
+def test_a_saved_program_needs_opro_only_for_its_results(track_stats: bool, tmp_path: Path) -> None:
+    student = dspy.ChainOfThought("question -> answer")
+    found = compiled(student, scorer(), max_steps=1, track_stats=track_stats)
+    paths = tmp_path / "program.json", tmp_path / "whole"
+    found.save(paths[0])
+    found.save(paths[1], save_program=True)
+    command = [sys.executable, "-c", WITHOUT_OPRO, *paths]
+    loaded = subprocess.run(command, capture_output=True, text=True)
+    answered = 1 if track_stats else 2
+    assert loaded.stdout.splitlines() == [instruction(found)] * answered
+    assert ("No module named 'opro_dspy" in loaded.stderr) == track_stats

@@ -125,6 +125,9 @@ def gepa() -> tuple[Any, Arguments, Arguments]:
     return dspy.GEPA, constructor, {"trainset": TRAIN, "valset": VAL}
 
 
+SCRIPTS = {"COPRO": copro, "MIPROv2": miprov2, "SIMBA": simba, "GEPA": gepa}
+
+
 def amended(message: str, arguments: Arguments, constructor: Arguments) -> None:
     """Do what the error says, as a user would; change nothing that it does not name."""
     told = re.findall(r"`(\w+)` \((.+?)\)(?=, `|\. It takes)", message)
@@ -139,7 +142,7 @@ def amended(message: str, arguments: Arguments, constructor: Arguments) -> None:
             assert advice.startswith("no counterpart, leave it out: "), message
 
 
-@pytest.mark.parametrize("written_for", [copro, miprov2, simba, gepa])
+@pytest.mark.parametrize("written_for", SCRIPTS.values(), ids=SCRIPTS)
 def test_a_script_runs_once_the_class_and_what_the_error_names_are_changed(
     written_for: Callable[[], tuple[Any, Arguments, Arguments]],
 ) -> None:

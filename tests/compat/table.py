@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from tests.compat.adapters import ADAPTERS
+from tests.compat.ecosystem import ECOSYSTEM
 from tests.compat.kinds import KINDS
 from tests.compat.limits import LIMITS
 
@@ -61,6 +62,12 @@ give them one of Python's own. `BestOfN` and `Refine` catch what their attempts 
 fails in there is seen all the same, and the example is scored again.
 """
 
+_ECOSYSTEM = """## The ecosystem
+
+What OPRO was run with; each row rests on tests, which the page names by their file. How it is done:
+[fit it into your stack](how-to/stack.md) and [scaling out](scaling-out.md).
+"""
+
 
 def page() -> str:
     """The page as the tests have it."""
@@ -73,7 +80,16 @@ def page() -> str:
         ((a.title, ", ".join(map(_titled, a.kinds)), a.note) for a in ADAPTERS),
     )
     limits = _table(["What", "Why, and what to do"], ((x.title, x.note) for x in LIMITS))
-    return "\n".join([_TOP, programs, _AGENTS, adapters, _LIMITS, limits, _END])
+    neighbours = _table(
+        ["With", "What was tested", "In `tests`"],
+        ((n.title, n.tested, ", ".join(_files(n.tests))) for n in ECOSYSTEM),
+    )
+    ecosystem = [_ECOSYSTEM, neighbours, ""]
+    return "\n".join([_TOP, programs, _AGENTS, adapters, _LIMITS, limits, _END, *ecosystem])
+
+
+def _files(tests: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(f"`{test.split('::')[0]}.py`" for test in tests))
 
 
 def _titled(name: str) -> str:
