@@ -152,6 +152,19 @@ def test_a_compile_inside_a_compile_runs_and_is_counted_by_both() -> None:
     assert found.detailed_results.used("scorer").calls > 3 * 3
 
 
+def test_a_compile_that_meets_the_cap_of_the_one_around_it_leaves_its_example_unscored() -> None:
+    lm = scorer().copy(max_tokens=60)
+    asked = optimizer_lm(seed=3, cache=False).copy(max_tokens=200)
+    options: Any = {"max_steps": 1, "num_candidates": 2, "num_threads": 1, "verbose": False}
+    inner = OPRO(metric=exact_match, prompt_model=asked, **options)
+    outer = OPRO(metric=exact_match, prompt_model=asked, max_tokens=20_000, **options)
+    with dspy.context(lm=lm):
+        found = outer.compile(SelfTuning(inner), trainset=TRAIN[:4], valset=VAL[:4])
+    result = found.detailed_results
+    assert "max_tokens" in result.stop_reason
+    assert not any(candidate.failures for candidate in result.candidates)
+
+
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda program: program.deepcopy()])
 def test_a_deep_copy_keeps_instructions_and_results_and_is_a_student(copied: Any) -> None:
     lm = scorer()

@@ -568,6 +568,19 @@ def test_a_program_that_swallows_a_refusal_is_still_known_to_be_refused() -> Non
     assert lm.engine.calls == 0
 
 
+@pytest.mark.parametrize("capped", ["outer", "inner"])
+def test_a_refusal_is_known_to_the_tasks_of_the_run_that_refuses_and_of_those_within(
+    capped: str,
+) -> None:
+    budgets = {capped: Budget(max_tokens=0)}
+    outer, inner = (gate_of(budget=budgets.get(name)) for name in ("outer", "inner"))
+    watched = inner.watch(outer.watch(scripted_lm(lambda text: "1")))
+    with outer.task() as around, inner.task() as task, pytest.raises(BudgetRefused):
+        watched("a")
+    assert task.refused is not None
+    assert (around.refused is not None) == (capped == "outer")
+
+
 def test_a_pause_ends_when_it_is_over_on_ctrl_c_and_where_the_time_would_not_do() -> None:
     timer, interrupt = Time(), Interrupt()
     budget = Budget(max_seconds=60, clock=timer.clock)

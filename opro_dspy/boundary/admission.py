@@ -244,6 +244,9 @@ class Admission:
             logger.warning("No answer from %s %s (%s); trying again.", model, yet, self._failed)
 
     def _refused(self, visit: Visit, error: CallRefused) -> CallRefused:
+        """Tell the call's task, and that of this run if another run within it makes the call."""
         if visit.task is not None:
-            visit.task.refused = str(error)
+            for task in (visit.task, visit.task.of_run(self.lock)):
+                if task is not None:
+                    task.refused = str(error)
         return error
