@@ -18,8 +18,9 @@ def as_examples(rows: Any, inputs: Sequence[str] | None = None, *, name: str = "
         name: What to call `rows` in an error.
 
     Raises:
-        ConfigurationError: If `rows` has no length or is one text or mapping (such as a
-            `DatasetDict`), a row has a column without a name, or `inputs` is no list of names.
+        ConfigurationError: If `rows` has no length, is one text or mapping (such as a
+            `DatasetDict`) or a data set in the format of tables, a row has a column without a name,
+            or `inputs` is no list of names.
     """
     if isinstance(rows, Mapping):
         raise ConfigurationError(
@@ -35,6 +36,11 @@ def as_examples(rows: Any, inputs: Sequence[str] | None = None, *, name: str = "
         hint = " Pass list(...) of what is streamed." if isinstance(rows, Iterable) else ""
         raise ConfigurationError(
             f"`{name}` must be a list of dspy.Example, got {type(rows).__name__}.{hint}"
+        )
+    if hasattr(rows, "with_format") and not _is_row(first := next(iter(rows), {})):
+        raise ConfigurationError(
+            f"`{name}` must have mappings as rows, got a data set whose format makes each a "
+            f"{type(first).__name__}. Pass {name}.with_format(None)."
         )
     if inputs is None:
         return list(rows)

@@ -95,6 +95,22 @@ def test_opro_has_every_place_in_a_chain_of_better_together(strategy: str) -> No
     assert bool(own.predictors()[0].demos) == strategy.startswith("b")
 
 
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("shared", [True, False])
+def test_a_log_dir_is_for_one_place_in_a_chain(shared: bool, tmp_path: Path) -> None:
+    lm = scorer()
+    first = opro(max_steps=1, log_dir=tmp_path / "first")
+    second = first if shared else opro(max_steps=1, log_dir=tmp_path / "second")
+    chain = dspy.BetterTogether(metric=exact_match, o=first, p=second, b=bootstrap())
+    with dspy.context(lm=lm, num_threads=2):
+        better = chain.compile(
+            program(lm), trainset=TRAIN, valset=VAL, strategy="o -> b -> p", num_threads=2
+        )
+    assert better.flag_compilation_error_occurred == shared
+    places = ["", "o", "o -> b"] if shared else ["", "o", "o -> b", "o -> b -> p"]
+    assert {found["strategy"] for found in better.candidate_programs} == set(places)
+
+
 def compiled(student: Any, lm: dspy.LM, **options: Any) -> Any:
     with dspy.context(lm=lm):
         return opro(**options).compile(student, trainset=TRAIN, valset=VAL)

@@ -96,6 +96,18 @@ def test_a_data_frame_is_told_how_to_give_its_rows() -> None:
     assert found(*records, inputs=["question"]) == found(TRAIN, VAL)
 
 
+@pytest.mark.parametrize(("kind", "row"), [("pandas", "DataFrame"), ("arrow", "Table")])
+def test_a_data_set_in_the_format_of_tables_is_told_how_to_be_rows(kind: str, row: str) -> None:
+    datasets = pytest.importorskip("datasets")
+    pytest.importorskip("pandas")
+    formatted = datasets.Dataset.from_list(ROWS).with_format(kind)
+    for inputs in (None, ["question"]):
+        with pytest.raises(ConfigurationError, match=rf"{row}.*Pass trainset\.with_format\(None"):
+            found(formatted, None, inputs=inputs)
+    plain = formatted.with_format(None)
+    assert found(plain, None, inputs=["question"]) == found(TRAIN, None)
+
+
 def test_rows_are_not_changed() -> None:
     example = dspy.Example(question="?", answer="!")
     (made,) = as_examples([example], ["question"])
