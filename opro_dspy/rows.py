@@ -37,7 +37,8 @@ def as_examples(rows: Any, inputs: Sequence[str] | None = None, *, name: str = "
         raise ConfigurationError(
             f"`{name}` must be a list of dspy.Example, got {type(rows).__name__}.{hint}"
         )
-    if hasattr(rows, "with_format") and not _is_row(first := next(iter(rows), {})):
+    first: Any = next(iter(rows), {}) if hasattr(rows, "with_format") else {}
+    if not _is_row(first):
         raise ConfigurationError(
             f"`{name}` must have mappings as rows, got a data set whose format makes each a "
             f"{type(first).__name__}. Pass {name}.with_format(None)."

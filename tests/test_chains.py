@@ -226,9 +226,9 @@ print(whole.predictors()[0].signature.instructions)
 def test_a_saved_program_needs_opro_only_for_its_results(track_stats: bool, tmp_path: Path) -> None:
     student = dspy.ChainOfThought("question -> answer")
     found = compiled(student, scorer(), max_steps=1, track_stats=track_stats)
-    paths = tmp_path / "program.json", tmp_path / "whole"
-    found.save(paths[0])
-    found.save(paths[1], save_program=True)
+    found.save(tmp_path / "program.json")
+    found.save(tmp_path / "whole", save_program=True)
+    paths = [str(tmp_path / name) for name in ("program.json", "whole")]
     command = [sys.executable, "-c", WITHOUT_OPRO, *paths]
     loaded = subprocess.run(command, capture_output=True, text=True)
     answered = 1 if track_stats else 2
