@@ -129,6 +129,7 @@ class RunLog:
             changed=changed,
         )
         self._number = self._past.num_sessions + 1
+        self._gate.pay(manifest.run, self._past.counted)
         self.scores.memories.insert(0, Scores(self._past, keys, self._append))
         self.answers.memories.insert(0, Answers(self._past, self._append))
         if self._past.num_orphans:

@@ -2,11 +2,12 @@
 
 import json
 import logging
+import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError
 from pydantic_core import PydanticSerializationError
 
 from opro_dspy.errors import ResumeError
@@ -60,6 +61,8 @@ class Manifest(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     format: Literal[1] = 1
+    run: str = Field(default_factory=lambda: secrets.token_hex(8))
+    """A name that no other run has."""
     created: str
     """When, in ISO 8601."""
     versions: dict[str, str]
@@ -119,7 +122,7 @@ def changes(old: Manifest, new: Manifest) -> list[str]:
         section, _, rest = path.partition(".")
         setting = rest.partition(".")[0]
         free = setting in FREE and not (setting == "max_steps" and linear)
-        if section in ("created", "versions") or (section == "settings" and free):
+        if section in ("run", "created", "versions") or (section == "settings" and free):
             continue
         if before.get(path) != after.get(path):
             name = rest if section == "settings" else path
@@ -175,7 +178,7 @@ def taken_up(
             raise ResumeError(_refusal(folder.path, changed, versions))
         if versions:
             logger.warning("The run in %s began with %s.", folder.path, "; ".join(versions))
-        new = new.model_copy(update={"created": old.created})
+        new = new.model_copy(update={"run": old.run, "created": old.created})
     elif (folder.path / journal).exists():
         raise ResumeError(
             f"{folder.path} has a {journal} but no {NAME}. Pass another `log_dir`, or "
