@@ -117,7 +117,9 @@ def world_lm(name: str = "world", *, native: bool = False) -> dspy.LM:
 
 
 def _text(message: Message) -> str:
-    return "\n".join(getattr(part, "text", None) or "" for part in message.parts)
+    """The text of a message; of an image, its data."""
+    parts = ((getattr(p, "text", None) or getattr(p, "data", None) or "") for p in message.parts)
+    return "\n".join(parts)
 
 
 def _results(request: Request) -> str:
