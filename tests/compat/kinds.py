@@ -9,7 +9,7 @@ from typing import Any, Literal
 import dspy
 import pydantic
 
-from tests.compat.world import Interpreter, world_lm
+from tests.compat.world import Interpreter, Shell, world_lm
 
 ASK = "question -> answer"
 NOTE = "question -> note"
@@ -267,6 +267,17 @@ KINDS = (
         note=f"deprecated by DSPy; {_PART}",
     ),
     Kind(
+        title="`ProgramOfThought` in a program",
+        make=lambda: Stages(dspy.ProgramOfThought(NOTE, interpreter_factory=Interpreter)),
+        note="deprecated by DSPy; left alone: its instructions are DSPy's own, and yours is in "
+        "none of them",
+    ),
+    Kind(
+        title="`Flex` in a program",
+        make=lambda: Stages(dspy.Flex(NOTE, interpreter_factory=Shell)),
+        note="left alone: it is code, not an instruction, and for DSPy's `GEPA`",
+    ),
+    Kind(
         title="`RLM`",
         make=lambda: dspy.RLM(ASK, tools=[successor], interpreter_factory=Interpreter),
         predictors=2,
@@ -282,7 +293,12 @@ KINDS = (
         note="its own predictor that gives advice is not optimized",
     ),
     Kind(title="`MultiChainComparison`", make=Compared, predictors=2),
-    Kind(title="`Parallel`", make=Parallel, predictors=2, note="make it in `forward`"),
+    Kind(
+        title="`Parallel`",
+        make=Parallel,
+        predictors=2,
+        note="make it in `forward`: all copies share one that a module holds",
+    ),
     Kind(
         title="typed fields: pydantic models, lists, `Literal`",
         make=lambda: dspy.ChainOfThought(Typed),

@@ -31,6 +31,9 @@ with a module of your own that keeps its signature in `self.signature` and write
 instruction into those of its predictors. In results, `instructions` are your part; the compiled
 program holds the whole.
 
+A `ProgramOfThought` or a `Flex` by itself is refused: there is no instruction of yours in it. In the
+place of the first take `RLM`; for the second there is DSPy's `GEPA`.
+
 ### Awaited programs
 
 A program without `forward` is awaited, each example in an event loop of its own on one of the
@@ -56,9 +59,14 @@ Neither with OPRO nor without; a test runs each of them without.
 """
 
 _END = """
-`RLM` and `CodeAct` run code in Deno unless they are given another `interpreter_factory`; our tests
-give them one of Python's own. `BestOfN` and `Refine` catch what their attempts raise. An LM that
-fails in there is seen all the same, and the example is scored again.
+`RLM`, `CodeAct`, `ProgramOfThought` and `Flex` run code in Deno unless they are given another
+`interpreter_factory`; our tests give them one of Python's own. `BestOfN` and `Refine` catch what
+their attempts raise. An LM that fails in there is seen all the same, and the example is scored
+again.
+
+Several `Parallel` may begin at once, in different examples too. One of them may then fail with a
+`KeyError` of `tqdm`, rarely: they share a list of progress bars, which DSPy empties each time. Such
+an example counts as failed.
 """
 
 

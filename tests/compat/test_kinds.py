@@ -8,6 +8,8 @@ import dspy
 import pytest
 
 from opro_dspy.calling import call
+from opro_dspy.errors import ConfigurationError
+from opro_dspy.program import Program
 from tests.compat.kinds import KINDS, all_right
 from tests.compat.running import Run, asked, students
 
@@ -41,6 +43,13 @@ def test_it_scores_the_same_when_it_runs_without_us(run: Run) -> None:
     with dspy.context(lm=run.lm, trace=[]):
         found = [all_right(example, call(run.program, example)) for example in examples]
     assert sum(found) / len(found) == pytest.approx(run.program.detailed_results.best.score)
+
+
+@pytest.mark.parametrize("kind", [dspy.ProgramOfThought, dspy.Flex])
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # ProgramOfThought goes with DSPy 3.5
+def test_what_is_left_alone_is_no_program_by_itself(kind: Any) -> None:
+    with pytest.raises(ConfigurationError, match=f"no predictor.* dspy.{kind.__name__}, w"):
+        Program(kind("question -> answer"))
 
 
 bringing = [kind for kind in KINDS if kind.reaches(0)]
