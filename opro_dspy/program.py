@@ -38,8 +38,8 @@ class Program:
         if not self.predictors:
             raise ConfigurationError(
                 f"the program {type(student).__name__} has no predictor to optimize: it holds no "
-                "dspy.Predict, or all its sub-modules are frozen (`_compiled=True`). Nor is there "
-                "one in a dspy.Flex, which is code for dspy.GEPA, or a dspy.ProgramOfThought, whose "
+                "dspy.Predict, or all its sub-modules are frozen (`_compiled=True`). Nor has a "
+                "dspy.Flex one, which is code for dspy.GEPA, or a dspy.ProgramOfThought, whose "
                 "instructions DSPy writes itself."
             )
         self.scaffolds = scaffolds_of(student, self.predictors)

@@ -46,9 +46,7 @@ ADAPTERS = (
     UnderAdapter(
         title="`JSONAdapter`", make=dspy.JSONAdapter, form="JSON", kinds=(*PLAIN, "ReActV2")
     ),
-    UnderAdapter(
-        title="`XMLAdapter`", make=dspy.XMLAdapter, form="XML", kinds=(*PLAIN, "ReActV2")
-    ),
+    UnderAdapter(title="`XMLAdapter`", make=dspy.XMLAdapter, form="XML", kinds=(*PLAIN, "ReActV2")),
     UnderAdapter(
         title="`TwoStepAdapter`",
         make=lambda: dspy.TwoStepAdapter(world_lm("extraction")),

@@ -18,7 +18,8 @@ a test case, and each test case a row.
 
 Each of these was optimized: its score on the selection set rose, and the returned program scores
 the same without OPRO. The student stayed as it was; the program came back with the same predictors,
-LMs and demos, and was saved and loaded as JSON and as a whole program.
+LMs and demos, and was saved and loaded as JSON and as a whole program; what was loaded asks and
+answers the same.
 """
 
 _AGENTS = """
@@ -31,8 +32,8 @@ with a module of your own that keeps its signature in `self.signature` and write
 instruction into those of its predictors. In results, `instructions` are your part; the compiled
 program holds the whole.
 
-A `ProgramOfThought` or a `Flex` by itself is refused: there is no instruction of yours in it. In the
-place of the first take `RLM`; for the second there is DSPy's `GEPA`.
+A `ProgramOfThought` or a `Flex` by itself is refused: there is no instruction of yours in it. In
+the place of the first take `RLM`; for the second there is DSPy's `GEPA`.
 
 ### Awaited programs
 
@@ -49,7 +50,7 @@ counted and charged once it has answered.
 ## Adapters
 
 Set as always, with `dspy.configure(adapter=…)` or `dspy.context`. Instructions got better under
-each of them with the programs named.
+each of them with the programs named, and all prompts had its form.
 """
 
 _LIMITS = """
