@@ -38,7 +38,9 @@ class Program:
         if not self.predictors:
             raise ConfigurationError(
                 f"the program {type(student).__name__} has no predictor to optimize: it holds no "
-                "dspy.Predict, or all its sub-modules are frozen (`_compiled=True`)."
+                "dspy.Predict, or all its sub-modules are frozen (`_compiled=True`). Nor has a "
+                "dspy.Flex one, which is code for dspy.GEPA, or a dspy.ProgramOfThought, whose "
+                "instructions DSPy writes itself."
             )
         self.scaffolds = scaffolds_of(student, self.predictors)
         self._shared = shared_parts(student)
@@ -141,9 +143,17 @@ class Program:
 
 
 def _unfrozen(program: dspy.Module) -> dict[str, dspy.Predict]:
-    """Return the predictors to optimize, by name. A root that is frozen itself counts as free."""
+    """Return the predictors to optimize, by name. A root that is frozen itself counts as free.
+
+    Those of ProgramOfThought are none of them: DSPy writes their instructions, all of it protocol,
+    and the user's stands in none.
+    """
+    modules = [module for _, module in program.named_sub_modules(dspy.ProgramOfThought)]
+    thoughts = [module for module in modules if not isinstance(module, dspy.CodeAct)]
+    fixed = {id(predictor) for module in thoughts for predictor in module.predictors()}
     predictors = program.named_predictors()
-    return {name: p for name, p in predictors if p is program or not p._compiled}
+    free = {name: p for name, p in predictors if p is program or not p._compiled}
+    return {name: p for name, p in free.items() if id(p) not in fixed}
 
 
 def _description(

@@ -44,6 +44,7 @@ from opro_dspy.runlog import RunLog
 from opro_dspy.selectors import every, round_robin
 from opro_dspy.settings import Seats
 from opro_dspy.trajectory import Trajectory
+from opro_dspy.warm_start import if_it_went_on
 from opro_dspy.watching import SpentBySteps
 from opro_dspy.wiring import (
     find_lms,
@@ -126,6 +127,7 @@ class Run:
             seats.resume,
             gate=gate,
             saved=partial(saved, program),
+            advice={"instructions": if_it_went_on(seats.log_dir)} if seats.warm_start else {},
         )
         program.watch_lms(gate.watch)
         gate.holders = [*program.modules, *seats.metric.holders]

@@ -109,7 +109,9 @@ class OPRO(Teleprompter):  # type: ignore[misc]
             for several a mapping of predictor name to text (names left out keep the student's).
         warm_start: An earlier run, whose best `num_candidates` instructions are starting points
             too: an `OPROResult`, the path of a saved one, or the folder of a run (its `log_dir`).
-            Its predictors must be among the program's.
+            Its predictors must be among the program's. A folder or file is read when `OPRO` is
+            made: if it changes later, a run with a `log_dir` that began from it is not resumed
+            (`ResumeError` says what to pass).
         num_finalists: Candidates that meet the selection set beside the student, ≥ 1.
         view: What of the trajectory the meta-prompt shows.
         filters: Which proposals are refused without scoring.

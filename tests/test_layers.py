@@ -16,8 +16,8 @@ ROWS = (
     {"plots"},
     {"simulation"},
     {"teleprompter", "solving", "integrations", "datasets"},
-    {"run", "warm_start"},
-    {"wiring", "choice"},
+    {"run"},
+    {"wiring", "choice", "warm_start"},
     {"inputs", "loop", "outcome", "estimate", "identity", "runlog", "watching", "runs"}
     | {"announcing", "awaiting"},
     {"optimizer", "evaluator", "settings"},

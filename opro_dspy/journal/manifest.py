@@ -152,7 +152,12 @@ def _shown(value: Any) -> str:
 
 
 def taken_up(
-    folder: RunFolder, new: Manifest, *, journal: str, force: bool
+    folder: RunFolder,
+    new: Manifest,
+    *,
+    journal: str,
+    force: bool,
+    advice: Mapping[str, str],
 ) -> tuple[Manifest, list[str]]:
     """Write the manifest of a folder's run as it goes on from now.
 
@@ -161,6 +166,7 @@ def taken_up(
         new: Who takes part now.
         journal: Name of the journal's file.
         force: Go on though something has changed that shapes the search.
+        advice: By the name of what may have changed, a sentence that says what to do then.
 
     Returns:
         The manifest that holds from now on, and what it changes.
@@ -175,7 +181,7 @@ def taken_up(
         old = Manifest.from_json(path.read_bytes())
         changed, versions = changes(old, new), version_changes(old, new)
         if changed and not force:
-            raise ResumeError(_refusal(folder.path, changed, versions))
+            raise ResumeError(_refusal(folder.path, changed, versions, advice))
         if versions:
             logger.warning("The run in %s began with %s.", folder.path, "; ".join(versions))
         new = new.model_copy(update={"run": old.run, "created": old.created})
@@ -193,11 +199,15 @@ def as_file(value: Any, *, indent: int | None = None) -> bytes:
     return json.dumps(value, indent=indent).encode("ascii") + b"\n"
 
 
-def _refusal(path: Path, changed: Sequence[str], versions: Sequence[str]) -> str:
+def _refusal(
+    path: Path, changed: Sequence[str], versions: Sequence[str], advice: Mapping[str, str]
+) -> str:
     shown = "; ".join(changed[:8]) + (f"; and {len(changed) - 8} more" if len(changed) > 8 else "")
     also = f" (Versions: {'; '.join(versions)}.)" if versions else ""
+    names = [entry.partition(":")[0] for entry in changed]
+    advised = "".join(f" {advice[name]}" for name in names if name in advice)
     return (
         f"the run in {path} cannot go on with what has changed since: {shown}.{also} Undo that, "
         'pass another `log_dir`, resume="force" to go on all the same (what still matches is '
-        'recalled), or resume="never" to move it aside and start anew.'
+        f'recalled), or resume="never" to move it aside and start anew.{advised}'
     )

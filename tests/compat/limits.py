@@ -9,7 +9,7 @@ from typing import Any
 import dspy
 
 from tests.compat.kinds import ASK, Awaited, Solver, Stages, successor
-from tests.compat.world import world_lm
+from tests.compat.world import Interpreter, world_lm
 
 QUESTION = "What is 3 plus 1?"
 
@@ -61,6 +61,16 @@ def _hinted() -> Any:
         return program(question=QUESTION)
 
 
+def _with_a_tool_of_a_script() -> Any:
+    def add(n: int) -> int:
+        """Return n and one: it is no module's own, so that it is saved as those of scripts are."""
+        return n + 1
+
+    program, folder = dspy.CodeAct(ASK, [add], interpreter_factory=Interpreter), tempfile.mkdtemp()
+    program.save(folder, save_program=True)
+    return dspy.load(folder, allow_pickle=True)(question=QUESTION)
+
+
 def _deep() -> None:
     if not Deep().predictors():
         raise LookupError("no predictor is found")
@@ -106,6 +116,13 @@ LIMITS = (
         note="make it in `forward`; JSON works either way",
         run=lambda: HoldsParallel().save(tempfile.mkdtemp(), save_program=True),
         error="cannot pickle",
+    ),
+    Limit(
+        title="a whole saved `CodeAct` whose tool is defined in a script or a notebook",
+        note="the source that `CodeAct` sends is not saved; import the tool from a module, or save "
+        "as JSON",
+        run=_with_a_tool_of_a_script,
+        error="could not get source code",
     ),
     Limit(
         title="modules in lists of lists, or dicts of dicts",

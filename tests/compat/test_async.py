@@ -155,3 +155,19 @@ def test_what_an_example_leaves_running_ends_with_it() -> None:
     assert left[0].cancelled()
     loops.run(leave())
     assert left[1].cancelled() and left[0].get_loop() is left[1].get_loop()
+
+
+def test_a_loop_that_still_runs_when_its_thread_goes_is_left_without_a_word(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    loops, said = Loops(), list[Any]()
+    found: list[asyncio.AbstractEventLoop] = []
+    monkeypatch.setattr("sys.unraisablehook", said.append)
+
+    async def go() -> None:
+        found.append(asyncio.get_running_loop())
+        del loops._local.mine  # as the end of the interpreter does where a call hangs
+
+    loops.run(go())
+    found[0].close()
+    assert not said
