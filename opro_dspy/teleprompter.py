@@ -12,6 +12,7 @@ from typing import Any, Literal
 import dspy
 from dspy.teleprompt import Teleprompter
 
+from opro_dspy.accepting import check_inputs
 from opro_dspy.awaiting import in_thread
 from opro_dspy.boundary.prices import Price, resolve_prices
 from opro_dspy.cache import (
@@ -408,6 +409,7 @@ class OPRO(Teleprompter):  # type: ignore[misc]
         train = as_examples(trainset, inputs, name="trainset")
         val = None if valset is None else as_examples(valset, inputs, name="valset")
         check_sets(train, val)
+        check_inputs(program.student, {"trainset": train, "valset": val or ()})
         if on_step is not None:
             told = of_steps(check_callable("on_step", on_step))
             seats = replace(seats, observers=(*seats.observers, told))
