@@ -48,7 +48,7 @@ def resolve_selector(selector: str | ComponentSelector) -> ComponentSelector:
     if callable(selector) and not isinstance(selector, type) and _is_plain(selector):
         return selector
     raise ConfigurationError(
-        f"`component_selector` must be one of {', '.join(SELECTORS)}, or a callable of "
+        f"`component_selector` must be one of {', '.join(SELECTORS)}, or a plain function of "
         f"(step, components, trajectory), got {selector!r}."
     )
 
