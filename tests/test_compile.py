@@ -502,10 +502,10 @@ def test_wrong_inputs_are_refused_before_the_first_call(
 def test_without_any_lm_the_door_says_so() -> None:
     with dspy.context(lm=None):
         with pytest.raises(ConfigurationError, match="no scorer LM"):
-            OPRO(metric=exact).compile(dspy.Predict("q -> a"), trainset=TRAIN)
+            OPRO(metric=exact).compile(dspy.Predict("question -> answer"), trainset=TRAIN)
         with pytest.raises(ConfigurationError, match="no optimizer LM"):
             OPRO(metric=exact, task_model=keyword_scorer()).compile(
-                dspy.Predict("q -> a"), trainset=TRAIN
+                dspy.Predict("question -> answer"), trainset=TRAIN
             )
 
 

@@ -28,7 +28,7 @@ ROWS = (
     {"failures", "outages", "ledger", "trials"},
     {"conditions", "samples"},
     {"scoring", "plan", "refusals", "hangs"},
-    {"temperatures", "program", "pool", "selectors", "schedules", "stopping", "race"},
+    {"accepting", "temperatures", "program", "pool", "selectors", "schedules", "stopping", "race"},
     {"lane", "scaffolds", "sharing", "calling"},
     {"boundary", "journal", "loops"},
     {"cache"},
@@ -56,7 +56,7 @@ WITH_DSPY = {
     *("conditions", "scoring", "worker", "packing", "remote", "trials", "inquiry"),
     *("proposer", "evaluator", "grid", "program", "boundary", "metric", "temperatures"),
     *("announcing", "rows", "metrics", "datasets", "positions"),
-    *("scaffolds", "sharing", "calling"),
+    *("scaffolds", "sharing", "calling", "accepting"),
 }
 
 

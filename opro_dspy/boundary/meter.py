@@ -1,5 +1,6 @@
 """Counts calls, tokens, cost and cache hits where an LM is called, by role, over any threads."""
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -98,6 +99,8 @@ class Meter:
         token = _CALL.set((self, call))
         try:
             yield
+        except asyncio.CancelledError:  # by whoever made the call: no fault of the LM's
+            raise
         except BaseException as error:
             setattr(error, _MARK, True)
             raise
