@@ -10,7 +10,7 @@ from opro_dspy.errors import ConfigurationError
 from opro_dspy.fields import as_key, as_text, field_list, field_names
 from opro_dspy.records import Candidate, Exemplar
 from opro_dspy.scaffolds import scaffolds_of
-from opro_dspy.sharing import lms_of, old_results, shared_parts
+from opro_dspy.sharing import check_copy, lms_of, old_results, shared_parts
 
 
 class Program:
@@ -43,6 +43,7 @@ class Program:
         self.scaffolds = scaffolds_of(student, self.predictors)
         self._shared = shared_parts(student)
         self._template = self._copy_of_student()
+        check_copy(self._template, student, self.predictors.values())
         self._working = self._shared
         everyone = dict(self._template.named_sub_modules(dspy.Predict))
         self.lms: dict[str, dspy.BaseLM | None] = {name: p.lm for name, p in everyone.items()}
