@@ -5,7 +5,7 @@ import functools
 import types
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import dspy
@@ -15,8 +15,8 @@ Parts = Callable[[Any], Iterator[tuple[str, Any]]]
 
 CONTAINERS = (dict, list, tuple, set, frozenset, deque)
 
-_ATOMS = (str, bytes, int, float, complex, type(None), type, types.ModuleType)
-_SHARED = (*_ATOMS, dspy.BaseLM, types.FunctionType, weakref.ref)
+ATOMS = (str, bytes, int, float, complex, type(None), type, types.ModuleType)
+_SHARED = (*ATOMS, dspy.BaseLM, types.FunctionType, weakref.ref)
 """Nothing in them is copied."""
 _NOT_COPIED = frozenset({"callbacks", "history"})
 """Attributes of a module that its copies go without, as `Module.__getstate__` says."""
@@ -31,7 +31,7 @@ def walk(root: Any, path: str, parts: Parts) -> Iterator[tuple[str, Any, Any]]:
     while queue:
         path, value = queue.popleft()
         for name, part in parts(value):
-            if id(part) not in seen and not isinstance(part, _ATOMS):
+            if id(part) not in seen:
                 seen[id(part)] = part
                 yield f"{path}{name}", part, value
                 queue.append((f"{path}{name}", part))
@@ -40,12 +40,12 @@ def walk(root: Any, path: str, parts: Parts) -> Iterator[tuple[str, Any, Any]]:
 def members(value: Any) -> Iterator[tuple[str, Any]]:
     """Yield what a module or a container holds; of anything else, nothing."""
     if isinstance(value, dspy.Module):
-        copied = vars(value).keys() - _NOT_COPIED
-        yield from ((f".{name}", vars(value)[name]) for name in sorted(copied))
+        copied = sorted(vars(value).keys() - _NOT_COPIED)
+        yield from _named(".{}", ((name, vars(value)[name]) for name in copied))
     elif isinstance(value, dict):
-        yield from ((f"[{key!r}]", part) for key, part in value.items())
+        yield from _named("[{!r}]", value.items())
     elif isinstance(value, CONTAINERS):
-        yield from ((f"[{index}]", part) for index, part in enumerate(value))
+        yield from _named("[{}]", enumerate(value))
 
 
 def copied_parts(value: Any) -> Iterator[tuple[str, Any]]:
@@ -57,18 +57,19 @@ def copied_parts(value: Any) -> Iterator[tuple[str, Any]]:
     elif isinstance(value, functools.partial):
         yield from ((f".{name}", getattr(value, name)) for name in ("func", "args", "keywords"))
     elif not isinstance(value, _SHARED):
-        yield from _attributes(value)
+        yield from _named(".{}", _attributes(value).items())
 
 
 def held_parts(value: Any) -> Iterator[tuple[str, Any]]:
     """Yield what `value` holds, also what its copies share: variables of functions, weak refs."""
-    yield from copied_parts(value)
-    if isinstance(value, types.MethodType):
-        yield from held_parts(value.__func__)
+    if isinstance(value, types.FunctionType):
+        yield from _named(" ({})", _variables(value))
     elif isinstance(value, weakref.ref):
-        yield "()", value()
-    elif isinstance(value, types.FunctionType):
-        yield from ((f" ({name})", part) for name, part in _variables(value))
+        yield from _named("(){}", [("", value())])
+    else:
+        yield from copied_parts(value)
+        if isinstance(value, types.MethodType):
+            yield from held_parts(value.__func__)
 
 
 def names_in(code: types.CodeType, *, of: str = "") -> frozenset[str]:
@@ -83,16 +84,20 @@ def names_in(code: types.CodeType, *, of: str = "") -> frozenset[str]:
     return frozenset(found if of else code.co_names).union(*inner)
 
 
-def _attributes(value: Any) -> Iterator[tuple[str, Any]]:
-    """Yield the attributes that an object keeps, none of them computed."""
+def _named(path: str, parts: Iterable[tuple[Any, Any]]) -> Iterator[tuple[str, Any]]:
+    """Yield those parts that can have parts themselves; there may be millions of others."""
+    return ((path.format(name), part) for name, part in parts if not isinstance(part, ATOMS))
+
+
+def _attributes(value: Any) -> dict[str, Any]:
+    """Return the attributes that an object keeps, none of them computed."""
     slots: list[str] = []
     for kind in type(value).__mro__:
         own = kind.__dict__.get("__slots__", ())
         slots += (own,) if isinstance(own, str) else own
     found = {name: _attribute(value, name) for name in slots if name != "__weakref__"}
     kept = _attribute(value, "__dict__")
-    found = {**found, "__dict__": None, **(kept if isinstance(kept, dict) else {})}
-    yield from ((f".{name}", part) for name, part in found.items())
+    return {**found, "__dict__": None, **(kept if isinstance(kept, dict) else {})}
 
 
 def _attribute(value: Any, name: str) -> Any:

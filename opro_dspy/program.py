@@ -177,8 +177,10 @@ def _unseen(program: dspy.Module) -> list[str]:
     known = {id(predictor) for predictor in program.predictors()} | frozen
     return [
         name.removeprefix("self.")
-        for name, predictor in program.named_sub_modules(dspy.Predict)
-        if id(predictor) not in known and not name.startswith(results)
+        for name, module in modules
+        if isinstance(module, dspy.Predict)
+        and id(module) not in known
+        and not name.startswith(results)
     ]
 
 

@@ -3,6 +3,7 @@
 import copy
 import inspect
 import logging
+from collections import deque
 from collections.abc import Collection, Container, Iterator, Mapping
 from types import FunctionType
 from typing import Any
@@ -74,19 +75,21 @@ def shared_parts(student: dspy.Module) -> dict[int, Any]:
 
 def _stubborn(student: dspy.Module, shared: Mapping[int, Any]) -> Iterator[tuple[str, Any]]:
     """Yield what cannot be copied and holds no module of the student, each with its path."""
-    modules = {id(module) for _, module in student.named_sub_modules(dspy.Module)}
-
-    def apart(value: Any) -> Iterator[tuple[str, Any]]:
-        return iter(()) if id(value) in shared or not taken_apart(value) else copied_parts(value)
-
-    def taken_apart(value: Any) -> bool:
-        return isinstance(value, (dspy.Module, *CONTAINERS)) or any(
-            id(part) in modules for _, part, _ in walk(value, "", copied_parts)
-        )
-
-    for path, part, _ in walk(student, type(student).__name__, apart):
-        if id(part) not in shared and not taken_apart(part) and _copy_error(part, shared):
-            yield path, part
+    modules = {id(module): module for _, module in student.named_sub_modules(dspy.Module)}
+    queue, seen = deque[tuple[str, Any]]([(type(student).__name__, student)]), {id(student)}
+    while queue:
+        path, value = queue.popleft()
+        for name, part in copied_parts(value):
+            if id(part) in seen or id(part) in shared:
+                continue
+            seen.add(id(part))
+            if isinstance(part, dspy.Module):
+                queue.append((f"{path}{name}", part))
+            elif _copy_error(part, {**shared, **modules}):
+                if isinstance(part, CONTAINERS) or any(id(m) in modules for m in _modules_in(part)):
+                    queue.append((f"{path}{name}", part))
+                else:
+                    yield f"{path}{name}", part
 
 
 def _copy_error(value: Any, shared: Mapping[int, Any]) -> Exception | None:
@@ -121,7 +124,7 @@ def check_copy(program: dspy.Module, student: dspy.Module, free: Collection[dspy
     owners = {
         id(module): (name.replace("self", type(student).__name__, 1), module)
         for name, module in student.named_sub_modules(dspy.Module)
-        if id(module) in asked or any(id(part) in asked for part in _modules_in(module))
+        if any(id(predictor) in asked for predictor in module.predictors())
     }
 
     def parts(value: Any) -> Iterator[tuple[str, Any]]:
