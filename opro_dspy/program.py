@@ -28,8 +28,8 @@ class Program:
         student: The program; kept as it is.
 
     Raises:
-        ConfigurationError: If `student` is no `dspy.Module`, has no predictor to optimize, or
-            cannot be copied.
+        ConfigurationError: If `student` is no `dspy.Module`, has no predictor to optimize, has two
+            of one name, cannot be copied, or has copies that would ask its own predictors.
     """
 
     def __init__(self, student: dspy.Module) -> None:
