@@ -30,7 +30,7 @@ ROWS = (
     {"scoring", "plan", "refusals", "hangs"},
     {"accepting", "temperatures", "program", "pool", "selectors", "schedules", "stopping", "race"},
     {"lane", "scaffolds", "sharing", "calling"},
-    {"boundary", "journal", "loops"},
+    {"boundary", "journal", "loops", "parts"},
     {"cache"},
     {"fingerprints"},
     {"meta_prompt", "exemplars", "fitting", "fields", "metric", "memory", "positions"},
@@ -56,7 +56,7 @@ WITH_DSPY = {
     *("conditions", "scoring", "worker", "packing", "remote", "trials", "inquiry"),
     *("proposer", "evaluator", "grid", "program", "boundary", "metric", "temperatures"),
     *("announcing", "rows", "metrics", "datasets", "positions"),
-    *("scaffolds", "sharing", "calling", "accepting"),
+    *("scaffolds", "sharing", "parts", "calling", "accepting"),
 }
 
 

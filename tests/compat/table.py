@@ -35,6 +35,18 @@ program holds the whole.
 A `ProgramOfThought` or a `Flex` by itself is refused: there is no instruction of yours in it. In
 the place of the first take `RLM`; for the second there is DSPy's `GEPA`.
 
+An agent that was saved and is loaded beside other tools, descriptions or fields brings the old text
+with it. OPRO keeps your part, writes the rest anew for what the agent has now, and says so. Where
+your part cannot be told from the rest, the program is refused.
+
+### Copies
+
+Each candidate is scored in a copy of the student, made by `copy.deepcopy`. What cannot be copied
+(locks, clients that hold one) is shared by all copies, and a warning names it. Methods of the
+program belong to the copy wherever it keeps them: as tools, in a table, in an object of your own.
+A function that closes over the program is not copied: if it may ask a predictor, the program is
+refused; if it reads other things only, a warning names it.
+
 ### Awaited programs
 
 A program without `forward` is awaited, each example in an event loop of its own on one of the
