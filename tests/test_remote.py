@@ -31,9 +31,8 @@ from opro_dspy import (
 from opro_dspy.boundary.faults import GarbledAnswerError, is_retryable, retry_after
 from opro_dspy.executing import Workers
 from opro_dspy.remote import WorkerTraceback, restored
-from opro_dspy.simulation import exact_match, landscape, make_examples, optimizer_lm, scorer_lm
 from opro_dspy.worker import Allowance, told, unpack
-from tests.executors import Elsewhere, Shared, shared
+from tests.executors import Elsewhere, Shared, found, shared, simulated
 from tests.fakes import (
     TRAIN,
     VAL,
@@ -49,39 +48,30 @@ from tests.fakes import (
 KEY = "sk-planted-0123456789"
 
 
-def simulated(student: dspy.Module | None = None, **options: Any) -> Any:
-    """A run whose LMs answer by what they are asked alone, whoever asks first."""
-    examples = make_examples("arithmetic", n=20, seed=0)
-    scorer = scorer_lm(answer_key=examples, landscape=landscape("many_small_effects", seed=0))
-    optimizer = OPRO(
-        **{
-            "metric": exact_match,
-            "prompt_model": optimizer_lm(seed=0),
-            "num_candidates": 4,
-            "max_steps": 2,
-            "num_threads": 4,
-            "verbose": False,
-            **options,
-        }
-    )
-    student = student or dspy.ChainOfThought("question -> answer")
-    with dspy.context(lm=scorer.copy(cache=False)):
-        return optimizer.compile(student, trainset=examples[:12], valset=examples[12:])
-
-
-def found(program: Any) -> Any:
-    """What a run came to, clocks apart."""
-    result = program.detailed_results.model_dump(mode="json")
-    for row in result["usage"]:
-        del row["seconds"]
-    return result
-
-
 @pytest.mark.parametrize("racing", [True, False])
 @pytest.mark.parametrize("executor", [Elsewhere, lambda: ThreadPoolExecutor(3)])
 def test_the_result_is_that_of_threads(executor: Callable[[], Executor], racing: bool) -> None:
     here = simulated(racing=racing)
     assert found(simulated(racing=racing, executor=executor())) == found(here)
+
+
+class Drafts(dspy.Module):  # type: ignore[misc]
+    def __init__(self) -> None:
+        super().__init__()
+        self.predict = dspy.Predict("question -> answer")
+
+    def forward(self, question: str) -> Any:
+        drafts = [
+            self.predict(question=question, config={"rollout_id": i, "temperature": 1.0})
+            for i in range(3)
+        ]
+        return drafts[-1]
+
+
+def test_simulated_lms_tell_rollouts_apart_there_too() -> None:
+    here = found(simulated(Drafts(), max_steps=1))
+    assert here != found(simulated(max_steps=1))
+    assert found(simulated(Drafts(), max_steps=1, executor=Elsewhere())) == here
 
 
 def test_a_threads_executor_runs_the_program_itself() -> None:
