@@ -1,5 +1,6 @@
 """Work on an executor: what travels, what it may cost, and whose fault it is when it fails."""
 
+import asyncio
 import json
 import os
 import threading
@@ -30,8 +31,8 @@ from opro_dspy import (
 )
 from opro_dspy.boundary.faults import GarbledAnswerError, is_retryable, retry_after
 from opro_dspy.executing import Workers
-from opro_dspy.remote import WorkerTraceback, restored
-from opro_dspy.worker import Allowance, told, unpack
+from opro_dspy.restoring import WorkerTraceback, restored, told
+from opro_dspy.worker import Allowance, unpack
 from tests.executors import Elsewhere, Shared, found, shared, simulated
 from tests.fakes import (
     TRAIN,
@@ -420,6 +421,57 @@ def test_errors_of_the_program_are_told_as_on_threads() -> None:
 
     assert run() == {3: "Odd: What is 3 plus 1? 3", 4: "KeyError: 'four'"}
     assert run(executor=Elsewhere()) == run()
+
+
+class Leaves(dspy.Module):  # type: ignore[misc]
+    """A program that ends the process it runs in, on one example."""
+
+    def __init__(self, how: BaseException) -> None:
+        super().__init__()
+        self.predict, self.how = dspy.Predict("question -> answer"), how
+
+    def forward(self, question: str) -> Any:
+        if question.startswith("What is 9 "):
+            raise self.how
+        return self.predict(question=question)
+
+
+class Noting(Elsewhere):
+    """Keeps what came of each call: one that raises would end a worker of Dask's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.came: list[Future[Any]] = []
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> "Future[Any]":
+        self.came.append(super().submit(fn, *args, **kwargs))
+        return self.came[-1]
+
+
+@pytest.mark.parametrize("how", [SystemExit("bye"), SystemExit(3), asyncio.CancelledError("so")])
+def test_a_program_that_exits_ends_the_run_as_on_threads_and_no_worker(how: BaseException) -> None:
+    options: dict[str, Any] = {"max_steps": 0, "racing": False, "valset": None}
+    workers = Noting()
+    for executor in (None, workers):
+        with pytest.raises(type(how)) as caught:
+            compiled(Leaves(how), scorer=shared(keyword_scorer()), executor=executor, **options)
+        assert caught.value.args == how.args
+    assert [f for f in workers.came if f.exception() is not None] == []
+
+
+def test_ctrl_c_in_a_program_ends_the_run_as_on_threads_and_no_worker() -> None:
+    options: dict[str, Any] = {"max_steps": 0, "racing": False, "valset": None}
+    workers, reasons = Noting(), []
+    for executor in (None, workers):
+        program = compiled(
+            Leaves(KeyboardInterrupt()),
+            scorer=shared(keyword_scorer()),
+            executor=executor,
+            **options,
+        )
+        reasons.append(program.detailed_results.stop_reason)
+    assert reasons == ["interrupted: stopped by the user (Ctrl-C)"] * 2
+    assert [f for f in workers.came if f.exception() is not None] == []
 
 
 def broken(example: Any, prediction: Any, trace: Any = None) -> Any:
