@@ -11,6 +11,9 @@ from opro_dspy.filters import printable
 POLL_S = 1.0
 """How often to look whether an executor that gives no answer is still there."""
 
+ASK_S = 5.0
+"""How long to wait for a scheduler's word on its workers."""
+
 MAX_DEATHS = 3
 """How often the workers may die under a job before the run stops."""
 
@@ -53,6 +56,16 @@ class Workers:
             f"the workers of `executor` died {MAX_DEATHS} times under {where}. See what they "
             "say: too little memory, or a program that ends its process."
         )
+
+    def are_there(self) -> bool:
+        """Return False if it is known that there is no worker: Dask's scheduler is asked."""
+        client = getattr(self._executor, "_client", None)
+        if not hasattr(client, "nthreads"):
+            return True
+        try:
+            return bool(client.nthreads(callback_timeout=ASK_S))
+        except Exception:  # noqa: BLE001  (whatever it is, nothing is known then)
+            return True
 
     def _current(self) -> Executor:
         with self._lock:

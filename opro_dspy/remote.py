@@ -73,6 +73,10 @@ class Remote:
             raise found
         return found
 
+    def has_workers(self) -> bool:
+        """Return False if it is known that there is no worker; see `Workers`."""
+        return self._workers.are_there()
+
     def _outcome(
         self, visit: Visit, candidate: Candidate, example: bytes, where: str
     ) -> dict[str, Any]:

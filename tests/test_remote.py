@@ -646,6 +646,36 @@ def test_a_hung_example_is_left_out() -> None:
 
 
 @pytest.mark.parametrize(
+    ("workers", "said"),
+    [
+        ({}, r"`executor` has no worker: .* Start workers and wait until they are up"),
+        ({"tcp://worker": 2}, r"hung on \d examples.*set a longer `timeout`"),
+        (OSError("no answer"), r"hung on \d examples.*set a longer `timeout`"),
+    ],
+)
+def test_it_is_told_if_nothing_comes_back_since_there_is_no_worker(workers: Any, said: str) -> None:
+    class Client:
+        status = "running"
+
+        def nthreads(self, *, callback_timeout: float) -> Any:
+            if isinstance(workers, Exception):
+                raise workers
+            return workers
+
+    class Deserted(Executor):
+        """Takes jobs as Dask's does that waits for workers."""
+
+        def __init__(self) -> None:
+            self._client = Client()
+
+        def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> "Future[Any]":
+            return Future()
+
+    with pytest.raises(ExecutorError, match=said):
+        simulated(executor=Deserted(), timeout=0.1)
+
+
+@pytest.mark.parametrize(
     ("options", "said"),
     [
         ({"executor": 4}, "must be a concurrent.futures.Executor, or a function"),
