@@ -32,6 +32,7 @@ from opro_dspy import (
 from opro_dspy.boundary.faults import GarbledAnswerError, is_retryable, retry_after
 from opro_dspy.executing import Workers
 from opro_dspy.restoring import WorkerTraceback, restored, told
+from opro_dspy.simulation import exact_match, make_examples, optimizer_lm
 from opro_dspy.worker import Allowance, unpack
 from tests.executors import Elsewhere, Shared, found, shared, simulated
 from tests.fakes import (
@@ -73,6 +74,36 @@ def test_simulated_lms_tell_rollouts_apart_there_too() -> None:
     here = found(simulated(Drafts(), max_steps=1))
     assert here != found(simulated(max_steps=1))
     assert found(simulated(Drafts(), max_steps=1, executor=Elsewhere())) == here
+
+
+class Tunes(dspy.Module):  # type: ignore[misc]
+    """Compiles another program before it answers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.predict = dspy.Predict("question -> answer")
+        self.tuner = OPRO(
+            metric=exact_match,
+            prompt_model=optimizer_lm(seed=0),
+            max_steps=1,
+            num_candidates=1,
+            num_threads=1,
+            verbose=False,
+        )
+
+    def forward(self, question: str) -> Any:
+        self.tuner.compile(
+            dspy.Predict("question -> answer"),
+            trainset=make_examples("arithmetic", n=20, seed=0)[:2],
+        )
+        return self.predict(question=question)
+
+
+def test_what_a_compile_within_the_program_takes_is_counted_there_too() -> None:
+    here = found(simulated(Tunes(), max_steps=0, racing=False))
+    there = found(simulated(Tunes(), max_steps=0, racing=False, executor=Elsewhere()))
+    assert there["usage"] == here["usage"]
+    assert sum(row["calls"] for row in here["usage"]) > 3 * 8
 
 
 def test_a_threads_executor_runs_the_program_itself() -> None:

@@ -84,7 +84,7 @@ class Gate:
         )
         self.holders: Sequence[Any] = ()
         """What else may hold credentials: modules of the program, the metric."""
-        meter.bypassed, meter.past = self._charge, self._note_answer
+        meter.bypassed, meter.past, meter.task = self._charge, self._note_answer, self._task
         self._watched: dict[int, tuple[dspy.BaseLM, dspy.BaseLM]] = {}
         self._classes: dict[type, type] = {}
 
@@ -135,9 +135,15 @@ class Gate:
     @contextmanager
     def task(self) -> Iterator[Task]:
         """Return a context whose LM calls belong together, also those in DSPy's own threads."""
-        task = Task(self.admission.lock, self.admission.free_place, self.admission.clock)
+        admission, within = self.admission, dspy.settings.get(TASK)
+        task = Task(admission.lock, admission.free_place, admission.clock, within=within)
         with dspy.context(**{TASK: task}):
             yield task
+
+    def _task(self) -> Task | None:
+        """Return this run's task that a call is made for, also out of a run within it."""
+        task = dspy.settings.get(TASK)
+        return task.of_run(self.admission.lock) if isinstance(task, Task) else None
 
     def recall(self, usage: Sequence[Usage], elapsed: float) -> None:
         """Count what was used in an earlier session, when the run had taken `elapsed` seconds."""

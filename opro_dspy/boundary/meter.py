@@ -54,6 +54,8 @@ class Meter:
         """Told of each answer by an LM that no gate watches, and whether its cost is told later."""
         self.past: Callable[[dict[str, Any]], None] | None = None
         """Told of the history entry of each answer by an LM that no gate watches."""
+        self.task: Callable[[], Any] = lambda: dspy.settings.get(TASK)
+        """Returns the task that an attempt is made for, or None."""
 
     def role(self, role: str, **settings: Any) -> AbstractContextManager[None]:
         """Return a context in which every LM call counts for `role`.
@@ -149,8 +151,7 @@ class Meter:
 
     def add(self, row: Usage, *, used: list[Usage] | None = None) -> None:
         """Add a row to what its role and model did, and to `used`: by default the task's."""
-        task = dspy.settings.get(TASK)
-        if used is None and task is not None:
+        if used is None and (task := self.task()) is not None:
             used = task.used
         if used is not None:
             used.append(row)

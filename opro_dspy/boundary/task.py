@@ -76,6 +76,7 @@ class Task:
         lock: The admission's.
         free_place: Frees the place of an attempt; called with the lock held.
         clock: Seconds, never going back.
+        within: The task in which this one begins: of another run, if a program compiles.
     """
 
     def __init__(
@@ -83,8 +84,11 @@ class Task:
         lock: threading.Condition,
         free_place: Callable[[Visit], None],
         clock: Callable[[], float] = time.monotonic,
+        *,
+        within: "Task | None" = None,
     ) -> None:
         self.lock, self._free_place, self._clock = lock, free_place, clock
+        self._within = within
         self._outages: list[tuple[Asked | None, BaseException]] = []
         self.refused: str | None = None
         """Why a call in here was refused (a cap, Ctrl-C); the task's result then says nothing."""
@@ -141,6 +145,13 @@ class Task:
     def runs_with(self, other: object) -> bool:
         """Tell whether `other` is a task of the same run, which is given up if it hangs."""
         return isinstance(other, Task) and other.lock is self.lock
+
+    def of_run(self, lock: threading.Condition | None) -> "Task | None":
+        """Return this task, or the one around it, that belongs to the run with that lock."""
+        task: Task | None = self
+        while task is not None and task.lock is not lock:
+            task = task._within
+        return task
 
     @property
     def lm_error(self) -> BaseException | None:
