@@ -44,7 +44,7 @@ class _Packer(cloudpickle.Pickler):  # type: ignore[misc]
                 state = {**own, "kwargs": kwargs, "history": [], "callbacks": []}
             return make, args, state, *rest
         if isinstance(obj, dspy.Module):
-            self._secrets |= secrets_held(obj, doubtful=False)
+            self._secrets |= secrets_held(obj, doubtful=False, demos=True)
         return super().reducer_override(obj)
 
 

@@ -3,14 +3,19 @@
 import asyncio
 import json
 import os
+import sys
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import cloudpickle
 import dspy
 import pytest
 from dspy.lm15 import Message, Request, Response, TextPart, Usage
@@ -210,6 +215,77 @@ def test_what_has_the_name_of_a_credential_is_refused_in_modules_metric_and_sett
         pytest.raises(ConfigurationError, match=r"dspy\.settings\.rm holds a credential"),
     ):
         simulated(executor=Elsewhere())
+
+
+class Metered:
+    def __init__(self) -> None:
+        self.api_key = KEY
+
+    def judge(self, example: Any, prediction: Any, trace: Any = None) -> bool:
+        return exact(example, prediction)
+
+
+class InClass:
+    API_KEY = KEY
+
+    def __call__(self, example: Any, prediction: Any, trace: Any = None) -> bool:
+        return exact(example, prediction)
+
+
+@dataclass(slots=True)
+class InSlot:
+    api_key: str
+
+    def __call__(self, example: Any, prediction: Any, trace: Any = None) -> bool:
+        return exact(example, prediction)
+
+
+def keyed(example: Any, prediction: Any, trace: Any = None, *, api_key: str = "") -> bool:
+    return exact(example, prediction)
+
+
+def by_default(
+    example: Any, prediction: Any, trace: Any = None, pred_name: Any = None, api_key: str = KEY
+) -> bool:
+    return exact(example, prediction)
+
+
+@pytest.mark.parametrize(
+    "metric",
+    [
+        Metered().judge,
+        partial(keyed, api_key=KEY),
+        partial(partial(Metered().judge), trace=None),
+        InSlot(KEY),
+        InClass(),
+        by_default,
+        lambda example, prediction, *, api_key=KEY: True,
+    ],
+    ids=["method", "partial", "partial of a method", "slot", "class", "default", "keyword"],
+)
+def test_a_key_is_found_wherever_a_metric_holds_it_as_an_attribute(metric: Any) -> None:
+    with as_of_a_script(), pytest.raises(ConfigurationError, match="the metric holds"):
+        simulated(metric=metric, executor=Elsewhere())
+
+
+@contextmanager
+def as_of_a_script() -> Iterator[None]:
+    """Let what stands in this module travel by value, as if it stood in the user's script."""
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    try:
+        yield
+    finally:
+        cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
+
+
+def test_a_key_in_a_demo_is_refused_and_a_text_of_that_name_is_not() -> None:
+    student = dspy.Predict("question, token -> answer")
+    student.demos = [dspy.Example(question="1?", token="a token of our gratitude", answer="1")]
+    program = simulated(student, executor=Elsewhere(), max_steps=0)
+    assert program.detailed_results.best.score >= 0.0
+    student.demos = [dspy.Example(question="1?", token=KEY, answer="1")]
+    with pytest.raises(ConfigurationError, match="the program holds a credential"):
+        simulated(student, executor=Elsewhere())
 
 
 def test_text_under_a_name_that_only_sounds_like_a_credential_may_travel() -> None:
