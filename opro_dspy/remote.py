@@ -16,7 +16,7 @@ from opro_dspy.boundary.spending import NOTHING, Spending
 from opro_dspy.boundary.task import Task, Visit
 from opro_dspy.errors import ConfigurationError, ExecutorError
 from opro_dspy.executing import Workers, lost
-from opro_dspy.filters import printable
+from opro_dspy.filters import sentence
 from opro_dspy.packing import packed
 from opro_dspy.records import Candidate, Usage
 from opro_dspy.restoring import restored
@@ -199,7 +199,7 @@ def _check(outcome: dict[str, Any]) -> dict[str, Any]:
     """Return `outcome` unless it is that a worker cannot unpack the kit."""
     if "broken" in outcome:
         raise ExecutorError(
-            f"a worker cannot unpack the program: {printable(outcome['broken'])}. What it is made "
+            f"a worker cannot unpack the program: {sentence(outcome['broken'])} What it is made "
             "of has to be installed there, or defined in the script itself."
         )
     return outcome

@@ -69,5 +69,5 @@ def _stop(told: Mapping[str, Any]) -> BaseException:
     """Return what is no Exception, and so ends a run: Ctrl-C, `sys.exit()`, a cancellation."""
     if told["type"] == SystemExit.__name__:
         return SystemExit(told["exit_code"])
-    kind = _STOPS.get(told["type"]) or type(told["type"], (BaseException,), {})
+    kind: type[BaseException] = _STOPS.get(told["type"]) or type(told["type"], (BaseException,), {})
     return kind(told["said"]) if told["said"] else kind()

@@ -7,7 +7,13 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecutor
+from concurrent.futures import (
+    BrokenExecutor,
+    CancelledError,
+    Executor,
+    Future,
+    ThreadPoolExecutor,
+)
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -661,13 +667,34 @@ def test_what_goes_wrong_on_the_drivers_side_is_no_failure_of_the_candidate() ->
             future.set_result({})
             return future
 
-    class Gone(Elsewhere):
-        def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> "Future[Any]":
-            raise CancelledError
-
     with pytest.raises(ExecutorError, match="says nothing about the candidate: KeyError"):
         simulated(executor=Garbled())
-    with pytest.raises(ExecutorError, match=r"about the candidate: CancelledError\. Are its"):
+
+
+class KilledWorker(Exception):
+    """Dask's, by name."""
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (BrokenExecutor("a process died."), r"a process died\. One of its .* Pass a function that"),
+        (
+            RuntimeError("cannot schedule new futures after shutdown"),
+            r"shutdown\. Pass one that is",
+        ),
+        (CancelledError(), r"CancelledError\. It cancelled its work: is its scheduler up"),
+        (KilledWorker("on 4 workers."), r"on 4 workers\. See what its workers say: too little mem"),
+        (ConnectionError("gone"), r"gone\. Are its workers and its scheduler up, with opro_dspy"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_an_executor_that_fails_is_told_with_its_cure(error: Exception, said: str) -> None:
+    class Gone(Elsewhere):
+        def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> "Future[Any]":
+            raise error
+
+    with pytest.raises(ExecutorError, match=rf"says nothing about the candidate: .*{said}"):
         simulated(executor=Gone())
 
 
