@@ -7,8 +7,10 @@ over twice the time on two. The driver: 10,000 examples x 8 candidates on worker
 once (canned outcomes, no process), and some thousand jobs on one real process with an instant LM;
 the driver's CPU time for each job, and what its memory grew by. Dask's scheduler runs in a process
 of its own. The curve: simulated workers, each busy for 1 s with each job, 10 to 1,000
-of them; jobs a second against the ideal. On a shared machine CPU time is steadier than the clock,
-which the first and the last table show.
+of them; jobs a second against the ideal. A run awaits its first answer with few jobs out (if a
+provider refuses every request, few were sent): this costs one call's time once in a run, whatever
+its length, and the curve shows the share with it and without it. On a shared machine CPU time is
+steadier than the clock, which the first and the last table show.
 """
 
 import argparse
@@ -19,7 +21,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -32,6 +34,7 @@ import dspy
 from opro_dspy.boundary.gate import Gate
 from opro_dspy.boundary.meter import SCORER, Meter
 from opro_dspy.boundary.spending import NOTHING
+from opro_dspy.boundary.task import Task
 from opro_dspy.conditions import Conditions, NoTrace
 from opro_dspy.evaluator import ProgramEvaluator
 from opro_dspy.executing import Workers
@@ -40,8 +43,10 @@ from opro_dspy.packing import packed_kit
 from opro_dspy.pool import DaemonExecutor
 from opro_dspy.program import Program
 from opro_dspy.records import Candidate, Usage
+from opro_dspy.refusals import MAX_DOUBTS
 from opro_dspy.remote import Remote
 from opro_dspy.trajectory import Trajectory
+from opro_dspy.worker import outcome_of
 
 BURN_S = 0.02
 CALL_S = 1.0
@@ -70,13 +75,15 @@ def metric(example: dspy.Example, prediction: dspy.Prediction, trace: object = N
 
 
 USED = Usage(role=SCORER, model="lm", calls=1, input_tokens=200, output_tokens=40, cost_usd=1e-4)
+TASK = Task(threading.Condition(), lambda visit: None)
+TASK.used.append(USED)
 OUTCOME = {
+    **outcome_of(TASK, None),
     "scored": {"value": 1.0, "output": "42"},
-    "used": [asdict(USED)],
     "spent": asdict(NOTHING),
     "needed": asdict(NOTHING),
+    "fatal": None,
     "too_small": False,
-    **dict.fromkeys(("refused", "outage", "error", "fatal")),
 }
 
 
@@ -213,18 +220,19 @@ def driver(kind: str, n: int, k: int, n_real: int) -> dict[str, float]:
     return found
 
 
-def curve(per_worker: int) -> list[dict[str, float]]:
-    """Return jobs a second with ever more simulated workers."""
+def curve(workers: Sequence[int], per_worker: int, call_s: float) -> list[dict[str, float]]:
+    """Return jobs a second with ever more simulated workers; a row for each number of them."""
     rows = []
-    for workers in WORKERS:
-        wall, cpu = taken(partial(run, Canned(CALL_S), per_worker * workers, 1, workers))
-        n = per_worker * workers
-        ideal = per_worker * CALL_S
+    for n_workers in workers:
+        n = per_worker * n_workers
+        wall, cpu = taken(partial(run, Canned(call_s), n, 1, n_workers))
+        left = max(0, n - MAX_DOUBTS)
         rows.append(
             {
-                "workers": workers,
+                "workers": n_workers,
                 "jobs per s": n / wall,
-                "share of the ideal": ideal / wall,
+                "share of the ideal": per_worker * call_s / wall,
+                "after the first answer": left * call_s / n_workers / max(1e-9, wall - call_s),
                 "driver's CPU, µs per job": 1e6 * cpu / n,
                 "driver's load": cpu / wall,
             }
@@ -243,24 +251,32 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, help="write the figures as JSON")
     parser.add_argument("--executor", choices=["loky", "dask", "both"], default="both")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=3, help="the best of so many, at least 1")
+    parser.add_argument("--workers", type=int, nargs="+", default=WORKERS, help="of the curve")
+    parser.add_argument("--call-s", type=float, default=CALL_S, help="a call's time there")
     parser.add_argument("--quick", action="store_true", help="a tenth of the jobs")
     options = parser.parse_args()
+    if options.rounds < 1:
+        parser.error("--rounds must be at least 1")
+    call_s = options.call_s
     less = 10 if options.quick else 1
     one = "loky" if options.executor == "both" else options.executor
     gain = efficiency(one, 300 // less, options.rounds)
     show(f"A CPU-bound program ({1e3 * BURN_S:.0f} ms an example) on {one}", gain, 2)
     paid = driver(options.executor, 10_000 // less, 8, 3_000 // less)
     show("The driver, workers that answer at once", paid)
-    rows = curve(max(2, 10 // less))
-    print(f"Simulated workers, {CALL_S:g} s for each job")
+    rows = curve(options.workers, max(2, 10 // less), call_s)
+    print(f"Simulated workers, {call_s:g} s for each job; the first answer is awaited with")
+    print(
+        f"{MAX_DOUBTS} jobs out, which costs {call_s:g} s once in a run: the share with and without"
+    )
     print("  " + " ".join(f"{name:>24}" for name in rows[0]))
     for row in rows:
         print("  " + " ".join(f"{value:>24,.2f}" for value in row.values()))
     per_job = {name.split(",")[0]: value for name, value in paid.items() if "µs per job" in name}
-    per_job[f"driver with {WORKERS[-1]:,} simulated"] = rows[-1]["driver's CPU, µs per job"]
-    most = {name: CALL_S * 1e6 / value for name, value in per_job.items()}
-    show(f"Workers with {CALL_S:g} s calls at which one core of the driver is full", most, 0)
+    per_job[f"driver with {options.workers[-1]:,} simulated"] = rows[-1]["driver's CPU, µs per job"]
+    most = {name: call_s * 1e6 / value for name, value in per_job.items()}
+    show(f"Workers with {call_s:g} s calls at which one core of the driver is full", most, 0)
     if options.out:
         figures = {"efficiency": gain, "driver": paid, "curve": rows, "saturates at": most}
         options.out.write_text(json.dumps(figures, indent=2))

@@ -26,6 +26,10 @@ class RemoteScorer(Protocol):
         """Return what comes of an example, or raise what `score_example` would."""
         ...
 
+    def has_workers(self) -> bool:
+        """Return False if it is known that there is no worker; asked when nothing comes back."""
+        ...
+
 
 class NoTrace(list[Any]):
     """A trace that keeps nothing: DSPy's Refine and BestOfN want to extend one."""
@@ -70,4 +74,5 @@ class Conditions:
 
     def hang_error(self) -> RunError:
         """Return the error that stops a run in which nothing comes back."""
-        return self.hangs.error(self.timeout_s, remote=self.remote is not None)
+        no_worker = self.remote is not None and not self.remote.has_workers()
+        return self.hangs.error(self.timeout_s, remote=self.remote is not None, no_worker=no_worker)

@@ -2,14 +2,17 @@
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import BrokenExecutor, Executor, wait
+from concurrent.futures import BrokenExecutor, CancelledError, Executor, wait
 from typing import Any
 
 from opro_dspy.errors import ExecutorError
-from opro_dspy.filters import printable
+from opro_dspy.filters import sentence
 
 POLL_S = 1.0
 """How often to look whether an executor that gives no answer is still there."""
+
+ASK_S = 5.0
+"""How long to wait for a scheduler's word on its workers."""
 
 MAX_DEATHS = 3
 """How often the workers may die under a job before the run stops."""
@@ -54,6 +57,16 @@ class Workers:
             "say: too little memory, or a program that ends its process."
         )
 
+    def are_there(self) -> bool:
+        """Return False if it is known that there is no worker: Dask's scheduler is asked."""
+        client: Any = getattr(self._executor, "_client", None)
+        if not hasattr(client, "nthreads"):
+            return True
+        try:
+            return bool(client.nthreads(callback_timeout=ASK_S))
+        except Exception:  # noqa: BLE001  (whatever it is, nothing is known then)
+            return True
+
     def _current(self) -> Executor:
         with self._lock:
             if self._executor is None and self._make is not None:
@@ -70,8 +83,8 @@ class Workers:
             return make()
         except Exception as error:
             raise ExecutorError(
-                f"the function that was passed as `executor` raised {_said(error)}. It must return "
-                "a concurrent.futures.Executor, also when it is asked again."
+                f"the function that was passed as `executor` raised {sentence(_said(error))} "
+                "It must return a concurrent.futures.Executor, also when it is asked again."
             ) from error
 
     def _drop(self, broken: Executor) -> None:
@@ -94,10 +107,26 @@ def _check_client(executor: Executor) -> None:
 def lost(error: Exception) -> ExecutorError:
     """Return the error that says that an executor failed, or what is around it."""
     return ExecutorError(
-        f"the executor failed, which says nothing about the candidate: {_said(error)}. Are its "
-        "workers and its scheduler up, with opro_dspy installed?"
+        "the executor failed, which says nothing about the candidate: "
+        f"{sentence(_said(error))} {_cure(error)}"
     )
 
 
+def _cure(error: Exception) -> str:
+    """Return what to look at, or to do."""
+    if isinstance(error, BrokenExecutor):
+        return (
+            "One of its processes died. Pass a function that makes it: that is asked for the next "
+            "one (executor=lambda: ProcessPoolExecutor(8))."
+        )
+    if isinstance(error, RuntimeError) and "shutdown" in str(error):
+        return "Pass one that is open, or a function that makes one."
+    if isinstance(error, CancelledError):
+        return "It cancelled its work: is its scheduler up, and its client open?"
+    if type(error).__name__ == "KilledWorker":
+        return "See what its workers say: too little memory, or a program that ends its process."
+    return "Are its workers and its scheduler up, with opro_dspy installed?"
+
+
 def _said(error: Exception) -> str:
-    return printable(f"{type(error).__name__}: {error}".removesuffix(": "))
+    return f"{type(error).__name__}: {error}".removesuffix(": ")

@@ -164,16 +164,25 @@ class Hangs:
             for place, h in self._open.items()
         }
 
-    def error(self, timeout_s: float | None, *, remote: bool = False) -> RunError:
+    def error(
+        self, timeout_s: float | None, *, remote: bool = False, no_worker: bool = False
+    ) -> RunError:
         """Return the error that stops a run in which nothing comes back.
 
         Args:
             timeout_s: Seconds after which a call was given up.
             remote: Whether examples are scored on workers.
+            no_worker: Whether it is known that there is none.
         """
         hanging = self._open.values()
         models = sorted({hang.model for hang in hanging if hang.model is not None})
         of = "candidates" if all(hang.n_examples == 1 for hang in hanging) else "examples"
+        if no_worker:
+            return ExecutorError(
+                "`executor` has no worker: they are gone, or never came. What was sent waited for "
+                f"twice as long as `timeout` ({timeout_s or 0.0:g} s); none of it was scored. "
+                "Start workers and wait until they are up (Dask: `client.wait_for_workers(1)`)."
+            )
         n, said = len(self._units), "hung"
         if n > 1:
             said = f"hung on {n} {of}, and nothing that set out later came back"

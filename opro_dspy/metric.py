@@ -76,8 +76,8 @@ class Metric:
 
     @property
     def holders(self) -> list[Any]:
-        """What may hold credentials: the metric, and what it is a method of."""
-        return [self.function, getattr(self.function, "__self__", None)]
+        """What may hold credentials: the metric, and with it what it is a method of."""
+        return [self.function]
 
     def __call__(self, example: dspy.Example, prediction: Any, *, where: str) -> float:
         """Return the score alone; see `judge`."""

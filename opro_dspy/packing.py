@@ -11,6 +11,7 @@ import dspy
 from opro_dspy.boundary.prices import Price
 from opro_dspy.boundary.redaction import secrets_held, secrets_of
 from opro_dspy.errors import ConfigurationError
+from opro_dspy.filters import sentence
 from opro_dspy.fingerprints import is_secret, without_logins, without_secrets
 from opro_dspy.worker import Kit
 
@@ -44,7 +45,7 @@ class _Packer(cloudpickle.Pickler):  # type: ignore[misc]
                 state = {**own, "kwargs": kwargs, "history": [], "callbacks": []}
             return make, args, state, *rest
         if isinstance(obj, dspy.Module):
-            self._secrets |= secrets_held(obj, doubtful=False)
+            self._secrets |= secrets_held(obj, doubtful=False, demos=True)
         return super().reducer_override(obj)
 
 
@@ -63,10 +64,10 @@ def packed(what: str, value: Any, secrets: set[str] | None = None) -> bytes:
     try:
         _Packer(buffer, set() if secrets is None else secrets).dump(value)
     except Exception as error:
+        said = sentence(f"{type(error).__name__}: {error}")
         raise ConfigurationError(
-            f"{what} cannot travel to the workers of `executor`: {type(error).__name__}: {error}. "
-            "Let it make locks, connections and the like when it needs them, or run on threads "
-            "(without `executor`)."
+            f"{what} cannot travel to the workers of `executor`: {said} Let it make locks, "
+            "connections and the like when it needs them, or run on threads (without `executor`)."
         ) from error
     return buffer.getvalue()
 

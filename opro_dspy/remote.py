@@ -7,8 +7,6 @@ from typing import Any
 from uuid import uuid4
 
 import dspy
-from dspy.utils import exceptions
-from dspy.utils.exceptions import LMError
 
 from opro_dspy.boundary.admission import BudgetRefused, CallRefused
 from opro_dspy.boundary.faults import is_overload, may_be_load
@@ -16,11 +14,12 @@ from opro_dspy.boundary.gate import Gate
 from opro_dspy.boundary.meter import TASK
 from opro_dspy.boundary.spending import NOTHING, Spending
 from opro_dspy.boundary.task import Task, Visit
-from opro_dspy.errors import ConfigurationError, ExecutorError, MetricError, UnknownPriceError
+from opro_dspy.errors import ConfigurationError, ExecutorError
 from opro_dspy.executing import Workers, lost
-from opro_dspy.filters import printable
+from opro_dspy.filters import sentence
 from opro_dspy.packing import packed
 from opro_dspy.records import Candidate, Usage
+from opro_dspy.restoring import restored
 from opro_dspy.scoring import Scored
 from opro_dspy.worker import Job, unpack, work
 
@@ -57,7 +56,7 @@ class Remote:
         Raises:
             ExecutorError: If the executor fails, or a worker cannot unpack the kit.
             CallRefused: If the budget refuses it; the task says why.
-            Exception: What the LM, the program or the metric raised, as `restored`.
+            BaseException: What the LM, the program or the metric raised, as `restored`.
         """
         visit = Visit(model=self._model, task=dspy.settings.get(TASK))
         try:
@@ -70,9 +69,13 @@ class Remote:
             raise ExecutorError(str(error)) from error
         except Exception as error:  # the driver's own: nothing that a program did
             raise lost(error) from error
-        if isinstance(found, Exception):
+        if isinstance(found, BaseException):
             raise found
         return found
+
+    def has_workers(self) -> bool:
+        """Return False if it is known that there is no worker; see `Workers`."""
+        return self._workers.are_there()
 
     def _outcome(
         self, visit: Visit, candidate: Candidate, example: bytes, where: str
@@ -167,9 +170,11 @@ class Remote:
                 cost=max(self._needed.cost, needed.cost),
             )
 
-    def _found(self, outcome: Mapping[str, Any], visit: Visit) -> Scored | Exception:
+    def _found(self, outcome: Mapping[str, Any], visit: Visit) -> Scored | BaseException:
         """Return the score, or what is to be raised instead."""
         task: Task | None = visit.task
+        if outcome["error"] is not None and outcome["error"]["stops"]:
+            return restored(outcome["error"])
         if outcome["fatal"] is not None:
             self._gate.admission.refuse_all(restored(outcome["fatal"]))
         if outcome["refused"] is not None and outcome["outage"] is None:
@@ -194,31 +199,7 @@ def _check(outcome: dict[str, Any]) -> dict[str, Any]:
     """Return `outcome` unless it is that a worker cannot unpack the kit."""
     if "broken" in outcome:
         raise ExecutorError(
-            f"a worker cannot unpack the program: {printable(outcome['broken'])}. What it is made "
+            f"a worker cannot unpack the program: {sentence(outcome['broken'])} What it is made "
             "of has to be installed there, or defined in the script itself."
         )
     return outcome
-
-
-class WorkerTraceback(Exception):
-    """Where on the worker an exception was raised."""
-
-
-def restored(told: Mapping[str, Any]) -> Exception:
-    """Return an exception that a worker told of: an LM's as such, any other by name and text."""
-    error: Exception
-    if told["lm"] is not None:
-        of_lm = {"retry_after": told["lm"]["retry_after"]}
-        names = ("message", "code", "model", "provider", "provider_code", "status", "request_id")
-        of_lm |= {name: told["lm"][name] for name in names}
-        kind = getattr(exceptions, told["lm"]["kind"], LMError)
-        of_lm["message"] = of_lm["message"] or ""
-        error = kind(**of_lm)
-    elif told["metric"]:
-        error = MetricError(told["said"])
-    elif told["type"] == UnknownPriceError.__name__:
-        error = UnknownPriceError(told["said"])
-    else:
-        error = type(told["type"], (Exception,), {})(told["said"])
-    error.__cause__ = WorkerTraceback("\n" + told["traceback"])
-    return error

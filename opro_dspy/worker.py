@@ -2,19 +2,17 @@
 
 import contextvars
 import threading
-import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import cloudpickle
 import dspy
-from dspy.utils.exceptions import LMError
 
 from opro_dspy.boundary.adapters import watched
 from opro_dspy.boundary.answers import Answers
 from opro_dspy.boundary.budget import Budget, Reservation
-from opro_dspy.boundary.faults import bad_request, retry_after
+from opro_dspy.boundary.faults import bad_request
 from opro_dspy.boundary.gate import Gate
 from opro_dspy.boundary.meter import SCORER, Meter
 from opro_dspy.boundary.prices import Price
@@ -23,11 +21,11 @@ from opro_dspy.boundary.spending import NOTHING, Spending
 from opro_dspy.boundary.task import Task, outage_of
 from opro_dspy.cache import MemoryStore
 from opro_dspy.conditions import NoTrace
-from opro_dspy.errors import MetricError
 from opro_dspy.metric import Metric
 from opro_dspy.program import Program
 from opro_dspy.records import Candidate
-from opro_dspy.scoring import score_example
+from opro_dspy.restoring import told
+from opro_dspy.scoring import Scored, score_example
 
 MAX_KITS = 4
 """Kits that a worker keeps."""
@@ -131,7 +129,8 @@ class Bench:
             max_tokens=job.max_tokens, max_cost=job.max_cost, max_seconds=job.max_seconds
         )
         gate.renew(allowance)
-        scored, error = None, None
+        scored: Scored | None = None
+        error: BaseException | None = None
         settings = dspy.context(**self._settings)
         with settings, gate.meter.role(SCORER, lm=self._lm, trace=NoTrace()), gate.task() as task:
             task.fresh = job.fresh
@@ -139,7 +138,7 @@ class Bench:
                 example = cloudpickle.loads(job.example)
                 program = self._build(Candidate(job.texts))
                 scored = score_example(program, example, self._metric, where=job.where)
-            except Exception as raised:  # noqa: BLE001  (the driver raises it)
+            except BaseException as raised:  # noqa: BLE001  (the driver raises it; the worker lives)
                 gate.redact(raised)
                 error = raised
         outcome = outcome_of(task, error)
@@ -160,7 +159,7 @@ class Bench:
         return program
 
 
-def outcome_of(task: Task, error: Exception | None) -> dict[str, Any]:
+def outcome_of(task: Task, error: BaseException | None) -> dict[str, Any]:
     """Return what the LM calls took, and whose fault it is if there is no score."""
     outage = outage_of(task, error)
     refusal = task.bad_request or (None if error is None else bad_request(error))
@@ -170,25 +169,6 @@ def outcome_of(task: Task, error: Exception | None) -> dict[str, Any]:
         "outage": None if outage is None else told(outage),
         "bad_request": None if refusal is None else told(refusal),
         "error": None if error is None else told(error),
-    }
-
-
-def told(error: BaseException) -> dict[str, Any]:
-    """Return an exception as JSON values, for `remote.restored`."""
-    kinds = [kind.__name__ for kind in type(error).__mro__ if kind.__module__ == LMError.__module__]
-    names = ("message", "code", "model", "provider", "provider_code", "status", "request_id")
-    return {
-        "type": type(error).__name__,
-        "said": str(error),
-        "traceback": "".join(traceback.format_exception(error)),
-        "metric": isinstance(error, MetricError),
-        "lm": {
-            "kind": kinds[0],
-            **{name: getattr(error, name, None) for name in names},
-            "retry_after": retry_after(error),
-        }
-        if isinstance(error, LMError)
-        else None,
     }
 
 
@@ -216,7 +196,7 @@ _LOCK = threading.Lock()
 
 
 def work(name: str, kit: bytes | None, job: Job) -> dict[str, Any]:
-    """Score one example; what an executor is given. Raises no Exception.
+    """Score one example; what an executor is given. Raises nothing.
 
     Args:
         name: Of the kit.
@@ -234,7 +214,7 @@ def work(name: str, kit: bytes | None, job: Job) -> dict[str, Any]:
 
 
 def unpack(name: str, kit: bytes, number: str) -> dict[str, Any]:
-    """Keep a kit for later jobs; what an executor is given before them. Raises no Exception.
+    """Keep a kit for later jobs; what an executor is given before them. Raises nothing.
 
     Args:
         name: Of the kit.
@@ -256,7 +236,7 @@ def _benches(name: str, kit: bytes | None) -> _Benches | dict[str, Any]:
         if name not in _KITS:
             try:
                 _KITS[name] = _Benches(cloudpickle.loads(kit))
-            except Exception as error:  # noqa: BLE001  (the driver raises it)
+            except BaseException as error:  # noqa: BLE001  (the driver raises it)
                 redact(error, secrets_of(None))
                 return {"broken": f"{type(error).__name__}: {error}"}
         benches = _KITS[name] = _KITS.pop(name)

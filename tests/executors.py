@@ -8,6 +8,9 @@ from typing import Any
 import dspy
 from dspy.lm15 import Request, Response
 
+from opro_dspy import OPRO
+from opro_dspy.simulation import exact_match, landscape, make_examples, optimizer_lm, scorer_lm
+
 _ENGINES: dict[int, Any] = {}
 _NUMBERS = itertools.count()
 
@@ -71,3 +74,31 @@ def _engine(number: int) -> Shared:
 def shared(lm: dspy.LM) -> dspy.LM:
     """A copy of a scripted LM that can travel within this process."""
     return lm.copy(engine=Shared(lm.engine))
+
+
+def simulated(student: dspy.Module | None = None, **options: Any) -> Any:
+    """A run whose LMs answer by what they are asked alone, whoever asks first."""
+    examples = make_examples("arithmetic", n=20, seed=0)
+    scorer = scorer_lm(answer_key=examples, landscape=landscape("many_small_effects", seed=0))
+    optimizer = OPRO(
+        **{
+            "metric": exact_match,
+            "prompt_model": optimizer_lm(seed=0),
+            "num_candidates": 4,
+            "max_steps": 2,
+            "num_threads": 4,
+            "verbose": False,
+            **options,
+        }
+    )
+    student = student or dspy.ChainOfThought("question -> answer")
+    with dspy.context(lm=scorer.copy(cache=False)):
+        return optimizer.compile(student, trainset=examples[:12], valset=examples[12:])
+
+
+def found(program: Any) -> Any:
+    """What a run came to, clocks apart."""
+    result = program.detailed_results.model_dump(mode="json")
+    for row in result["usage"]:
+        del row["seconds"]
+    return result

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 SCRIPT = Path(__file__).parent.parent / "benchmarks" / "problems.py"
 
 
@@ -38,6 +40,27 @@ def test_the_benchmark_of_several_predictors_runs_all_strategies(tmp_path: Path)
     )
     (row,) = json.loads(out.read_text())["rows"]
     assert all(0 < row[name][0] < 100 for name in ("last only", "round_robin", "all"))
+
+
+@pytest.mark.processes
+def test_the_benchmark_of_many_workers_runs_all_its_tables(tmp_path: Path) -> None:
+    pytest.importorskip("loky")
+    out = tmp_path / "scale.json"
+    printed = subprocess.run(
+        [
+            *(sys.executable, SCRIPT.parent / "scale.py", "--quick", "--rounds", "1"),
+            *("--executor", "loky", "--workers", "10", "20", "--call-s", "0.2", "--out", out),
+        ],
+        check=True,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "DSPY_CACHEDIR": str(tmp_path)},
+    ).stdout
+    assert "5 jobs out" in printed
+    figures = json.loads(out.read_text())
+    assert figures["driver"]["jobs"] == 8_000
+    assert [row["workers"] for row in figures["curve"]] == [10, 20]
+    assert all(row["share of the ideal"] < 1.0 for row in figures["curve"])
 
 
 def test_the_page_of_the_benchmarks_has_the_command_of_each() -> None:

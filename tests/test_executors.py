@@ -7,14 +7,17 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor
+from concurrent.futures import Executor, ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import dspy
 import pytest
 
 from opro_dspy import ExecutorError
 from tests.durable import NUM_THREADS, CallCounter, Case, compile_in, num_lines, outcome
+from tests.executors import found, simulated
 
 pytestmark = pytest.mark.processes
 
@@ -97,6 +100,18 @@ def test_loky_finds_the_same_when_a_process_is_killed(
     assert len(made) == 2
     assert outcome(tmp_path) == calm[0]
     assert calm[1] <= counter.total <= calm[1] + NUM_THREADS
+
+
+def reward(args: dict[str, Any], prediction: Any) -> float:
+    """So that every rollout is asked for."""
+    return 0.0
+
+
+def test_a_process_pool_finds_the_same_with_rollouts() -> None:
+    student = dspy.BestOfN(dspy.Predict("question -> answer"), N=3, reward_fn=reward, threshold=0.5)
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as executor:
+        there = found(simulated(student, executor=executor, max_steps=1))
+    assert there == found(simulated(student, max_steps=1))
 
 
 SCHEDULER = """

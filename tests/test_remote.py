@@ -2,14 +2,25 @@
 
 import json
 import os
+import sys
 import threading
 from collections import Counter
-from collections.abc import Callable
-from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import (
+    BrokenExecutor,
+    CancelledError,
+    Executor,
+    Future,
+    ThreadPoolExecutor,
+)
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import cloudpickle
 import dspy
 import pytest
 from dspy.lm15 import Message, Request, Response, TextPart, Usage
@@ -30,10 +41,10 @@ from opro_dspy import (
 )
 from opro_dspy.boundary.faults import GarbledAnswerError, is_retryable, retry_after
 from opro_dspy.executing import Workers
-from opro_dspy.remote import WorkerTraceback, restored
-from opro_dspy.simulation import exact_match, landscape, make_examples, optimizer_lm, scorer_lm
-from opro_dspy.worker import Allowance, told, unpack
-from tests.executors import Elsewhere, Shared, shared
+from opro_dspy.restoring import WorkerTraceback, restored, told
+from opro_dspy.simulation import exact_match, make_examples, optimizer_lm
+from opro_dspy.worker import Allowance, unpack
+from tests.executors import Elsewhere, Shared, found, shared, simulated
 from tests.fakes import (
     TRAIN,
     VAL,
@@ -49,39 +60,60 @@ from tests.fakes import (
 KEY = "sk-planted-0123456789"
 
 
-def simulated(student: dspy.Module | None = None, **options: Any) -> Any:
-    """A run whose LMs answer by what they are asked alone, whoever asks first."""
-    examples = make_examples("arithmetic", n=20, seed=0)
-    scorer = scorer_lm(answer_key=examples, landscape=landscape("many_small_effects", seed=0))
-    optimizer = OPRO(
-        **{
-            "metric": exact_match,
-            "prompt_model": optimizer_lm(seed=0),
-            "num_candidates": 4,
-            "max_steps": 2,
-            "num_threads": 4,
-            "verbose": False,
-            **options,
-        }
-    )
-    student = student or dspy.ChainOfThought("question -> answer")
-    with dspy.context(lm=scorer.copy(cache=False)):
-        return optimizer.compile(student, trainset=examples[:12], valset=examples[12:])
-
-
-def found(program: Any) -> Any:
-    """What a run came to, clocks apart."""
-    result = program.detailed_results.model_dump(mode="json")
-    for row in result["usage"]:
-        del row["seconds"]
-    return result
-
-
 @pytest.mark.parametrize("racing", [True, False])
 @pytest.mark.parametrize("executor", [Elsewhere, lambda: ThreadPoolExecutor(3)])
 def test_the_result_is_that_of_threads(executor: Callable[[], Executor], racing: bool) -> None:
     here = simulated(racing=racing)
     assert found(simulated(racing=racing, executor=executor())) == found(here)
+
+
+class Drafts(dspy.Module):  # type: ignore[misc]
+    def __init__(self) -> None:
+        super().__init__()
+        self.predict = dspy.Predict("question -> answer")
+
+    def forward(self, question: str) -> Any:
+        drafts = [
+            self.predict(question=question, config={"rollout_id": i, "temperature": 1.0})
+            for i in range(3)
+        ]
+        return drafts[-1]
+
+
+def test_simulated_lms_tell_rollouts_apart_there_too() -> None:
+    here = found(simulated(Drafts(), max_steps=1))
+    assert here != found(simulated(max_steps=1))
+    assert found(simulated(Drafts(), max_steps=1, executor=Elsewhere())) == here
+
+
+class Tunes(dspy.Module):  # type: ignore[misc]
+    """Compiles another program before it answers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.predict = dspy.Predict("question -> answer")
+        self.tuner = OPRO(
+            metric=exact_match,
+            prompt_model=optimizer_lm(seed=0),
+            max_steps=1,
+            num_candidates=1,
+            num_threads=1,
+            verbose=False,
+        )
+
+    def forward(self, question: str) -> Any:
+        self.tuner.compile(
+            dspy.Predict("question -> answer"),
+            trainset=make_examples("arithmetic", n=20, seed=0)[:2],
+        )
+        return self.predict(question=question)
+
+
+def test_what_a_compile_within_the_program_takes_is_counted_there_too() -> None:
+    here = found(simulated(Tunes(), max_steps=0, racing=False))
+    there = found(simulated(Tunes(), max_steps=0, racing=False, executor=Elsewhere()))
+    assert there["usage"] == here["usage"]
+    assert sum(row["calls"] for row in here["usage"]) > 3 * 8
 
 
 def test_a_threads_executor_runs_the_program_itself() -> None:
@@ -188,6 +220,77 @@ def test_what_has_the_name_of_a_credential_is_refused_in_modules_metric_and_sett
         pytest.raises(ConfigurationError, match=r"dspy\.settings\.rm holds a credential"),
     ):
         simulated(executor=Elsewhere())
+
+
+class Metered:
+    def __init__(self) -> None:
+        self.api_key = KEY
+
+    def judge(self, example: Any, prediction: Any, trace: Any = None) -> bool:
+        return exact(example, prediction)
+
+
+class InClass:
+    API_KEY = KEY
+
+    def __call__(self, example: Any, prediction: Any, trace: Any = None) -> bool:
+        return exact(example, prediction)
+
+
+@dataclass(slots=True)
+class InSlot:
+    api_key: str
+
+    def __call__(self, example: Any, prediction: Any, trace: Any = None) -> bool:
+        return exact(example, prediction)
+
+
+def keyed(example: Any, prediction: Any, trace: Any = None, *, api_key: str = "") -> bool:
+    return exact(example, prediction)
+
+
+def by_default(
+    example: Any, prediction: Any, trace: Any = None, pred_name: Any = None, api_key: str = KEY
+) -> bool:
+    return exact(example, prediction)
+
+
+@pytest.mark.parametrize(
+    "metric",
+    [
+        Metered().judge,
+        partial(keyed, api_key=KEY),
+        partial(partial(Metered().judge), trace=None),
+        InSlot(KEY),
+        InClass(),
+        by_default,
+        lambda example, prediction, *, api_key=KEY: True,
+    ],
+    ids=["method", "partial", "partial of a method", "slot", "class", "default", "keyword"],
+)
+def test_a_key_is_found_wherever_a_metric_holds_it_as_an_attribute(metric: Any) -> None:
+    with as_of_a_script(), pytest.raises(ConfigurationError, match="the metric holds"):
+        simulated(metric=metric, executor=Elsewhere())
+
+
+@contextmanager
+def as_of_a_script() -> Iterator[None]:
+    """Let what stands in this module travel by value, as if it stood in the user's script."""
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    try:
+        yield
+    finally:
+        cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
+
+
+def test_a_key_in_a_demo_is_refused_and_a_text_of_that_name_is_not() -> None:
+    student = dspy.Predict("question, token -> answer")
+    student.demos = [dspy.Example(question="1?", token="a token of our gratitude", answer="1")]
+    program = simulated(student, executor=Elsewhere(), max_steps=0)
+    assert program.detailed_results.best.score >= 0.0
+    student.demos = [dspy.Example(question="1?", token=KEY, answer="1")]
+    with pytest.raises(ConfigurationError, match="the program holds a credential"):
+        simulated(student, executor=Elsewhere())
 
 
 def test_text_under_a_name_that_only_sounds_like_a_credential_may_travel() -> None:
@@ -432,6 +535,57 @@ def test_errors_of_the_program_are_told_as_on_threads() -> None:
     assert run(executor=Elsewhere()) == run()
 
 
+class Leaves(dspy.Module):  # type: ignore[misc]
+    """A program that ends the process it runs in, on one example."""
+
+    def __init__(self, how: BaseException) -> None:
+        super().__init__()
+        self.predict, self.how = dspy.Predict("question -> answer"), how
+
+    def forward(self, question: str) -> Any:
+        if question.startswith("What is 9 "):
+            raise self.how
+        return self.predict(question=question)
+
+
+class Noting(Elsewhere):
+    """Keeps what came of each call: one that raises would end a worker of Dask's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.came: list[Future[Any]] = []
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> "Future[Any]":
+        self.came.append(super().submit(fn, *args, **kwargs))
+        return self.came[-1]
+
+
+@pytest.mark.parametrize("how", [SystemExit("bye"), SystemExit(3)])
+def test_a_program_that_exits_ends_the_run_as_on_threads_and_no_worker(how: BaseException) -> None:
+    options: dict[str, Any] = {"max_steps": 0, "racing": False, "valset": None}
+    workers = Noting()
+    for executor in (None, workers):
+        with pytest.raises(type(how)) as caught:
+            compiled(Leaves(how), scorer=shared(keyword_scorer()), executor=executor, **options)
+        assert caught.value.args == how.args
+    assert [f for f in workers.came if f.exception() is not None] == []
+
+
+def test_ctrl_c_in_a_program_ends_the_run_as_on_threads_and_no_worker() -> None:
+    options: dict[str, Any] = {"max_steps": 0, "racing": False, "valset": None}
+    workers, reasons = Noting(), []
+    for executor in (None, workers):
+        program = compiled(
+            Leaves(KeyboardInterrupt()),
+            scorer=shared(keyword_scorer()),
+            executor=executor,
+            **options,
+        )
+        reasons.append(program.detailed_results.stop_reason)
+    assert reasons[0].startswith("interrupted") and reasons[1] == reasons[0]
+    assert [f for f in workers.came if f.exception() is not None] == []
+
+
 def broken(example: Any, prediction: Any, trace: Any = None) -> Any:
     raise RuntimeError("the metric is broken")
 
@@ -512,13 +666,34 @@ def test_what_goes_wrong_on_the_drivers_side_is_no_failure_of_the_candidate() ->
             future.set_result({})
             return future
 
-    class Gone(Elsewhere):
-        def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> "Future[Any]":
-            raise CancelledError
-
     with pytest.raises(ExecutorError, match="says nothing about the candidate: KeyError"):
         simulated(executor=Garbled())
-    with pytest.raises(ExecutorError, match=r"about the candidate: CancelledError\. Are its"):
+
+
+class KilledWorker(Exception):
+    """Dask's, by name."""
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (BrokenExecutor("a process died."), r"a process died\. One of its .* Pass a function that"),
+        (
+            RuntimeError("cannot schedule new futures after shutdown"),
+            r"shutdown\. Pass one that is",
+        ),
+        (CancelledError(), r"CancelledError\. It cancelled its work: is its scheduler up"),
+        (KilledWorker("on 4 workers."), r"on 4 workers\. See what its workers say: too little mem"),
+        (ConnectionError("gone"), r"gone\. Are its workers and its scheduler up, with opro_dspy"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_an_executor_that_fails_is_told_with_its_cure(error: Exception, said: str) -> None:
+    class Gone(Elsewhere):
+        def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> "Future[Any]":
+            raise error
+
+    with pytest.raises(ExecutorError, match=rf"says nothing about the candidate: .*{said}"):
         simulated(executor=Gone())
 
 
@@ -601,6 +776,36 @@ def test_a_hung_example_is_left_out() -> None:
     ).detailed_results
     go_on.set()
     assert result.baseline.scores.keys() == set(range(len(TRAIN))) - {3}
+
+
+@pytest.mark.parametrize(
+    ("workers", "said"),
+    [
+        ({}, r"`executor` has no worker: .* Start workers and wait until they are up"),
+        ({"tcp://worker": 2}, r"hung on \d examples.*set a longer `timeout`"),
+        (OSError("no answer"), r"hung on \d examples.*set a longer `timeout`"),
+    ],
+)
+def test_it_is_told_if_nothing_comes_back_since_there_is_no_worker(workers: Any, said: str) -> None:
+    class Client:
+        status = "running"
+
+        def nthreads(self, *, callback_timeout: float) -> Any:
+            if isinstance(workers, Exception):
+                raise workers
+            return workers
+
+    class Deserted(Executor):
+        """Takes jobs as Dask's does that waits for workers."""
+
+        def __init__(self) -> None:
+            self._client = Client()
+
+        def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> "Future[Any]":
+            return Future()
+
+    with pytest.raises(ExecutorError, match=said):
+        simulated(executor=Deserted(), timeout=0.1)
 
 
 @pytest.mark.parametrize(

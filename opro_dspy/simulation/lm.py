@@ -27,6 +27,13 @@ class SimulatedLM(dspy.LM):  # type: ignore[misc]
             options["async_engine"] = AsyncSimulatedEngine(engine)
         super().__init__(model, callbacks=callbacks, **options)
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Unpickle; an LM that travelled without its callbacks still tells rollouts apart."""
+        super().__setstate__(state)
+        callbacks: list[Any] = state["callbacks"]
+        if not any(isinstance(callback, RolloutRecorder) for callback in callbacks):
+            self.callbacks = [*callbacks, RolloutRecorder()]
+
     @property
     def engine(self) -> Any:
         """The simulated engine behind this LM, shared by its copies."""
