@@ -126,9 +126,10 @@ ECOSYSTEM = (
     ),
     Neighbour(
         title="other executors",
-        tested="`ThreadPoolExecutor` runs the program itself; any `Executor` that takes and gives "
-        "bytes finds the same",
+        tested="`ThreadPoolExecutor` runs the program itself; a `ProcessPoolExecutor`, and any "
+        "`Executor` that takes and gives bytes, finds the same",
         tests=(
+            "test_executors::a_process_pool_finds_the_same_with_rollouts",
             "test_remote::a_threads_executor_runs_the_program_itself",
             "test_remote::the_result_is_that_of_threads",
         ),
