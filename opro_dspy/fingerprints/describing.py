@@ -19,7 +19,7 @@ from uuid import UUID
 import dspy
 from pydantic import BaseModel
 
-from opro_dspy.fingerprints import code, libraries, lms, objects, programs
+from opro_dspy.fingerprints import code, libraries, lms, objects, programs, sources
 from opro_dspy.fingerprints.hashing import canonical
 
 MAX_DEPTH = 24
@@ -42,7 +42,8 @@ def describe(value: Any) -> Any:
     """Return `value` as JSON data; what is alike gives the same in every process.
 
     Functions and classes of the user's are told by their code, decorators included, and by what of
-    their module that uses; those of installed packages and modules by name and version.
+    their module that uses; those of installed packages and modules by name and version. Modules of
+    the user's that are held, or imported as a function runs, are told by their files.
 
     Objects are told by `dump_state()` if they have it, dataclasses and pydantic models by their
     fields, arrays and tables by their data, all others by their class and their public attributes,
@@ -150,7 +151,7 @@ class _Describer:
     def _named(self, value: Any) -> Any:
         """Return what is told by name, text or type alone, or None."""
         if isinstance(value, types.ModuleType):
-            return libraries.module_parts(value)
+            return sources.module_parts(value)
         if isinstance(value, Logger):
             return {"~logger": value.name}
         if isinstance(value, _BY_TYPE):
