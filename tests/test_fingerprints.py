@@ -20,6 +20,8 @@ import dspy
 import numpy as np
 import pytest
 
+from opro_dspy.boundary.gate import Gate
+from opro_dspy.boundary.meter import Meter
 from opro_dspy.fingerprints import (
     canonical,
     describe,
@@ -764,3 +766,51 @@ def test_a_dict_that_grows_meanwhile_can_be_told() -> None:
 
     table.update(a=Growing(), b=Growing())
     assert of(table)
+
+
+OWN_LM = """
+import dspy
+API_KEY = "sk-planted"
+def answered(text):
+    return text * {times}
+class Own(dspy.{base}):
+    api_key = "sk-planted"
+    total = 0
+    def __init__(self, model="my/model", prefix="", table=None):
+        super().__init__(model)
+        self._prefix, self.calls = prefix, 0
+    def __call__(self, prompt=None, messages=None, **options):
+        self.calls += 1
+        Own.total += 1
+        return [answered(self._prefix + "{words}" + API_KEY[:0])]
+"""
+
+
+def own_lm(base: str = "BaseLM", *, times: int = 1, words: str = "", **options: Any) -> Any:
+    space: dict[str, Any] = {"__name__": "users_module"}
+    exec(OWN_LM.format(base=base, times=times, words=words), space)
+    return space["Own"](**options)
+
+
+@pytest.mark.parametrize("base", ["BaseLM", "LM"])
+def test_an_lm_class_of_ones_own_is_told_by_its_code_and_its_lms_by_their_state(base: str) -> None:
+    def told(**options: Any) -> str:
+        return fingerprint(describe_lm(own_lm(base, **options)))
+
+    found = [told(), told(words="a"), told(times=2), told(prefix="a"), told(model="my/other")]
+    assert len(set(found)) == len(found)
+    assert told() == found[0]
+
+
+@pytest.mark.parametrize("base", ["BaseLM", "LM"])
+def test_a_watched_lm_is_the_one_that_the_user_gave_and_calls_change_nothing(base: str) -> None:
+    lm = own_lm(base)
+    before = describe_lm(lm)
+    gates = [Gate(Meter(), max_in_flight=1) for _ in range(2)]
+    watched = gates[1].watch(gates[0].watch(lm))
+    assert describe_lm(watched) == before == describe_lm(lm.copy())
+    assert of(SimpleNamespace(lm=watched)) == of(SimpleNamespace(lm=lm))
+    lm("hi")
+    assert (lm.calls, type(lm).total) == (1, 1)
+    assert describe_lm(lm) == before
+    assert "planted" not in canonical(before)

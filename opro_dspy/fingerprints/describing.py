@@ -84,10 +84,13 @@ def describe_example(example: dspy.Example) -> Any:
 def describe_lm(lm: dspy.BaseLM) -> dict[str, Any]:
     """Return class, model, parameters, engine and endpoint of `lm` as JSON data.
 
-    It holds no key, header or environment variable, and may be shown. An engine object is told by
-    `dump_state()` if it has it, else by its class and its public attributes, without numbers and
-    lists that are no arguments of its class, and numbers that its methods assign: these may be
-    counters and logs. Two engines that differ in nothing of this are taken for the same.
+    It holds no key, header or environment variable. A class of the user's is told by its code, too,
+    and its LMs by their attributes; of both show only the fingerprint.
+
+    An engine object is told by `dump_state()` if it has it, else by its class and its public
+    attributes, without numbers and lists that are no arguments of its class, and numbers that its
+    methods assign: these may be counters and logs; so are the attributes of an LM. Two that differ
+    in nothing of this are taken for the same.
     """
     return lms.lm_parts(lm, describe)
 
@@ -95,6 +98,16 @@ def describe_lm(lm: dspy.BaseLM) -> dict[str, Any]:
 def describe_engine(lm: dspy.LM) -> Any:
     """Return the name of the engine of `lm`, or its class and state; see `describe_lm`."""
     return lms.engine_parts(lm.engine, describe)
+
+
+def describe_lm_class(kind: type) -> dict[str, Any]:
+    """Return the name of an LM's class; if it is the user's own, also its code."""
+    return lms.class_parts_of(kind, describe)
+
+
+def describe_attributes(lm: dspy.BaseLM) -> Any:
+    """Return what `lm`, of a class of the user's, holds beside what DSPy gave it."""
+    return lms.own_attributes(lm, describe)
 
 
 def describe_request(request: Any) -> Any:

@@ -10,32 +10,72 @@ from dspy import LM
 from opro_dspy.fingerprints.code import assigned_in
 from opro_dspy.fingerprints.credentials import (
     URLS,
+    clean_urls,
     is_secret,
     without_credentials,
     without_secrets,
 )
 from opro_dspy.fingerprints.hashing import fingerprint
-from opro_dspy.fingerprints.objects import arguments_of, state_of
+from opro_dspy.fingerprints.objects import arguments_of, attributes_of, state_of
+
+Describe = Callable[[Any], Any]
 
 _CONNECTION = frozenset({"timeout", "num_retries", "max_retries", "cache"})
 """What decides how an LM is reached, but not what it answers."""
 
 
-def lm_parts(lm: dspy.BaseLM, describe: Callable[[Any], Any]) -> dict[str, Any]:
+_BY_BASE = frozenset({"model", "model_type", "kwargs", "history", "callbacks", "adapter"})
+_BY_LM = frozenset(
+    {"provider", "use_developer_role", "finetuning_model", "launch_kwargs", "train_kwargs"}
+)
+"""Attributes that DSPy gives an LM: told apart, or without a part in its answers."""
+
+_STANDS_FOR = "_opro_dspy_stands_for"
+
+
+def standing_for(kind: type, made: type) -> type:
+    """Return `made`, a class that passes for the class `kind` of a user's LM."""
+    setattr(made, _STANDS_FOR, kind)
+    return made
+
+
+def given_class(kind: type) -> type:
+    """Return the class that a user gave an LM which now has the class `kind`."""
+    while (given := vars(kind).get(_STANDS_FOR)) is not None:
+        kind = given
+    return kind
+
+
+def class_parts_of(kind: type, describe: Describe) -> dict[str, Any]:
+    """Return the name of an LM's class, and if it is no library's, its code without keys in it."""
+    kind = given_class(kind)
+    name, told = {"class": f"{kind.__module__}.{kind.__qualname__}"}, describe(kind)
+    if isinstance(told, dict) and "~library" in told:
+        return name
+    return {**name, "code": _without_counters(_without_keys(told), assigned_in(kind))}
+
+
+def own_attributes(lm: dspy.BaseLM, describe: Describe) -> Any:
+    """Return what an LM of a class of one's own holds beside what DSPy gave it."""
+    known = _BY_BASE | _BY_LM if isinstance(lm, LM) else _BY_BASE
+    held = {name: value for name, value in attributes_of(lm).items() if name not in known}
+    lasting = _lasting(given_class(type(lm)), held)
+    return without_secrets(request_parts(without_secrets(lasting), describe))
+
+
+def lm_parts(lm: dspy.BaseLM, describe: Describe) -> dict[str, Any]:
     """Return class, model, parameters, engine and endpoint of an LM; see `describe_lm`."""
-    kind = type(lm)
     told = {
-        "class": f"{kind.__module__}.{kind.__qualname__}",
+        **class_parts_of(type(lm), describe),
         "model": lm.model,
         "model_type": getattr(lm, "model_type", None),
         "parameters": request_parts(without_secrets(getattr(lm, "kwargs", None) or {}), describe),
         "endpoint": endpoint_of(lm),
     }
+    if "code" in told or not isinstance(lm, LM):
+        told["attributes"] = own_attributes(lm, describe)
     if not isinstance(lm, LM):
-        known = ("model", "model_type", "kwargs", "history", "callbacks", "adapter")
-        held = {n: v for n, v in vars(lm).items() if n not in known and not n.startswith("_")}
-        shown = request_parts(without_secrets(_lasting(kind, held)), describe)
-        return {**told, "attributes": without_secrets(shown)}
+        return told
     return {
         **told,
         "developer_role": bool(lm.use_developer_role),
@@ -43,7 +83,7 @@ def lm_parts(lm: dspy.BaseLM, describe: Callable[[Any], Any]) -> dict[str, Any]:
     }
 
 
-def engine_parts(engine: Any, describe: Callable[[Any], Any]) -> Any:
+def engine_parts(engine: Any, describe: Describe) -> Any:
     """Return the name of an engine, or class and state of an engine object."""
     if isinstance(engine, str):
         return engine
@@ -68,6 +108,19 @@ def _lasting(kind: type, state: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _without_keys(told: Any) -> Any:
+    """Return the description of a class without texts under names of credentials."""
+    if isinstance(told, dict):
+        return {
+            name: _without_keys(item)
+            for name, item in told.items()
+            if not (isinstance(item, str) and is_secret(name))
+        }
+    if isinstance(told, list):
+        return [_without_keys(item) for item in told]
+    return clean_urls(told) if isinstance(told, str) else told
+
+
 def _without_counters(told: Any, assigned: set[str]) -> Any:
     """Return the description of a class without numbers that its methods assign."""
     if not isinstance(told, dict) or "members" not in told:
@@ -85,7 +138,7 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def request_parts(given: Mapping[str, Any], describe: Callable[[Any], Any]) -> dict[str, Any]:
+def request_parts(given: Mapping[str, Any], describe: Describe) -> dict[str, Any]:
     """Return what of a call or an LM's parameters has a part in the answer."""
     return {
         name: without_credentials(value) if name in URLS else describe(value)
