@@ -11,6 +11,7 @@ from opro_dspy.config import OproConfig
 from opro_dspy.fingerprints import (
     canonical,
     describe,
+    describe_adapter,
     describe_example,
     describe_lm,
     describe_metric,
@@ -76,7 +77,7 @@ def make_manifest(
         versions=dict(versions),
         settings={**told, **{f"{name} (its code)": code for name, code in own.items()}},
         lms={role: told_lm(lm) for role, lm in lms.items() if lm is not None},
-        adapter=short(describe(dspy.settings.adapter)),
+        adapter=short(describe_adapter(dspy.settings.adapter)),
         program=Named(
             name=type(plain).__name__, hash=short(describe_program(plain, without_texts_of=free))
         ),

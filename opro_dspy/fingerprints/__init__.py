@@ -10,6 +10,7 @@ from opro_dspy.fingerprints.credentials import (
 )
 from opro_dspy.fingerprints.describing import (
     describe,
+    describe_adapter,
     describe_attributes,
     describe_engine,
     describe_example,
@@ -26,6 +27,7 @@ __all__ = [
     "canonical",
     "clean_urls",
     "describe",
+    "describe_adapter",
     "describe_attributes",
     "describe_engine",
     "describe_example",

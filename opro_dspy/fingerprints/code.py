@@ -12,7 +12,6 @@ from types import (
     BuiltinFunctionType,
     ClassMethodDescriptorType,
     CodeType,
-    FunctionType,
     MappingProxyType,
     MethodDescriptorType,
     MethodWrapperType,
@@ -142,17 +141,6 @@ def class_parts(kind: type, describe: Describe) -> dict[str, Any]:
         "bases": [describe(base) for base in kind.__bases__ if base is not object],
         "members": members,
     }
-
-
-def assigned_in(kind: type) -> set[str]:
-    """Return the attributes that methods of a class assign, but not as it is made."""
-    found: set[str] = set()
-    for base in kind.__mro__:
-        for name, member in vars(base).items():
-            function = getattr(member, "__func__", member)
-            if type(function) is FunctionType and name not in ("__init__", "__post_init__"):
-                found |= names_in(function.__code__, frozenset({"STORE_ATTR"}))
-    return found
 
 
 def _unwrapped(member: Any) -> Any:

@@ -1,13 +1,13 @@
 """Who an LM is: model, parameters, engine and endpoint; never its keys and headers."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, MutableMapping, MutableSequence, MutableSet
 from typing import Any
 
 import dspy
 from dspy import LM
 
-from opro_dspy.fingerprints.code import assigned_in
+from opro_dspy.fingerprints.changes import assigned_in, changed_by_use
 from opro_dspy.fingerprints.credentials import (
     URLS,
     clean_urls,
@@ -52,7 +52,7 @@ def class_parts_of(kind: type, describe: Describe) -> dict[str, Any]:
     name, told = {"class": f"{kind.__module__}.{kind.__qualname__}"}, describe(kind)
     if isinstance(told, dict) and "~library" in told:
         return name
-    return {**name, "code": _without_counters(_without_keys(told), assigned_in(kind))}
+    return {**name, "code": _without_counters(_without_keys(told), kind)}
 
 
 def own_attributes(lm: dspy.BaseLM, describe: Describe) -> Any:
@@ -83,6 +83,13 @@ def lm_parts(lm: dspy.BaseLM, describe: Describe) -> dict[str, Any]:
     }
 
 
+def adapter_parts(adapter: dspy.Adapter, describe: Describe) -> dict[str, Any]:
+    """Return class and state of an adapter; DSPy's callbacks have no part in answers."""
+    state = state_of(adapter)
+    held = {n: v for n, v in state.items() if n != "callbacks"} if type(state) is dict else state
+    return {"~object": describe(type(adapter)), "state": describe(held)}
+
+
 def engine_parts(engine: Any, describe: Describe) -> Any:
     """Return the name of an engine, or class and state of an engine object."""
     if isinstance(engine, str):
@@ -90,21 +97,26 @@ def engine_parts(engine: Any, describe: Describe) -> Any:
     kind = type(engine)
     told, state = describe(kind), without_secrets(state_of(engine))
     if not callable(getattr(engine, "dump_state", None)) and isinstance(state, dict):
-        told, state = _without_counters(told, assigned_in(kind)), _lasting(kind, state)
+        told, state = _without_counters(told, kind), _lasting(kind, state)
     return {"class": told, "state": without_secrets(describe(state))}
 
 
 def _lasting(kind: type, state: dict[str, Any]) -> dict[str, Any]:
     """Return the attributes of an object of `kind` without what seems to be a counter or a log.
 
-    That are numbers that its methods assign, and numbers and lists that are no arguments of it.
+    That are numbers that its methods assign, and what is no argument of it: numbers, lists, and
+    whatever else a call assigns or changes in place.
     """
     assigned, given = assigned_in(kind), {name.lstrip("_") for name in arguments_of(kind)}
+    used = changed_by_use(kind)
     return {
         name: value
         for name, value in state.items()
         if not (_is_number(value) and name in assigned)
-        and (name.lstrip("_") in given or not (_is_number(value) or isinstance(value, list)))
+        and (
+            name.lstrip("_") in given
+            or not (_is_number(value) or isinstance(value, list) or name in used)
+        )
     }
 
 
@@ -121,17 +133,28 @@ def _without_keys(told: Any) -> Any:
     return clean_urls(told) if isinstance(told, str) else told
 
 
-def _without_counters(told: Any, assigned: set[str]) -> Any:
-    """Return the description of a class without numbers that its methods assign."""
+def _without_counters(told: Any, kind: type) -> Any:
+    """Return the description of a class without numbers that its methods assign.
+
+    Nor with lists, sets and dicts of the class that a call changes in place.
+    """
     if not isinstance(told, dict) or "members" not in told:
         return told
+    assigned, used = assigned_in(kind), changed_by_use(kind)
     members = {
         name: value
         for name, value in told["members"].items()
         if not (_is_number(value) and name in assigned)
+        and not (name in used and _holds_items(getattr(kind, name, None)))
     }
-    bases = [_without_counters(base, assigned) for base in told["bases"]]
-    return {**told, "members": members, "bases": bases}
+    bases = [base for base in kind.__bases__ if base is not object]
+    if len(bases) == len(told["bases"]):
+        told = {**told, "bases": list(map(_without_counters, told["bases"], bases))}
+    return {**told, "members": members}
+
+
+def _holds_items(value: Any) -> bool:
+    return isinstance(value, (MutableMapping, MutableSet, MutableSequence))
 
 
 def _is_number(value: Any) -> bool:

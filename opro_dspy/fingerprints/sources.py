@@ -79,7 +79,7 @@ class _Content:
     def __init__(self, data: bytes, code: CodeType | None) -> None:
         self._code = code
         self.hash = sha256(data).hexdigest() if code is None else code_hash(code)
-        self.functions = frozenset(map(code_hash, _with_inner(code)) if code else ())
+        self.functions = frozenset(map(code_hash, with_inner(code)) if code else ())
         """Hashes of all code in it."""
 
     def imports(self, package: str) -> list[str]:
@@ -152,11 +152,12 @@ def _const(value: Any) -> Any:
     return [type(value).__name__, repr(value)]
 
 
-def _with_inner(code: CodeType) -> Iterator[CodeType]:
+def with_inner(code: CodeType) -> Iterator[CodeType]:
+    """Yield code, and the code within it."""
     yield code
     for const in code.co_consts:
         if isinstance(const, CodeType):
-            yield from _with_inner(const)
+            yield from with_inner(const)
 
 
 _IMPORTING = frozenset({"import_module", "__import__"})
@@ -172,7 +173,7 @@ def imports_in(code: CodeType, package: str) -> tuple[str, ...]:
         package: The package that it is in, by which relative imports go.
     """
     found: dict[str, None] = {}
-    for part in _with_inner(code):
+    for part in with_inner(code):
         done = [i for i in dis.get_instructions(part) if i.opname != "EXTENDED_ARG"]
         for number, instruction in enumerate(done):
             if instruction.opname == "IMPORT_NAME" and number >= 2:
