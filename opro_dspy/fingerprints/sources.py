@@ -34,7 +34,7 @@ def _spec(module: str) -> ModuleSpec | None:
                 return None
             name = f"{name}.{part}"
             spec = PathFinder.find_spec(name, list(spec.submodule_search_locations))
-    except (ImportError, ValueError, AttributeError):
+    except Exception:  # noqa: BLE001  (finders that others installed may refuse in any way)
         return None
     return spec
 
