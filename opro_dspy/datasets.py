@@ -6,12 +6,14 @@ import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from numbers import Real
+from os import PathLike
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import dspy
 
 from opro_dspy.errors import ConfigurationError
+from opro_dspy.filters import clipped
 from opro_dspy.metrics import exact_number, exact_text, multiple_choice, yes_no
 from opro_dspy.rows import as_examples
 
@@ -70,8 +72,9 @@ def gsm8k(
     if path is None:
         rows = _from_hub("openai/gsm8k", "main", split=name)
     else:
-        rows = _lines(_read(path, f"{name}.jsonl"))
-    examples = [_word_problem(*texts) for texts in _columns(rows, "question", "answer")]
+        rows = _lines(_read(path, f"{name}.jsonl"), path)
+    texts = _columns(rows, "question", "answer")
+    examples = [_word_problem(number, *row) for number, row in enumerate(texts, start=1)]
     return examples if split != "train" else _parted(examples, share, seed, "gsm8k")[0]
 
 
@@ -99,7 +102,7 @@ def bbh(
     Source:
         OPRO (arXiv:2309.03409), section 5.1: 20 percent of each task for training.
     """
-    bbh_metric(task)
+    metric = bbh_metric(task)
     _checked(split)
     if path is None:
         rows = _from_hub("lukaemon/bbh", task, split="test")
@@ -107,6 +110,7 @@ def bbh(
         rows = _task_rows(_read(path, f"{task}.json"))
     renamed = [{"question": q, "answer": a} for q, a in _columns(rows, "input", "target")]
     examples = as_examples(renamed, ["question"])
+    _check_labels(examples, metric, task)
     train, test = _parted(examples, share, seed, task)
     return {"train": train, "test": test, "all": examples}[split]
 
@@ -117,8 +121,8 @@ def bbh_metric(task: str) -> Callable[..., bool]:
     Raises:
         ConfigurationError: If there is no such task; names the nearest.
     """
-    if task not in BBH_TASKS:
-        nearest = get_close_matches(task, BBH_TASKS, n=1)
+    if not isinstance(task, str) or task not in BBH_TASKS:
+        nearest = get_close_matches(str(task), BBH_TASKS, n=1)
         hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
         raise ConfigurationError(
             f"`task` must be one of BIG-Bench Hard's, got {task!r}.{hint} "
@@ -127,8 +131,24 @@ def bbh_metric(task: str) -> Callable[..., bool]:
     return BBH_TASKS[task]
 
 
-def _word_problem(question: str, worked: str) -> dspy.Example:
-    solution, _, answer = worked.rpartition("####")
+def _check_labels(examples: Sequence[dspy.Example], metric: Callable[..., bool], task: str) -> None:
+    """Raise ConfigurationError if a label is no answer to the task, as in another one's file."""
+    for number, example in enumerate(examples, start=1):
+        if not metric(example, dspy.Prediction(answer=example.answer)):
+            raise ConfigurationError(
+                f"row {number} has the answer {example.answer!r}, which is none to {task!r}. "
+                "Is it the file of another task?"
+            )
+
+
+def _word_problem(number: int, question: str, worked: str) -> dspy.Example:
+    solution, mark, answer = worked.rpartition("####")
+    if not mark:
+        raise ConfigurationError(
+            f"row {number} must have an 'answer' that ends with '#### ' and a number, got "
+            f"{clipped(worked, 80)!r}. For other data pass a list of rows to `compile`, with "
+            "`inputs`."
+        )
     example = dspy.Example(
         question=question,
         answer=answer.strip().replace(",", ""),
@@ -154,10 +174,12 @@ def _parted(items: Sequence[T], share: float, seed: int, name: str) -> tuple[lis
 
 
 def _read(path: str | Path, name: str) -> str:
+    if not isinstance(path, (str, PathLike)):
+        raise ConfigurationError(f"`path` must be a path, got {path!r}.")
     file = Path(path)
     file = file / name if file.is_dir() else file
     try:
-        return file.read_text(encoding="utf-8")
+        return file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(
             f"`path` must be a folder with {name!r}, or that file, got {str(path)!r}: {error}."
@@ -194,7 +216,15 @@ def _columns(rows: Iterable[Any], *names: str) -> list[list[str]]:
                 f"row {number} must have {' and '.join(map(repr, names))}, got {_shape(row)}. "
                 "For other data pass a list of rows to `compile`, with `inputs`."
             )
-        found.append([str(row[name]) for name in names])
+        texts = [row[name] for name in names]
+        if not all(isinstance(text, (str, int, float)) for text in texts):
+            raise ConfigurationError(
+                f"row {number} must have texts as {' and '.join(map(repr, names))}, got "
+                f"{clipped(repr(texts), 80)}."
+            )
+        found.append([str(text) for text in texts])
+    if not found:
+        raise ConfigurationError("there are no examples at `path`. Download it again.")
     return found
 
 
@@ -202,7 +232,7 @@ def _shape(value: Any) -> str:
     return f"{list(value)}" if isinstance(value, Mapping) else type(value).__name__
 
 
-def _lines(text: str) -> list[Any]:
+def _lines(text: str, path: str | Path) -> list[Any]:
     """Return the objects of JSON lines; a last line that was cut off is left out, with a warning.
 
     Raises:
@@ -214,11 +244,15 @@ def _lines(text: str) -> list[Any]:
         try:
             rows.append(json.loads(line))
         except json.JSONDecodeError as error:
-            if number < len(lines):
+            if not rows or number < len(lines) or text.endswith("\n"):
                 raise ConfigurationError(
                     f"line {number} of the file at `path` is no JSON: {error}. Download it again."
                 ) from error
-            logger.warning("Line %d, the last one, is cut off and is left out.", number)
+            logger.warning(
+                "Line %d, the last one, of the file at `path` (%s) is cut off and is left out. "
+                "Download it again to have it.",
+                *(number, path),
+            )
     return rows
 
 

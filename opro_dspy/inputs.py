@@ -13,6 +13,7 @@ import dspy
 from opro_dspy.errors import ConfigurationError
 from opro_dspy.program import Program, example_key
 from opro_dspy.records import Candidate
+from opro_dspy.seats import is_async, name_of
 
 logger = logging.getLogger(__name__)
 
@@ -166,17 +167,40 @@ def check_lms(program: Program) -> Any:
     """Return `dspy.settings.lm` when it and the LMs of the program's predictors are LMs.
 
     Raises:
-        ConfigurationError: If one of them is not; None is allowed.
+        ConfigurationError: If one of them is not; None is allowed. So too of the adapter.
     """
+    check_adapter(dspy.settings.adapter)
     for name, lm in program.lms.items():
         check_lm(f"{name}.lm", lm)
     return check_lm("dspy.settings.lm", dspy.settings.lm)
 
 
+def check_adapter(adapter: Any) -> None:
+    """Refuse what DSPy cannot call as its adapter; None is its default one.
+
+    Raises:
+        ConfigurationError: If it is a name or a class.
+    """
+    if adapter is None or isinstance(adapter, dspy.Adapter):
+        return
+    given, write = repr(adapter), "dspy.ChatAdapter()"
+    if isinstance(adapter, type):
+        given, write = f"the class {adapter.__name__}", f"{adapter.__name__}()"
+    raise ConfigurationError(
+        f"`dspy.settings.adapter` must be a dspy.Adapter, got {given}. "
+        f"Write dspy.configure(adapter={write})."
+    )
+
+
 def check_callable(name: str, value: Any) -> Any:
-    """Return `value` if it can be called, else raise ConfigurationError."""
+    """Return `value` if it can be called, and without `await`, else raise ConfigurationError."""
     if not callable(value):
         raise ConfigurationError(f"`{name}` must be callable, got {value!r}.")
+    if is_async(value):
+        raise ConfigurationError(
+            f"`{name}` must be a plain function, got the coroutine function {name_of(value)!r}: "
+            "nobody would await it. Write `def`, not `async def`."
+        )
     return value
 
 

@@ -18,7 +18,7 @@ from opro_dspy.result import RunResult
 
 logger = logging.getLogger(__name__)
 
-INTERRUPTED = "interrupted: stopped by the user (Ctrl-C)"
+INTERRUPTED = "interrupted: stopped by the user (Ctrl-C, or cancelled)"
 
 
 def optimize(

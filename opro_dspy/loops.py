@@ -38,7 +38,8 @@ class _Loop:
         self.loop = loop
 
     def __del__(self) -> None:
-        self.loop.close()
+        if not self.loop.is_running():  # an awaited example may hang until the interpreter exits
+            self.loop.close()
 
 
 def _cancel_rest(loop: asyncio.AbstractEventLoop) -> None:

@@ -11,6 +11,7 @@ import dspy
 
 from opro_dspy.errors import ConfigurationError, MetricError
 from opro_dspy.filters import clipped, printable
+from opro_dspy.seats import is_async, name_of
 
 MAX_FEEDBACK_CHARS = 1000
 """Of a metric's feedback, so much is kept."""
@@ -37,7 +38,8 @@ class Metric:
     GEPA's with five; everything past the prediction is None.
 
     Raises:
-        ConfigurationError: If the metric is missing, not callable, or takes other arguments.
+        ConfigurationError: If the metric is missing, cannot be called, has to be awaited, or
+            takes other arguments.
     """
 
     def __init__(self, metric: Callable[..., Any] | None) -> None:
@@ -60,6 +62,12 @@ class Metric:
             raise ConfigurationError(
                 f"`metric` must be a function, got the class {metric.__name__}. Pass an instance "
                 "that can be called with (example, prediction, trace=None)."
+            )
+        forward = type(metric).forward if isinstance(metric, dspy.Module) else None
+        if is_async(metric) or is_async(forward):
+            raise ConfigurationError(
+                f"`metric` must return a number, got the coroutine function {name_of(metric)!r}: "
+                "nobody would await it. Write `def`, not `async def`, and asyncio.run(...) in it."
             )
         self.name = getattr(metric, "__name__", type(metric).__name__)
         self.function = metric

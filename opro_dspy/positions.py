@@ -163,9 +163,20 @@ def place_shown(wanted: str | None, adapter: Any) -> str:
         name = type(adapter or dspy.ChatAdapter()).__name__
         raise ConfigurationError(
             f"`instruction_position` is {wanted!r}, but the adapter {name} puts the instruction "
-            f"{_told(found)}. {_ADVICE[str(wanted)]}"
+            f"{_told(found)}. {_ADVICE[str(wanted)]}{_lost(adapter, wanted)}"
         )
     return found if found in ("Q_end", "A_begin") else "Q_begin"
+
+
+def _lost(adapter: Any, wanted: str | None) -> str:
+    """Return what the advice to take a ChatAdapter would cost, a sentence or nothing."""
+    if wanted not in _MOVABLE or adapter is None or isinstance(adapter, dspy.ChatAdapter):
+        return ""
+    name = type(adapter).__name__
+    return (
+        f" What {name} does beside is lost then (as the second step of a TwoStepAdapter); to keep "
+        "it, leave `instruction_position` out."
+    )
 
 
 _CONFIGURE = (

@@ -1,7 +1,8 @@
 """Reading and writing a program's instructions; the student itself is never changed."""
 
 import copy
-from collections.abc import Callable, Collection, Mapping
+import logging
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 import dspy
@@ -10,7 +11,11 @@ from opro_dspy.errors import ConfigurationError
 from opro_dspy.fields import as_key, as_text, field_list, field_names
 from opro_dspy.records import Candidate, Exemplar
 from opro_dspy.scaffolds import scaffolds_of
-from opro_dspy.sharing import lms_of, old_results, shared_parts
+from opro_dspy.sharing import check_copy, lms_of, old_results, shared_parts
+
+logger = logging.getLogger(__name__)
+
+_MAKE_VISIBLE = "make the inner one a dspy.Module, or an attribute of its own"
 
 
 class Program:
@@ -23,8 +28,8 @@ class Program:
         student: The program; kept as it is.
 
     Raises:
-        ConfigurationError: If `student` is no `dspy.Module`, has no predictor to optimize, or
-            cannot be copied.
+        ConfigurationError: If `student` is no `dspy.Module`, has no predictor to optimize, has two
+            of one name, cannot be copied, or has copies that would ask its own predictors.
     """
 
     def __init__(self, student: dspy.Module) -> None:
@@ -35,16 +40,21 @@ class Program:
             )
         self.student = student
         self.predictors = _unfrozen(student)
+        unseen = _unseen(student)
         if not self.predictors:
             raise ConfigurationError(
                 f"the program {type(student).__name__} has no predictor to optimize: it holds no "
-                "dspy.Predict, or all its sub-modules are frozen (`_compiled=True`)."
+                "dspy.Predict, or all its sub-modules are frozen (`_compiled=True`). Nor has a "
+                "dspy.Flex one, which is code for dspy.GEPA, or a dspy.ProgramOfThought, whose "
+                "instructions DSPy writes itself."
+                + (f" DSPy does not see {', '.join(unseen)}: {_MAKE_VISIBLE}." if unseen else "")
             )
         self.scaffolds = scaffolds_of(student, self.predictors)
         self._shared = shared_parts(student)
         self._template = self._copy_of_student()
+        check_copy(self._template, student, self.predictors.values())
         self._working = self._shared
-        everyone = dict(self._template.named_sub_modules(dspy.Predict))
+        everyone = _by_name(self._template.named_sub_modules(dspy.Predict))
         self.lms: dict[str, dspy.BaseLM | None] = {name: p.lm for name, p in everyone.items()}
         """The own LM of each predictor, the frozen ones' included; None for the default LM."""
         own = set(map(id, self.lms.values()))
@@ -54,6 +64,13 @@ class Program:
             n for p in everyone.values() for n in p.signature.output_fields
         )
         """The names of all fields that some predictor writes, the frozen ones included."""
+        if unseen:
+            logger.warning(
+                "DSPy does not see the predictors %s: they are not optimized, and DSPy neither "
+                "saves nor loads them. They lie in a list or dict inside another one: %s.",
+                ", ".join(unseen),
+                _MAKE_VISIBLE,
+            )
 
     @property
     def candidate(self) -> Candidate:
@@ -140,10 +157,47 @@ class Program:
         }
 
 
+def _by_name(predictors: Iterable[tuple[str, dspy.Predict]]) -> dict[str, dspy.Predict]:
+    """Return the predictors by name; refuse two of one name, as of the keys 1 and "1" of a dict."""
+    found: dict[str, dspy.Predict] = {}
+    for name, predictor in predictors:
+        if found.setdefault(name, predictor) is not predictor:
+            raise ConfigurationError(
+                f"two predictors of the program have the name `{name}`, for DSPy writes the keys "
+                "of a dict as text: 1 and '1' are one. One of the two would be neither optimized "
+                "nor saved. Give them keys that differ as text."
+            )
+    return found
+
+
+def _unseen(program: dspy.Module) -> list[str]:
+    """Return the names of predictors that lie where DSPy looks for none, frozen ones apart."""
+    modules = list(program.named_sub_modules(dspy.Module))
+    results = tuple(f"{at}.{name}[" for at, module in modules for name in old_results(module))
+    inner = [module for _, module in modules if module is not program]
+    frozen = {id(p) for m in inner if m._compiled for _, p in m.named_sub_modules(dspy.Predict)}
+    known = {id(predictor) for predictor in program.predictors()} | frozen
+    return [
+        name.removeprefix("self.")
+        for name, module in modules
+        if isinstance(module, dspy.Predict)
+        and id(module) not in known
+        and not name.startswith(results)
+    ]
+
+
 def _unfrozen(program: dspy.Module) -> dict[str, dspy.Predict]:
-    """Return the predictors to optimize, by name. A root that is frozen itself counts as free."""
+    """Return the predictors to optimize, by name. A root that is frozen itself counts as free.
+
+    Those of ProgramOfThought are none of them: DSPy writes their instructions, all of it protocol,
+    and the user's stands in none.
+    """
+    modules = [module for _, module in program.named_sub_modules(dspy.ProgramOfThought)]
+    thoughts = [module for module in modules if not isinstance(module, dspy.CodeAct)]
+    fixed = {id(predictor) for module in thoughts for predictor in module.predictors()}
     predictors = program.named_predictors()
-    return {name: p for name, p in predictors if p is program or not p._compiled}
+    free = {name: p for name, p in predictors if p is program or not p._compiled}
+    return {name: p for name, p in free.items() if id(p) not in fixed}
 
 
 def _description(

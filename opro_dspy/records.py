@@ -165,6 +165,8 @@ class Usage:
     """What the answers of cache hits took when they were paid for, where that is known."""
     output_tokens_saved: int = 0
     cost_usd_saved: float | None = None
+    answers: tuple[str, ...] = field(default=(), repr=False)
+    """Marks of the answers among the calls that were kept; in the lines of a journal only."""
 
     def __add__(self, other: "Usage") -> "Usage":
         sums: dict[str, Any] = {n: getattr(self, n) + getattr(other, n) for n in _COUNTS}

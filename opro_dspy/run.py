@@ -41,9 +41,10 @@ from opro_dspy.rasch import LastFit
 from opro_dspy.records import Candidate, ScoreReuse
 from opro_dspy.result import OPROResult
 from opro_dspy.runlog import RunLog
-from opro_dspy.selectors import every, round_robin
+from opro_dspy.selectors import every, round_robin, steps_per_round
 from opro_dspy.settings import Seats
 from opro_dspy.trajectory import Trajectory
+from opro_dspy.warm_start import if_it_went_on
 from opro_dspy.watching import SpentBySteps
 from opro_dspy.wiring import (
     find_lms,
@@ -57,6 +58,7 @@ from opro_dspy.wiring import (
     make_stop,
     threads_of,
     warn_of_open_answers,
+    warn_of_too_few_steps,
 )
 
 logger = logging.getLogger(__name__)
@@ -92,6 +94,7 @@ class Run:
             most_per_step=1 if seats.selector is round_robin else len(program.predictors),
             n_initial=len(self.initial),
         )
+        self.per_round = steps_per_round(seats.selector, len(program.predictors))
         self.config = sized(seats.config, seats.racing, self.sizes)
         self.optimizer_lm, self.scorer_lm = find_lms(seats, program)
         self.position = place_shown(self.config.instruction_position, dspy.settings.adapter)
@@ -109,6 +112,7 @@ class Run:
         seats, config, program = self.seats, self.config, self.program
         num_threads = threads_of(config)
         warn_of_open_answers(config, known_lms(program, self.optimizer_lm, self.scorer_lm))
+        warn_of_too_few_steps(config, list(program.predictors), per_round=self.per_round)
         self.executor = DaemonExecutor(num_threads, name="opro_dspy")
         self.interrupt = Interrupt.prevailing()
         self.meter = Meter()
@@ -126,6 +130,7 @@ class Run:
             seats.resume,
             gate=gate,
             saved=partial(saved, program),
+            advice={"instructions": if_it_went_on(seats.log_dir)} if seats.warm_start else {},
         )
         program.watch_lms(gate.watch)
         gate.holders = [*program.modules, *seats.metric.holders]
@@ -220,7 +225,9 @@ class Run:
             logger.info("Estimate: %s.", self.estimate())
         kept = self._kept_for_the_choice()
         try:
-            stop = make_stop(self.config, self.budget, first=self.seats.stop)
+            stop = make_stop(
+                self.config, self.budget, first=self.seats.stop, per_round=self.per_round
+            )
             reason = optimize(
                 self.optimizer,
                 self.evaluator,

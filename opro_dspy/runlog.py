@@ -49,6 +49,7 @@ class RunLog:
         gate: Told of all that is recalled; tells the caps, the run's seconds, and what it learned.
         saved: Returns a candidate's program as JSON, for DSPy's `load`.
         call: What the user called, to be called again.
+        advice: By the name of what may have changed, a sentence that says what to do then.
     """
 
     def __init__(
@@ -59,7 +60,9 @@ class RunLog:
         gate: Gate,
         saved: Callable[[Candidate], bytes],
         call: str = "compile",
+        advice: Mapping[str, str] | None = None,
     ) -> None:
+        self._advice = advice or {}
         self._call, self._gate, self._saved = call, gate, saved
         self.scores: InOrder[Meeting, Score] = InOrder()
         self.answers: InOrder[Sample, Answer] = InOrder()
@@ -103,8 +106,10 @@ class RunLog:
     ) -> None:
         if self._resume == "never":
             folder.move_aside((manifests.NAME, JOURNAL, BEST, RESULT))
-        force = self._resume == "force"
-        manifest, changed = manifests.taken_up(folder, manifest, journal=JOURNAL, force=force)
+        force, advice = self._resume == "force", self._advice
+        manifest, changed = manifests.taken_up(
+            folder, manifest, journal=JOURNAL, force=force, advice=advice
+        )
         self._file = JournalFile(folder.path / JOURNAL)
         lines = self._file.read()
         caps = self._gate.budget.caps
@@ -129,6 +134,7 @@ class RunLog:
             changed=changed,
         )
         self._number = self._past.num_sessions + 1
+        self._gate.pay(manifest.run, self._past.counted)
         self.scores.memories.insert(0, Scores(self._past, keys, self._append))
         self.answers.memories.insert(0, Answers(self._past, self._append))
         if self._past.num_orphans:

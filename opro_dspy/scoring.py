@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import dspy
 
-from opro_dspy.calling import call
+from opro_dspy.calling import call, own_cancellations
 from opro_dspy.fields import as_text
 from opro_dspy.metric import Metric
 
@@ -33,5 +33,6 @@ def score_example(
         where: Names the example in errors.
     """
     prediction = call(program, example)
-    said = metric.judge(example, prediction, where=where)
+    with own_cancellations():
+        said = metric.judge(example, prediction, where=where)
     return Scored(value=said.score, output=as_text(prediction), feedback=said.feedback)

@@ -1,5 +1,6 @@
 """Calls of the seats that a user may fill: what goes wrong there names the seat and the step."""
 
+import inspect
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -44,6 +45,13 @@ def wrong(seat: str, step: int, returned: object, expected: str) -> Configuratio
     return ConfigurationError(
         f"the {seat} returned {shown} at step {step}. It must return {expected}."
     )
+
+
+def is_async(value: object) -> bool:
+    """Tell whether a call of `value` returns a coroutine, which nobody here awaits."""
+    method = getattr(type(value), "__call__", None)  # noqa: B004  (its kind matters)
+    asks = inspect.iscoroutinefunction, inspect.isasyncgenfunction
+    return any(ask(value) or ask(method) for ask in asks)
 
 
 def name_of(seat: object) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 
 from opro_dspy.errors import ConfigurationError
 from opro_dspy.protocols import ComponentSelector
-from opro_dspy.seats import called, name_of, wrong
+from opro_dspy.seats import called, is_async, name_of, wrong
 from opro_dspy.trajectory import Trajectory
 
 
@@ -26,6 +26,11 @@ def every(step: int, components: Sequence[str], trajectory: Trajectory) -> Seque
 SELECTORS: dict[str, ComponentSelector] = {"round_robin": round_robin, "all": every}
 
 
+def steps_per_round(selector: ComponentSelector, n_components: int) -> int:
+    """Return in how many steps each component has its turn; 1 where that is not known."""
+    return n_components if selector is round_robin else 1
+
+
 def share(num_candidates: int, n_components: int) -> int:
     """Return how many of a step's candidates each of the components it optimizes gets, ≥ 1."""
     return -(-num_candidates // n_components)
@@ -35,20 +40,23 @@ def resolve_selector(selector: str | ComponentSelector) -> ComponentSelector:
     """Return the selector of that name, or the user's own.
 
     Raises:
-        ConfigurationError: If it is neither a known name nor a callable of
+        ConfigurationError: If it is neither a known name nor a plain function of
             `(step, components, trajectory)`.
     """
     if isinstance(selector, str) and selector in SELECTORS:
         return SELECTORS[selector]
-    if callable(selector) and not isinstance(selector, type) and _takes_three(selector):
+    if callable(selector) and not isinstance(selector, type) and _is_plain(selector):
         return selector
     raise ConfigurationError(
-        f"`component_selector` must be one of {', '.join(SELECTORS)}, or a callable of "
+        f"`component_selector` must be one of {', '.join(SELECTORS)}, or a plain function of "
         f"(step, components, trajectory), got {selector!r}."
     )
 
 
-def _takes_three(selector: ComponentSelector) -> bool:
+def _is_plain(selector: ComponentSelector) -> bool:
+    """Tell whether it takes three arguments, and answers without being awaited."""
+    if is_async(selector):
+        return False
     try:
         inspect.signature(selector).bind(1, (), None)
     except TypeError:

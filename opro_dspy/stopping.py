@@ -64,20 +64,31 @@ def target_score(score: float) -> Stop:
     return Stop(rule)
 
 
-def patience(n: int) -> Stop:
-    """Stop when the best training estimate has not risen for `n` steps (≥ 1)."""
+def _rounds(n: int, per_round: int) -> str:
+    """Return `n` rounds in words."""
+    if per_round == 1:
+        return counted(n, "step")
+    return f"{counted(n, 'round')} of {per_round} steps"
+
+
+def patience(n: int, *, per_round: int = 1) -> Stop:
+    """Stop when the best training estimate has not risen for `n` rounds (≥ 1).
+
+    Args:
+        n: How many.
+        per_round: Steps of a round (≥ 1): the predictors, if each step optimizes one in turn.
+    """
     _check_count("patience", n, least=1)
+    _check_count("per_round", per_round, least=1)
 
     def rule(trajectory: Trajectory) -> str | None:
-        if _done(trajectory) < n:
+        done = _done(trajectory)
+        if done < n * per_round:
             return None
-        now, before = (
-            trajectory.best_after(_done(trajectory)),
-            trajectory.best_after(_done(trajectory) - n),
-        )
+        now, before = trajectory.best_after(done), trajectory.best_after(done - n * per_round)
         if now is None or before is None or now.score > before.score:
             return None
-        return f"patience: no improvement for {counted(n, 'step')}"
+        return f"patience: no improvement for {_rounds(n, per_round)}"
 
     return Stop(rule)
 
@@ -92,13 +103,14 @@ def num_empty_steps(trajectory: Trajectory) -> int:
     return count
 
 
-def nothing_new(n: int) -> Stop:
-    """Stop when `n` steps (≥ 1) in a row brought no new candidate."""
+def nothing_new(n: int, *, per_round: int = 1) -> Stop:
+    """Stop when `n` rounds (≥ 1) in a row brought no new candidate.
+
+    Args:
+        n: How many.
+        per_round: Steps of a round (≥ 1); see `patience`.
+    """
     _check_count("nothing_new", n, least=1)
-    return Stop(
-        lambda t: (
-            f"nothing_new: {counted(n, 'step')} in a row brought no new candidate"
-            if num_empty_steps(t) >= n
-            else None
-        )
-    )
+    _check_count("per_round", per_round, least=1)
+    said = f"nothing_new: {_rounds(n, per_round)} in a row brought no new candidate"
+    return Stop(lambda t: said if num_empty_steps(t) >= n * per_round else None)

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import dspy
 from dspy.teleprompt import Teleprompter
 
+from opro_dspy.accepting import check_inputs
 from opro_dspy.awaiting import in_thread
 from opro_dspy.boundary.prices import Price, resolve_prices
 from opro_dspy.cache import (
@@ -109,7 +110,9 @@ class OPRO(Teleprompter):  # type: ignore[misc]
             for several a mapping of predictor name to text (names left out keep the student's).
         warm_start: An earlier run, whose best `num_candidates` instructions are starting points
             too: an `OPROResult`, the path of a saved one, or the folder of a run (its `log_dir`).
-            Its predictors must be among the program's.
+            Its predictors must be among the program's. A folder or file is read when `OPRO` is
+            made: if it changes later, a run with a `log_dir` that began from it is not resumed
+            (`ResumeError` says what to pass).
         num_finalists: Candidates that meet the selection set beside the student, ≥ 1.
         view: What of the trajectory the meta-prompt shows.
         filters: Which proposals are refused without scoring.
@@ -119,7 +122,8 @@ class OPRO(Teleprompter):  # type: ignore[misc]
         stop: A further stop rule; composes with the ones named here.
         stop_at_score: Stop when the best training estimate reaches this score, in the metric's own
             unit (0.9 for 90 percent of a 0/1 metric).
-        patience: Stop when the best has not risen for so many steps.
+        patience: Stop when the best has not risen for so many steps; with "round_robin", rounds of
+            steps, in each of which every predictor has its turn.
         max_metric_calls: Scored examples at most. All caps are hard: a call is admitted only if
             what is spent and reserved for calls in flight stays within, and part of each is kept
             for the final choice. Reaching one is a normal end. One that is too small for a choice
@@ -134,7 +138,7 @@ class OPRO(Teleprompter):  # type: ignore[misc]
         requests_per_minute: LM requests in any minute at most.
         timeout: Seconds after which an example is taken for hung and put off, its waits for rate
             limits not counted; None waits forever.
-        max_empty_steps: Stop when so many steps in a row bring nothing new.
+        max_empty_steps: Stop when so many steps in a row bring nothing new; rounds, as `patience`.
         max_attempts: Requests for one sample, when it fails or does not parse.
         num_threads: Calls in flight at most; `dspy.settings.num_threads` if not given. With an
             `executor`, as many as its workers can do at once.
@@ -322,7 +326,8 @@ class OPRO(Teleprompter):  # type: ignore[misc]
         Args:
             student: The program; never changed. Frozen sub-modules are left alone.
             trainset: Examples that candidates are scored on: a list of `dspy.Example` with inputs
-                set or, with `inputs`, of mappings, or a Hugging Face `Dataset`.
+                set or, with `inputs`, of mappings, or a Hugging Face `Dataset`. The program has to
+                take the inputs of each, and of `valset` too.
             teacher: Accepted as other optimizers do; not used.
             valset: Examples on which the best few and the student are compared at the end; the
                 training set if not given. A cap can cut that short: then only whoever met all of
@@ -408,6 +413,7 @@ class OPRO(Teleprompter):  # type: ignore[misc]
         train = as_examples(trainset, inputs, name="trainset")
         val = None if valset is None else as_examples(valset, inputs, name="valset")
         check_sets(train, val)
+        check_inputs(program.student, {"trainset": train, "valset": val or ()})
         if on_step is not None:
             told = of_steps(check_callable("on_step", on_step))
             seats = replace(seats, observers=(*seats.observers, told))

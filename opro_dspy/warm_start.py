@@ -49,6 +49,15 @@ def warm_start_texts(
     return tuple(found[:n])
 
 
+def if_it_went_on(log_dir: str | Path | None) -> str:
+    """Return what to do where the earlier run went on before the one in `log_dir` is resumed."""
+    return (
+        "If `warm_start` names a run that went on since, pass in its place what it brought then: "
+        "`initial_instructions=[c.texts for c in "
+        f"opro_dspy.read_run({str(log_dir)!r}).steps[0].candidates]`, or its result of that time."
+    )
+
+
 def _of_path(path: Path, log_dir: str | Path | None) -> OPROResult:
     if log_dir is not None and path.resolve() == Path(log_dir).expanduser().resolve():
         raise ConfigurationError(

@@ -27,9 +27,8 @@ class SpentBySteps:
             self._scored += 1
         elif isinstance(event, StepEnded):
             spent = self._budget.spent
-            self.steps.append(
-                Spent(metric_calls=self._scored, tokens=spent.tokens, cost_usd=spent.cost)
-            )
+            cost = round(spent.cost, 9)  # the order of a sum shows in its last digits
+            self.steps.append(Spent(metric_calls=self._scored, tokens=spent.tokens, cost_usd=cost))
 
 
 def of_steps(on_step: Callable[[StepEnded], Any]) -> Observer:

@@ -89,6 +89,21 @@ def warn_of_open_answers(config: OproConfig, lms: Sequence[dspy.BaseLM | None]) 
         )
 
 
+def warn_of_too_few_steps(config: OproConfig, names: Sequence[str], *, per_round: int) -> None:
+    """Say which predictors have no turn, where each has one a round; no steps at all are meant."""
+    left = names[config.max_steps : per_round]
+    if left and config.max_steps:
+        logger.warning(
+            "`max_steps` (%d) is smaller than the number of predictors (%d): with "
+            '`component_selector="round_robin"` a step optimizes one of them, and %s will have no '
+            'turn. Set `max_steps` to %d at least, or component_selector="all".',
+            config.max_steps,
+            len(names),
+            ", ".join(left),
+            len(names),
+        )
+
+
 def make_budget(config: OproConfig, meter: Meter, *, n_predictors: int = 1) -> Budget:
     """Return the budget that `config` caps, paced by what `meter` sees; its time runs from now."""
     return Budget(
@@ -282,14 +297,25 @@ def make_optimizer(
     )
 
 
-def make_stop(config: OproConfig, budget: Budget, *, first: Stop | None) -> Stop:
-    """Return the rule that ends the search: whatever speaks first, `first` before all others."""
+def make_stop(
+    config: OproConfig, budget: Budget, *, first: Stop | None, per_round: int = 1
+) -> Stop:
+    """Return the rule that ends the search: whatever speaks first, `first` before all others.
+
+    Args:
+        config: The settings, `auto` resolved.
+        budget: The run's.
+        first: A rule of the user's.
+        per_round: Steps in which each predictor has its turn: rules that wait for something better
+            or new count rounds of them.
+    """
     stop = Stop(lambda trajectory: budget.exhausted)
-    stop = stop | nothing_new(config.max_empty_steps) | max_steps(config.max_steps)
+    stop = stop | nothing_new(config.max_empty_steps, per_round=per_round)
+    stop = stop | max_steps(config.max_steps)
     if config.stop_at_score is not None:
         stop = target_score(config.stop_at_score) | stop
     if config.patience is not None:
-        stop = stop | patience(config.patience)
+        stop = stop | patience(config.patience, per_round=per_round)
     return stop if first is None else first | stop
 
 

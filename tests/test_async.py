@@ -3,6 +3,7 @@
 import asyncio
 import contextvars
 import threading
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -186,3 +187,82 @@ def test_cancelled_twice_the_task_waits_no_longer() -> None:
         return raised.value
 
     assert not hasattr(asyncio.run(impatient()), "program")
+
+
+async def cancelled_task() -> None:
+    """Await a task of one's own that was cancelled."""
+    task = asyncio.create_task(asyncio.sleep(3600))
+    task.cancel()
+    await task
+
+
+async def cancels_itself() -> None:
+    task = asyncio.current_task()
+    assert task is not None
+    task.cancel()
+    await asyncio.sleep(3600)
+
+
+class Awaited(dspy.Module):  # type: ignore[misc]
+    """Fails on one question in its own way."""
+
+    def __init__(self, failing: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        super().__init__()
+        self.ask, self.failing = STUDENT.deepcopy(), failing
+
+    async def aforward(self, question: str) -> Any:
+        if question == TRAIN[3].question:
+            await self.failing()
+        return self.ask(question=question)
+
+
+class Plain(dspy.Module):  # type: ignore[misc]
+    """Raises what no coroutine of its own is cancelled for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ask = STUDENT.deepcopy()
+
+    def forward(self, question: str) -> Any:
+        if question == TRAIN[3].question:
+            raise asyncio.CancelledError
+        return self.ask(question=question)
+
+
+def cancelled_metric(example: dspy.Example, prediction: Any, trace: Any = None) -> bool:
+    if example is TRAIN[3]:
+        raise asyncio.CancelledError("by the metric")
+    return exact(example, prediction)
+
+
+CANCELLED = [
+    (Plain(), exact),
+    (Awaited(cancelled_task), exact),
+    (Awaited(cancels_itself), exact),
+    (STUDENT, cancelled_metric),
+]
+
+
+@pytest.mark.parametrize("awaiting", [False, True])
+@pytest.mark.parametrize(("student", "metric"), CANCELLED)
+def test_an_example_that_is_cancelled_from_within_fails_alone(
+    student: dspy.Module, metric: Any, awaiting: bool
+) -> None:
+    optimizer = OPRO(
+        metric=metric,
+        prompt_model=optimizer_lm(seed=0, cache=False),
+        max_steps=1,
+        num_threads=2,
+        racing=False,
+        failure_score=0.25,
+    )
+    with dspy.context(lm=keyword_scorer()):
+        if awaiting:
+            program = asyncio.run(optimizer.acompile(student, trainset=TRAIN))
+        else:
+            program = optimizer.compile(student, trainset=TRAIN)
+    result = program.detailed_results
+    assert result.stop_reason.startswith("max_steps")
+    assert [list(c.failures) for c in result.candidates] == [[3]] * len(result.candidates)
+    assert result.baseline.scores[3] == 0.25
+    assert "asyncio.CancelledError" in result.baseline.failures[3]

@@ -20,6 +20,9 @@ DATA = Path(
 )
 ROWS = [{"question": e.question, "answer": e.answer} for e in TRAIN]
 UNKNOWN: Any = "dev"
+UNKNOWN_PATH: Any = 5
+UNKNOWN_TASK: Any = ["snarks"]
+WORD_PROBLEM = b'{"question": "1 and 1?", "answer": "1+1=2\\n#### 2"}'
 VAL_ROWS = [{"question": e.question, "answer": e.answer} for e in VAL]
 
 
@@ -137,6 +140,11 @@ def test_the_training_share_is_the_papers_and_drawn_by_the_seed(folder: Path) ->
     assert len(gsm8k(path=folder, share=0.5)) == 100
 
 
+def test_a_mark_of_the_byte_order_is_no_part_of_a_file(tmp_path: Path) -> None:
+    (tmp_path / "test.jsonl").write_bytes(b"\xef\xbb\xbf" + WORD_PROBLEM)
+    assert [e.answer for e in gsm8k("test", path=tmp_path)] == ["2"]
+
+
 def test_a_last_line_that_was_cut_off_is_left_out_and_told(
     folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -144,10 +152,16 @@ def test_a_last_line_that_was_cut_off_is_left_out_and_told(
     whole = file.read_text(encoding="utf-8")
     file.write_text(whole[:-20], encoding="utf-8")
     assert len(gsm8k("test", path=folder)) == 4
-    assert "Line 5, the last one, is cut off" in caplog.text
+    assert "Line 5, the last one, of the file at `path`" in caplog.text
     file.write_text("{" + whole, encoding="utf-8")
     with pytest.raises(ConfigurationError, match="line 1 of the file at `path` is no JSON"):
         gsm8k("test", path=folder)
+
+
+def test_the_file_of_another_task_is_refused(folder: Path) -> None:
+    said = r"row 1 has the answer '\(A\)', which is none to 'navigate'\. Is it the file of another"
+    with pytest.raises(ConfigurationError, match=said):
+        bbh("navigate", path=folder / "snarks.json")
 
 
 def test_a_task_is_parted_into_a_fifth_and_the_rest(folder: Path) -> None:
@@ -166,6 +180,8 @@ def test_a_task_is_parted_into_a_fifth_and_the_rest(folder: Path) -> None:
         (lambda path: gsm8k(UNKNOWN, path=path), "`split` must be 'train', 'test' or 'all'"),
         (lambda path: gsm8k(path=path, share=35), r"`share` must be in \(0, 1\], got 35"),
         (lambda path: gsm8k(path=path / "nowhere"), "`path` must be a folder with 'train.jsonl'"),
+        (lambda path: gsm8k(path=UNKNOWN_PATH), "`path` must be a path, got 5"),
+        (lambda path: bbh(UNKNOWN_TASK, path=path), r"`task` must be one of .* got \['snarks'\]"),
     ],
 )
 def test_what_is_not_there_is_named(call: Any, message: str, folder: Path) -> None:
@@ -239,6 +255,8 @@ def test_each_label_of_the_real_files_is_right_by_its_metric() -> None:
             r"row 2 .*'input' and 'targ",
         ),
         (b'{"examples": ["Q"]}', "row 1 must have .* got str"),
+        (b'{"examples": []}', "there are no examples at `path`"),
+        (b'{"examples": [{"input": "Q", "target": null}]}', "row 1 must have texts as"),
         (b"\x89PNG\xff\xfe", "must be a folder with 'snarks.json', or that file.*decode"),
     ],
 )
@@ -256,6 +274,14 @@ def test_a_file_that_is_no_task_is_told(tmp_path: Path, content: bytes, message:
             r"row 1 must have 'question' and 'answer', got \[",
         ),
         (b"7\n", "row 1 must have .* got int"),
+        (b"", "there are no examples at `path`"),
+        (b"<html>404: Not Found</html>", "line 1 of the file at `path` is no JSON"),
+        (WORD_PROBLEM + b'\n{"question": "Q" "answer": "#### 3"}\n', "line 2 .* is no JSON"),
+        (b'{"question": "Q", "answer": null}\n', r"row 1 must have texts as .* got \['Q', None\]"),
+        (
+            b'{"question": "Q", "answer": "a lot"}\n',
+            "row 1 must have an 'answer' that ends .* 'a lot'",
+        ),
         (b"\x80\x81", "must be a folder with 'train.jsonl', or that file.*decode"),
     ],
 )

@@ -1,11 +1,13 @@
 """The door: what is refused before the first call of an LM, and how it says so."""
 
+import functools
 import logging
 from typing import Any
 
 import dspy
 import pytest
 
+from opro_dspy import OPRO
 from opro_dspy.errors import ConfigurationError
 from opro_dspy.inputs import (
     check_instructions,
@@ -16,6 +18,7 @@ from opro_dspy.inputs import (
     initial_candidates,
 )
 from opro_dspy.program import Program
+from tests.fakes import TRAIN, exact, keyword_scorer
 
 
 def example(**fields: Any) -> dspy.Example:
@@ -104,6 +107,47 @@ def test_the_default_lm_and_those_of_predictors_are_checked() -> None:
         student.predict.lm = None
     with dspy.context(lm="openai/x"), pytest.raises(ConfigurationError, match=r"dspy.settings.lm"):
         check_lms(Program(student))
+
+
+@pytest.mark.parametrize(
+    ("adapter", "message"),
+    [
+        ("json", r"got 'json'\. Write dspy.configure\(adapter=dspy.ChatAdapter\(\)\)"),
+        (dspy.JSONAdapter, r"got the class JSONAdapter\. Write .*adapter=JSONAdapter\(\)\)"),
+        (object(), "got <object"),
+    ],
+)
+def test_what_is_no_adapter_is_refused_before_the_first_call(adapter: Any, message: str) -> None:
+    scorer = keyword_scorer()
+    with dspy.context(lm=scorer, adapter=adapter):
+        for call in (OPRO(metric=exact).compile, OPRO(metric=exact).estimate):
+            with pytest.raises(ConfigurationError, match=f"`dspy.settings.adapter` .*{message}"):
+                call(dspy.Predict("question -> answer"), trainset=TRAIN)
+    assert scorer.engine.calls == 0
+
+
+async def listening(event: Any) -> None:
+    """What nobody would await."""
+
+
+class Listening:
+    async def __call__(self, event: Any) -> None:
+        """What nobody would await."""
+
+
+@pytest.mark.parametrize("told", [listening, Listening(), functools.partial(listening)])
+def test_observers_that_have_to_be_awaited_are_refused(told: Any) -> None:
+    scorer = keyword_scorer()
+    with dspy.context(lm=scorer):
+        with pytest.raises(ConfigurationError, match=r"`on_step` must be a plain .*`def`"):
+            OPRO(metric=exact).compile(
+                dspy.Predict("question -> answer"), trainset=TRAIN, on_step=told
+            )
+        with pytest.raises(ConfigurationError, match="`observers` must be a plain"):
+            OPRO(metric=exact, observers=[told])
+        with pytest.raises(ConfigurationError, match="`stop` must be a plain"):
+            OPRO(metric=exact, stop=told)
+    assert scorer.engine.calls == 0
 
 
 @pytest.mark.parametrize("log_dir", ["a\0b", "x" * 5000, 3, ""])

@@ -16,8 +16,8 @@ ROWS = (
     {"plots"},
     {"simulation"},
     {"teleprompter", "solving", "integrations", "datasets"},
-    {"run", "warm_start"},
-    {"wiring", "choice"},
+    {"run"},
+    {"wiring", "choice", "warm_start"},
     {"inputs", "loop", "outcome", "estimate", "identity", "runlog", "watching", "runs"}
     | {"announcing", "awaiting"},
     {"optimizer", "evaluator", "settings"},
@@ -28,9 +28,9 @@ ROWS = (
     {"failures", "outages", "ledger", "trials"},
     {"conditions", "samples"},
     {"scoring", "plan", "refusals", "hangs"},
-    {"temperatures", "program", "pool", "selectors", "schedules", "stopping", "race"},
+    {"accepting", "temperatures", "program", "pool", "selectors", "schedules", "stopping", "race"},
     {"lane", "scaffolds", "sharing", "calling"},
-    {"boundary", "journal", "loops"},
+    {"boundary", "journal", "loops", "parts"},
     {"cache"},
     {"fingerprints"},
     {"meta_prompt", "exemplars", "fitting", "fields", "metric", "memory", "positions"},
@@ -56,7 +56,7 @@ WITH_DSPY = {
     *("conditions", "scoring", "worker", "packing", "remote", "trials", "inquiry"),
     *("proposer", "evaluator", "grid", "program", "boundary", "metric", "temperatures"),
     *("announcing", "rows", "metrics", "datasets", "positions"),
-    *("scaffolds", "sharing", "calling"),
+    *("scaffolds", "sharing", "parts", "calling", "accepting"),
 }
 
 

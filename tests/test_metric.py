@@ -136,3 +136,25 @@ def test_errors_of_the_metric_itself_pass_through() -> None:
 
     with pytest.raises(KeyError, match="gold"):
         Metric(broken)(EXAMPLE, None, where="example 0")
+
+
+async def awaited(example: Any, prediction: Any) -> bool:
+    return two(example, prediction)
+
+
+class AwaitedJudge:
+    async def __call__(self, example: Any, prediction: Any) -> bool:
+        return two(example, prediction)
+
+
+class AwaitedProgram(dspy.Module):  # type: ignore[misc]
+    async def forward(self, example: Any, prediction: Any) -> bool:
+        return two(example, prediction)
+
+
+@pytest.mark.parametrize(
+    "metric", [awaited, AwaitedJudge(), AwaitedProgram(), functools.partial(awaited)]
+)
+def test_a_metric_that_has_to_be_awaited_is_refused(metric: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"got the coroutine function .*`async def`"):
+        Metric(metric)

@@ -91,6 +91,11 @@ def test_what_cannot_be_moved_is_refused() -> None:
             "Q_end",
             r"ChatAdapter puts .* system message\. Write dspy\.configure\(adapter=opro",
         ),
+        (
+            dspy.TwoStepAdapter(keyword_scorer()),
+            "Q_end",
+            r"ChatAdapter\(\), 'Q_end'\)\).* What TwoStepAdapter does beside is lost then",
+        ),
         (dspy.JSONAdapter(), "A_begin", r"JSONAdapter .* No adapter of DSPy can begin"),
         (positioned(dspy.ChatAdapter(), "Q_end"), "start", "at the end of the question"),
     ],

@@ -1,5 +1,6 @@
 """Programs of several predictors: notes are shared, and every stage is worth optimizing."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -7,11 +8,11 @@ from typing import Any
 import dspy
 import pytest
 
-from opro_dspy import OPRO, ConfigurationError
+from opro_dspy import OPRO, ConfigurationError, OPROResult
 from opro_dspy.simulation import StagedProgram, make_examples, staged_scorer_lm
 from opro_dspy.simulation.ideas import IDEA_BY_NAME
 from opro_dspy.trajectory import Trajectory
-from tests.fakes import exact, field, questions, scripted_lm, word_optimizer
+from tests.fakes import compiled, exact, field, questions, scripted_lm, word_optimizer
 
 N, K = 6, 8
 
@@ -45,8 +46,8 @@ def calls_by_stage(predictor: str, *, cache_dir: Path | None, **options: Any) ->
         cache_dir=cache_dir,
     )
     with dspy.context(lm=lm):
-        compiled = optimizer.compile(StagedProgram(2), trainset=questions(N))
-    assert len(compiled.detailed_results.candidates) == K + 1
+        program = optimizer.compile(StagedProgram(2), trainset=questions(N))
+    assert len(program.detailed_results.candidates) == K + 1
     plans = sum("output fields are:\n1. `plan`" in request for request in lm.engine.requests)
     return plans, lm.engine.calls - plans
 
@@ -74,6 +75,64 @@ def test_an_lm_without_a_cache_is_asked_for_every_note_anew() -> None:
 def test_what_is_no_selector_is_refused_at_the_door(selector: Any) -> None:
     with pytest.raises(ConfigurationError, match=r"`component_selector` must .* got "):
         OPRO(metric=exact, component_selector=selector)
+
+
+class Chain(dspy.Module):  # type: ignore[misc]
+    """Five predictors, of which the last one alone answers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.parts = [dspy.Predict("question -> answer") for _ in range(5)]
+
+    def forward(self, question: str) -> Any:
+        return self.parts[-1](question=question)
+
+
+def repeating() -> dspy.LM:
+    """Proposes the student's own text, which brings nothing new."""
+    own = dspy.Predict("question -> answer").signature.instructions
+    return scripted_lm(lambda text: f"<INS>{own}</INS>")
+
+
+def turns(result: OPROResult) -> list[str]:
+    """The predictor of each step."""
+    return [query.component for step in result.steps for query in step.queries]
+
+
+@pytest.mark.parametrize("limit", [{"patience": 1}, {"max_empty_steps": 1}])
+def test_every_predictor_has_its_turn_before_a_run_gives_up(limit: dict[str, Any]) -> None:
+    result = compiled(Chain(), prompt_model=repeating(), max_steps=20, **limit).detailed_results
+    assert turns(result) == [f"parts[{i}]" for i in range(5)]
+    assert "1 round of 5 steps" in result.stop_reason
+
+
+def test_a_selector_that_takes_all_predictors_or_ones_own_counts_steps() -> None:
+    for selector in ("all", only("parts[0]")):
+        result = compiled(
+            Chain(),
+            prompt_model=repeating(),
+            component_selector=selector,
+            max_steps=20,
+            max_empty_steps=2,
+        ).detailed_results
+        assert result.stop_reason.startswith("nothing_new: 2 steps in a row")
+
+
+@pytest.mark.parametrize(
+    ("options", "left"),
+    [
+        ({"max_steps": 3}, "parts[3], parts[4] will have no turn. Set `max_steps` to 5"),
+        ({"max_steps": 5}, ""),
+        ({"max_steps": 0}, ""),
+        ({"max_steps": 1, "component_selector": "all"}, ""),
+    ],
+)
+def test_predictors_that_get_no_turn_are_named(
+    options: dict[str, Any], left: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING, logger="opro_dspy"):
+        compiled(Chain(), num_candidates=1, racing=False, **options)
+    assert (left in caplog.text) if left else ("no turn" not in caplog.text)
 
 
 @pytest.mark.parametrize("num_stages", [2, 4])

@@ -2,8 +2,12 @@
 
 import enum
 import logging
+import re
 import threading
+import weakref
+from collections.abc import Callable
 from datetime import date
+from functools import partial
 from typing import Annotated, Any, Literal, Optional
 
 import dspy
@@ -399,6 +403,161 @@ def test_what_cannot_be_copied_is_shared_and_named_once(caplog: pytest.LogCaptur
     assert len({id(copy.seen) for copy in [student, *copies]}) == 5
 
 
+class Handled(dspy.Module):  # type: ignore[misc]
+    """Reaches its predictor through methods of its own, with a lock beside them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lock = threading.Lock()
+        self.ask = dspy.Predict("question -> answer")
+        self.handlers = {"ask": self.answer, "with_lock": partial(self.answer, self.lock)}
+        self.tools = [dspy.Tool(self.answer), Router(self)]
+
+    def answer(self, question: Any) -> Any:
+        """Answer it."""
+        return self.ask
+
+
+class Router:
+    """An object, no module, that holds a program and a lock."""
+
+    def __init__(self, program: Handled) -> None:
+        self.program, self.lock = program, threading.Lock()
+
+
+def test_methods_of_the_program_belong_to_the_copy_whatever_stands_beside_them(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    student = Handled()
+    program = Program(student)
+    for copy in (program.build(Candidate({"ask": "Go."})), program.compiled(program.candidate)):
+        tool, router = copy.tools
+        assert copy.handlers["ask"]("?") is copy.ask is not student.ask
+        assert tool.func("?") is copy.ask and router.program is copy
+        assert copy.handlers["with_lock"].func.__self__ is copy
+        assert copy.handlers["with_lock"].args == (student.lock,)
+        assert (copy.lock, router.lock) == (student.lock, student.tools[1].lock)
+    (record,) = caplog.records
+    assert "Handled.lock, Handled.tools[1].lock: " in record.getMessage()
+
+
+class Client:
+    """Cannot be copied, and counts its calls."""
+
+    def __init__(self) -> None:
+        self.lock, self.calls = threading.Lock(), 0
+
+    def look_up(self, name: str) -> str:
+        """Look it up."""
+        return name
+
+
+def test_a_client_with_a_lock_stays_one_client() -> None:
+    class Program_(dspy.Module):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.client = Client()
+            self.agent = dspy.ReAct("question -> answer", [self.client.look_up])
+
+    student = Program_()
+    copy = Program(student).build(Program(student).candidate)
+    assert copy.client is student.client
+    assert copy.agent.tools["look_up"].func.__self__ is student.client
+    assert copy.agent.react is not student.agent.react
+
+
+class Closed(dspy.Module):  # type: ignore[misc]
+    """Holds a function over something of itself."""
+
+    def __init__(self, over: Callable[["Closed"], Any]) -> None:
+        super().__init__()
+        self.ask, self.frozen = dspy.Predict("question -> answer"), dspy.Predict("q -> a")
+        self.frozen._compiled = True
+        self.names = ["Ann"]
+        self.tools = {"find": over(self)}
+
+    def answer(self) -> Any:
+        return self.helped()
+
+    def helped(self) -> Any:
+        return self.ask(question="?")
+
+    def look_up(self) -> list[str]:
+        return self.names
+
+
+class Uncopied:
+    def __init__(self, program: Closed) -> None:
+        self.program = program
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Uncopied":
+        return self
+
+
+def with_default(program: Closed) -> Callable[[], Any]:
+    def find(ask: Any = program.ask) -> Any:
+        return ask(question="?")
+
+    return find
+
+
+@pytest.mark.parametrize(
+    ("over", "where"),
+    [
+        (lambda program: lambda: program.ask(question="?"), "tools['find'] (program)"),
+        (lambda program: lambda: program.answer(), "tools['find'] (program)"),
+        (lambda program: lambda: [program.helped() for _ in "ab"], "tools['find'] (program)"),
+        (
+            lambda program: dspy.Tool(lambda: program.answer(), name="a"),
+            "tools['find'].func (program)",
+        ),
+        (
+            lambda program: (lambda answer: lambda: answer())(program.answer),
+            "tools['find'] (answer).__self__",
+        ),
+        (with_default, "tools['find'] (a default)"),
+        (weakref.ref, "tools['find']()"),
+        (Uncopied, "tools['find'].program"),
+    ],
+)
+def test_copies_that_would_ask_the_students_predictors_are_refused(
+    over: Callable[[Closed], Any], where: str
+) -> None:
+    student = Closed(over)
+    with pytest.raises(ConfigurationError, match=re.escape(f"`Closed.{where}` is the student's")):
+        Program(student)
+
+
+def test_a_function_that_names_the_student_as_a_global_is_refused_too() -> None:
+    student = Closed(lambda program: None)
+    exec("def find(): return student.ask(question='?')", names := {"student": student})
+    student.tools["find"] = names["find"]
+    with pytest.raises(ConfigurationError, match=r"`Closed.tools\['find'\] \(student\)` is the"):
+        Program(student)
+
+
+@pytest.mark.parametrize(
+    "over",
+    [lambda program: lambda: program.names, lambda program: lambda: program.look_up()],
+)
+def test_a_function_that_reads_other_things_of_the_student_is_warned_of(
+    over: Callable[[Closed], Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    Program(Closed(over))
+    (record,) = caplog.records
+    assert "`Closed.tools['find'] (program)` is the student's own `Closed`" in record.getMessage()
+
+
+def test_functions_over_what_is_not_optimized_may_stay(caplog: pytest.LogCaptureFixture) -> None:
+    for over in (
+        lambda program: (lambda frozen: lambda: frozen(q="?"))(program.frozen),
+        lambda program: (lambda names: lambda: names)(program.names),
+        lambda program: program.helped,
+    ):
+        Program(Closed(over))
+    assert not caplog.records
+
+
 def test_a_program_that_cannot_be_copied_at_all_is_refused() -> None:
     class Sealed(dspy.Module):  # type: ignore[misc]
         def __init__(self) -> None:
@@ -420,3 +579,41 @@ def test_callbacks_come_along_whatever_results_the_student_holds() -> None:
     copy = Program(student).compiled(Program(student).candidate)
     assert copy.judge.predict.callbacks == [callback]
     assert copy.many[0].callbacks == []
+
+
+class Hidden(dspy.Module):  # type: ignore[misc]
+    """Most of its predictors lie where DSPy does not look."""
+
+    def __init__(self, *, seen: bool = True) -> None:
+        super().__init__()
+        self.by_name = {"a": [dspy.Predict("a -> b"), dspy.ChainOfThought("b -> c")]}
+        self.pairs = [(dspy.Predict("c -> d"),)]
+        frozen = dspy.ChainOfThought("q -> a")
+        frozen._compiled = True
+        self.frozen = [[frozen]]
+        if seen:
+            self.ask, self.again = dspy.Predict("x -> y"), self.pairs
+
+
+def test_predictors_that_dspy_does_not_see_are_named(caplog: pytest.LogCaptureFixture) -> None:
+    student = Hidden()
+    student.candidate_programs = [{"program": Nested()}]
+    assert list(Program(student).predictors) == ["ask"]
+    (record,) = caplog.records
+    told = "DSPy does not see the predictors by_name[a][0], pairs[0][0], by_name[a][1].predict: "
+    assert record.getMessage().startswith(told)
+
+
+def test_a_program_of_hidden_predictors_alone_is_refused_with_their_names() -> None:
+    with pytest.raises(ConfigurationError, match=r"DSPy does not see .*pairs\[0\]\[0\].*: make"):
+        Program(Hidden(seen=False))
+
+
+def test_two_predictors_of_one_name_are_refused() -> None:
+    class Numbered(dspy.Module):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.stages = {1: dspy.Predict("a -> b"), "1": dspy.Predict("b -> c")}
+
+    with pytest.raises(ConfigurationError, match=r"two predictors .* name `self.stages\[1\]`"):
+        Program(Numbered())

@@ -118,6 +118,26 @@ def found(program: Any) -> Any:
     return result
 
 
+class TwoStages(dspy.Module):  # type: ignore[misc]
+    """Plans, then answers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.plan = dspy.Predict("question -> plan")
+        self.answer = dspy.Predict("question, plan -> answer")
+
+    def forward(self, question: str) -> dspy.Prediction:
+        prediction: dspy.Prediction = self.answer(
+            question=question, plan=self.plan(question=question).plan
+        )
+        return prediction
+
+
+def staged(text: str) -> str:
+    """Plan for a question, or answer it."""
+    return SCORE(text) if "[[ ## answer ## ]]" in text else field("plan", "Add one.")
+
+
 @pytest.fixture
 def bench(tmp_path: Path) -> Bench:
     return Bench(tmp_path / "run")
@@ -500,6 +520,26 @@ def test_a_run_that_tokens_end_is_made_whole_again(
     path.write_bytes(data[: int(share * len(data))])
     (bench.log_dir / "result.json").unlink()
     assert found(bench.compile(**caps)) == found(whole)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.2, 0.45, 0.7, 0.95])
+def test_answers_that_were_paid_for_but_not_written_down_count_when_they_are_found(
+    share: float, bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("opro_dspy.cache.scores.ScoreMemory.note", lambda *args: None)
+    bench.scorer = dspy.LM("bench/scorer", engine=Engine(bench), num_retries=0)
+    bench.reply = staged
+    caps = {"max_tokens": 20_000, "max_steps": 9, "num_threads": 1, "cache_dir": tmp_path / "cache"}
+    whole = found(bench.compile(TwoStages(), **caps))
+    assert "max_tokens" in whole["stop_reason"]
+    path = bench.log_dir / "journal.jsonl"
+    data = path.read_bytes()
+    path.write_bytes(data[: int(share * len(data))])
+    (bench.log_dir / "result.json").unlink()
+    again = found(bench.compile(TwoStages(), **caps))
+    assert bench.paid == 0
+    del whole["score_reuse"], again["score_reuse"]  # of this session
+    assert again == whole
 
 
 def test_tokens_of_all_sessions_count_against_the_cap(bench: Bench) -> None:

@@ -41,6 +41,14 @@ def test_a_selector_that_names_no_component_is_named_with_the_step(answer: Any) 
         selected(mine, 4, ("a", "b"), Trajectory())
 
 
+def test_a_selector_that_has_to_be_awaited_is_refused() -> None:
+    async def mine(step: int, components: Any, trajectory: Trajectory) -> Any:
+        return components
+
+    with pytest.raises(ConfigurationError, match="`component_selector` must be"):
+        resolve_selector(mine)  # type: ignore[arg-type]
+
+
 def test_a_selector_that_raises_is_named_with_the_step() -> None:
     def mine(step: int, components: Any, trajectory: Trajectory) -> Any:
         raise IndexError("out")

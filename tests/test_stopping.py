@@ -48,6 +48,17 @@ def test_nothing_new_counts_the_latest_empty_steps() -> None:
     assert nothing_new(2)(run_of(0.5, 0.4, None, None)) is not None
 
 
+def test_a_round_has_as_many_steps_as_predictors() -> None:
+    rule = patience(2, per_round=3)
+    assert rule(run_of(0.5, *[0.4] * 5)) is None
+    assert rule(run_of(0.5, *[0.4] * 6)) == "patience: no improvement for 2 rounds of 3 steps"
+    assert rule(run_of(0.5, *[0.4] * 5, 0.6, 0.4)) is None
+    empty = nothing_new(1, per_round=3)
+    assert empty(run_of(0.5, None, None)) is None
+    said = "nothing_new: 1 round of 3 steps in a row brought no new candidate"
+    assert empty(run_of(0.5, None, None, None)) == said
+
+
 def test_stop_rules_compose_and_the_first_speaks() -> None:
     rule = target_score(0.9) | max_steps(1)
     assert rule(run_of(0.5)) is None
@@ -60,6 +71,12 @@ def test_stop_rules_compose_and_the_first_speaks() -> None:
 def test_a_count_of_steps_is_at_least_one(rule: Callable[[Any], Stop], wrong: object) -> None:
     with pytest.raises(ConfigurationError, match=rf"{rule.__name__} takes .* at least 1, got"):
         rule(wrong)
+
+
+@pytest.mark.parametrize("rule", [patience, nothing_new])
+def test_a_round_has_at_least_one_step(rule: Callable[..., Stop]) -> None:
+    with pytest.raises(ConfigurationError, match=r"per_round takes .* at least 1, got 0"):
+        rule(2, per_round=0)
 
 
 @pytest.mark.parametrize("wrong", [-3, 2.0, False, "5"])

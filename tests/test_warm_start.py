@@ -1,11 +1,13 @@
 """A run that starts from what an earlier one found."""
 
+import re
 from pathlib import Path
 from typing import Any
 
 import dspy
 import pytest
 
+import opro_dspy
 from opro_dspy import OPRO, ConfigurationError, OPROResult, ResumeError
 from opro_dspy.journal.file import NAME as JOURNAL
 from tests.fakes import TRAIN, compiled, exact, keyword_scorer, word_optimizer
@@ -164,6 +166,32 @@ def test_a_warm_start_is_part_of_what_a_run_is(result: OPROResult, tmp_path: Pat
     assert started(result, log_dir=tmp_path, **same).candidates == first.candidates
     with pytest.raises(ResumeError, match="what has changed since: instructions"):
         started(None, log_dir=tmp_path, **same)
+
+
+def test_a_run_whose_warm_start_went_on_says_so_and_goes_on_with_what_it_brought_then(
+    tmp_path: Path,
+) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    same: dict[str, Any] = {"scorer": keyword_scorer(), "prompt_model": word_optimizer()}
+    earlier(log_dir=first, max_steps=0, **same)
+    begun = started(first, log_dir=second, **same)
+    earlier(log_dir=first, max_steps=2, **same)
+    with pytest.raises(ResumeError, match=r"start anew\. If `warm_start` names .* then:") as told:
+        started(first, log_dir=second, **same)
+    advised = re.search(r"`initial_instructions=(.+?)`", str(told.value))
+    assert advised and str(second) in advised[1]
+    texts = eval(advised[1], {"opro_dspy": opro_dspy})
+    calls = same["scorer"].engine.calls
+    again = started(None, log_dir=second, initial_instructions=texts, **same)
+    assert again.candidates == begun.candidates and same["scorer"].engine.calls == calls
+
+
+def test_a_run_without_a_warm_start_hears_nothing_of_one(tmp_path: Path) -> None:
+    same: dict[str, Any] = {"scorer": keyword_scorer(), "prompt_model": word_optimizer()}
+    started(None, log_dir=tmp_path, **same)
+    with pytest.raises(ResumeError, match="since: instructions") as told:
+        started(None, log_dir=tmp_path, initial_instructions=["Go."], **same)
+    assert "warm_start" not in str(told.value)
 
 
 def test_estimates_count_what_a_warm_start_adds(result: OPROResult) -> None:

@@ -3,7 +3,7 @@
 import json
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import dspy
@@ -11,6 +11,7 @@ from dspy.lm15 import LM15Error
 
 from opro_dspy.boundary.flights import Flight, Flights, Owner
 from opro_dspy.boundary.hooks import Worth
+from opro_dspy.boundary.payer import Payer
 from opro_dspy.boundary.steps import CallResult, PreparedCall
 from opro_dspy.cache import Store
 from opro_dspy.fingerprints import (
@@ -30,8 +31,19 @@ class Answer:
     """An answer that was kept."""
 
     result: CallResult
-    worth: Worth
-    """What it took when it was paid for."""
+    usage: dict[str, Any]
+    """What the provider said that it took."""
+    paid: tuple[str, str] | None = None
+    """The run that paid for it, and its mark there; see `Payer`."""
+
+    @property
+    def worth(self) -> Worth:
+        """What it took when it was paid for."""
+        return Worth.of(self.usage, self.result.cost)
+
+    def as_asked_now(self) -> CallResult:
+        """Return the answer as if the LM gave it now."""
+        return replace(self.result, usage=dict(self.usage), cache_hit=False)
 
 
 class Answers:
@@ -55,6 +67,8 @@ class Answers:
         self._lock = threading.Lock()
         self._engines: dict[int, tuple[Any, str]] = {}
         self._classes: dict[type, dict[str, Any]] = {}
+        self.payer: Payer | None = None
+        """The run that pays for what is kept, if it is written down."""
 
     def key(self, lm: dspy.LM, kind: type, call: PreparedCall) -> str:
         """Return the key of the answer to `call` by `lm`, which its user gave the class `kind`."""
@@ -77,9 +91,12 @@ class Answers:
         record = self._store.get(key)
         if not isinstance(record, Mapping) or record.get("format") != FORMAT:
             return None
-        return _restored(record.get("result"))
+        found, paid = _restored(record.get("result")), record.get("paid")
+        if found is None or not (isinstance(paid, list) and len(paid) == 2):
+            return found
+        return replace(found, paid=(str(paid[0]), str(paid[1])))
 
-    def keep(self, key: str, result: CallResult, flight: Flight | None = None) -> None:
+    def keep(self, key: str, result: CallResult, flight: Flight | None = None) -> str | None:
         """Keep `result` unless it would come back as something else.
 
         Args:
@@ -87,16 +104,30 @@ class Answers:
             result: The answer.
             flight: In which it was asked for; if another has asked since, the other's answer
                 stays. None if that cannot be.
+
+        Returns:
+            The payer's mark, if there is one.
         """
         dumped = result.dump()
         try:
             record = json.loads(json.dumps(dumped, allow_nan=False))
         except (TypeError, ValueError, RecursionError):
-            return
+            return None
         restored = _restored(record)
         exact = record == dumped and restored and restored.result.responses == result.responses
-        if exact and (self._flights.holds(flight) or self.find(key) is None):
-            self._store.put(key, {"format": FORMAT, "result": record})
+        if not exact or not (self._flights.holds(flight) or self.find(key) is None):
+            return None
+        kept = {"format": FORMAT, "result": record}
+        if self.payer is None or result.cache_hit:
+            self._store.put(key, kept)
+            return None
+        paid = self.payer.mark()
+        self._store.put(key, {**kept, "paid": list(paid)})
+        return paid[1]
+
+    def owes(self, answer: Answer) -> bool:
+        """Tell whether the run has paid for `answer` without counting it; once for each."""
+        return self.payer is not None and self.payer.owes(answer.paid)
 
     def claim(self, key: str, owner: Owner | None) -> Flight | None:
         """Return a flight if nobody asks for `key` now; see `Flights`."""
@@ -144,6 +175,7 @@ def is_ambiguous(lm: dspy.LM, options: Mapping[str, Any]) -> bool:
 def _restored(record: Any) -> Answer | None:
     try:
         result = CallResult.load(record)
-        return Answer(result=result, worth=Worth.of(record["usage"], record["cost"]))
+        Worth.of(record["usage"], record["cost"])  # raises if it tells none
+        return Answer(result=result, usage=record["usage"])
     except (LM15Error, LookupError, TypeError, ValueError, AttributeError):
         return None

@@ -37,7 +37,7 @@ class Entrance:
         if recall is None:
             return self._passage.go(partial(steps.asked, sending))
         with recall.turn() as answer:
-            if answer is None:
+            if answer is None or recall.is_owed(answer):
                 return self._passage.go(recall.asked)
             with self._passage.hit(answer.worth):
                 return recall.given(answer)
@@ -55,7 +55,7 @@ class Entrance:
         if recall is None:
             return await self._passage.ago(partial(steps.aasked, sending))
         async with recall.aturn() as answer:
-            if answer is None:
+            if answer is None or recall.is_owed(answer):
                 return await self._passage.ago(recall.aasked)
             with self._passage.hit(answer.worth):
                 return await recall.agiven(answer)
@@ -67,4 +67,7 @@ class Entrance:
         if desk.answers is None or not wanted:
             return None
         check = partial(desk.admission.check_waiting, call.visit)
-        return Recall(desk.answers, sending, call.kind, owner=call.visit.task, check=check)
+        owner = call.visit.task
+        return Recall(
+            desk.answers, sending, call.kind, owner=owner, check=check, kept=call.note_kept
+        )

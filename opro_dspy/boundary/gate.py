@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,6 +16,7 @@ from opro_dspy.boundary.forecast import Forecast
 from opro_dspy.boundary.hooks import Call
 from opro_dspy.boundary.meter import TASK, Meter
 from opro_dspy.boundary.passage import Desk, Passage
+from opro_dspy.boundary.payer import Payer
 from opro_dspy.boundary.prices import Price, priced, unknown_price
 from opro_dspy.boundary.redaction import redact, secrets_held, secrets_of
 from opro_dspy.boundary.spending import Spending
@@ -153,6 +154,11 @@ class Gate:
         """What was learned so far of what calls may need."""
         widest, habits = self.budget.widest, self.desk.forecast.habits
         return Foresight(tokens=widest.tokens, cost_usd=widest.cost, habits=habits)
+
+    def pay(self, run: str, counted: Iterable[str]) -> None:
+        """Mark the answers that are paid for from now on; see `Payer`."""
+        if self.desk.answers is not None:
+            self.desk.answers.payer = Payer(run, counted)
 
     def remember(self, foresight: Foresight) -> None:
         """Foretell what calls need as in the earlier session that had learned `foresight`."""

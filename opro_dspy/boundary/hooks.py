@@ -40,6 +40,8 @@ class Call:
     output_tokens: int = 0
     cost: float | None = None
     """USD as DSPy told it; None when it does not know."""
+    mark: str | None = None
+    """Under which mark its run keeps the answer, if it does; see `Payer`."""
     saved: Worth = Worth()
     """What a cache hit did not take."""
     started: float = field(default_factory=time.perf_counter)

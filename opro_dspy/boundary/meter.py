@@ -1,10 +1,12 @@
 """Counts calls, tokens, cost and cache hits where an LM is called, by role, over any threads."""
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
+from dataclasses import replace
 from functools import reduce
 from operator import add
 from typing import Any
@@ -97,6 +99,8 @@ class Meter:
         token = _CALL.set((self, call))
         try:
             yield
+        except asyncio.CancelledError:  # by whoever made the call: no fault of the LM's
+            raise
         except BaseException as error:
             setattr(error, _MARK, True)
             raise
@@ -128,6 +132,7 @@ class Meter:
                 input_tokens_saved=call.saved.input_tokens,
                 output_tokens_saved=call.saved.output_tokens,
                 cost_usd_saved=call.saved.cost,
+                answers=() if call.mark is None else (call.mark,),
             )
         )
 
@@ -154,6 +159,8 @@ class Meter:
             used = task.used
         if used is not None:
             used.append(row)
+        if row.answers:
+            row = replace(row, answers=())
         with self._lock:
             key = (row.role, row.model)
             self._rows[key] = self._rows[key] + row if key in self._rows else row

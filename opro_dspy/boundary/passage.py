@@ -74,6 +74,7 @@ class Passage:
         self.n = int({**getattr(lm, "kwargs", {}), **kwargs}.get("n") or 1)
         self.retries = 0
         self.paid = self.late = False
+        self._mark: str | None = None
 
     def go(self, forward: Callable[..., Any]) -> Any:
         """Call the LM, as often as it takes."""
@@ -150,6 +151,10 @@ class Passage:
         where = [self.lm.model, options.get("api_base"), options.get("base_url")]
         return Asked(what, repr(where), repr(options.get("rollout_id")))
 
+    def note_kept(self, mark: str) -> None:
+        """Note under which mark the answer of the attempt in flight is kept."""
+        self._mark = mark
+
     def _given_up(self) -> None:
         """Count the attempt in flight, which hangs, as failed; the rest when it comes back."""
         self.late = True
@@ -182,6 +187,7 @@ class Passage:
             self.desk.admission.leave(self.visit, failed=error is not None, paid=paid)
 
     def _settle(self, call: Call, error: BaseException | None) -> None:
+        call.mark, self._mark = self._mark, None
         if call.answers:
             call.cost = self.desk.forecast.cost(call.model, call, lm=self.lm)
             self.desk.forecast.learn(call.model, self.need, call)

@@ -22,6 +22,7 @@ class Recall:
         kind: The class of its LM as the user made it.
         owner: On whose behalf it is made.
         check: Raises when the call is no longer wanted; asked while it waits.
+        kept: Told of the mark of an answer that the call pays for; see `Payer`.
     """
 
     def __init__(
@@ -32,11 +33,13 @@ class Recall:
         *,
         owner: Owner | None = None,
         check: Callable[[], object] = lambda: None,
+        kept: Callable[[str], object] = lambda mark: None,
     ) -> None:
-        self._answers, self._sending = answers, sending
+        self._answers, self._sending, self._kept = answers, sending, kept
         self._key = answers.key(sending.lm, kind, sending.call)
         self._owner, self._check = owner, check
         self._flight: Flight | None = None
+        self._owed: Answer | None = None
         self._over = False
 
     @contextmanager
@@ -91,6 +94,11 @@ class Recall:
         if flight is not None:
             self._answers.land(flight)
 
+    def is_owed(self, answer: Answer) -> bool:
+        """Tell whether `answer` has to be counted as `asked` does: it was paid for, but not so."""
+        self._owed = answer if self._answers.owes(answer) else None
+        return self._owed is not None
+
     def given(self, answer: Answer) -> Any:
         """Return what the LM returns, with `answer`."""
         return steps.called(self._sending, lambda: answer.result)
@@ -107,12 +115,14 @@ class Recall:
         """Return what the LM returns, and keep its answer; takes the arguments of the call."""
 
         def ask() -> steps.CallResult:
+            if self._owed is not None:
+                return self._counted(self._owed)
             lm, call = self._sending.lm, self._sending.call
             result = steps.execute(lm, call)
             if self._is_foreign(result):
                 call.cache = False
                 result = steps.execute(lm, call)
-            self._answers.keep(self._key, result, self._flight)
+            self._note(self._answers.keep(self._key, result, self._flight))
             return result
 
         return steps.called(self._sending, ask)
@@ -121,15 +131,27 @@ class Recall:
         """As `asked`, for an asynchronous call."""
 
         async def ask() -> steps.CallResult:
+            if self._owed is not None:
+                return self._counted(self._owed)
             lm, call = self._sending.lm, self._sending.call
             result = await steps.aexecute(lm, call)
             if self._is_foreign(result):
                 call.cache = False
                 result = await steps.aexecute(lm, call)
-            await asyncio.to_thread(self._answers.keep, self._key, result, self._flight)
+            keep = self._answers.keep
+            self._note(await asyncio.to_thread(keep, self._key, result, self._flight))
             return result
 
         return await steps.acalled(self._sending, ask)
+
+    def _counted(self, answer: Answer) -> steps.CallResult:
+        """Return an answer that is owed, as the LM gave it."""
+        self._note(None if answer.paid is None else answer.paid[1])
+        return answer.as_asked_now()
+
+    def _note(self, mark: str | None) -> None:
+        if mark is not None:
+            self._kept(mark)
 
     def _is_foreign(self, result: steps.CallResult) -> bool:
         """Tell whether DSPy's cache gave an answer that may be another LM's."""

@@ -51,6 +51,7 @@ class UsageRow(BaseModel):
     input_tokens_saved: NonNegativeInt = 0
     output_tokens_saved: NonNegativeInt = 0
     cost_usd_saved: Annotated[FiniteFloat, Field(ge=0.0)] | None = None
+    answers: list[str] = []
 
 
 class HabitsRow(BaseModel):
@@ -238,7 +239,8 @@ def usage_rows(usage: tuple[Usage, ...]) -> list[UsageRow]:
     rows = []
     for row in usage:
         told = {name: getattr(row, name) for name in _USAGE}
-        rows.append(UsageRow(**{**told, "seconds": round(row.seconds, 6)}))
+        told |= {"seconds": round(row.seconds, 6), "answers": list(row.answers)}
+        rows.append(UsageRow(**told))
     return rows
 
 
@@ -259,4 +261,4 @@ def learned_of(row: LearnedRow) -> Foresight:
 
 def usage_of(rows: list[UsageRow]) -> tuple[Usage, ...]:
     """Return what `usage_rows` was given."""
-    return tuple(Usage(**row.model_dump()) for row in rows)
+    return tuple(Usage(**{**row.model_dump(), "answers": tuple(row.answers)}) for row in rows)

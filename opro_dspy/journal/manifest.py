@@ -2,11 +2,12 @@
 
 import json
 import logging
+import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError
 from pydantic_core import PydanticSerializationError
 
 from opro_dspy.errors import ResumeError
@@ -60,6 +61,8 @@ class Manifest(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     format: Literal[1] = 1
+    run: str = Field(default_factory=lambda: secrets.token_hex(8))
+    """A name that no other run has."""
     created: str
     """When, in ISO 8601."""
     versions: dict[str, str]
@@ -119,7 +122,7 @@ def changes(old: Manifest, new: Manifest) -> list[str]:
         section, _, rest = path.partition(".")
         setting = rest.partition(".")[0]
         free = setting in FREE and not (setting == "max_steps" and linear)
-        if section in ("created", "versions") or (section == "settings" and free):
+        if section in ("run", "created", "versions") or (section == "settings" and free):
             continue
         if before.get(path) != after.get(path):
             name = rest if section == "settings" else path
@@ -149,7 +152,12 @@ def _shown(value: Any) -> str:
 
 
 def taken_up(
-    folder: RunFolder, new: Manifest, *, journal: str, force: bool
+    folder: RunFolder,
+    new: Manifest,
+    *,
+    journal: str,
+    force: bool,
+    advice: Mapping[str, str],
 ) -> tuple[Manifest, list[str]]:
     """Write the manifest of a folder's run as it goes on from now.
 
@@ -158,6 +166,7 @@ def taken_up(
         new: Who takes part now.
         journal: Name of the journal's file.
         force: Go on though something has changed that shapes the search.
+        advice: By the name of what may have changed, a sentence that says what to do then.
 
     Returns:
         The manifest that holds from now on, and what it changes.
@@ -172,10 +181,10 @@ def taken_up(
         old = Manifest.from_json(path.read_bytes())
         changed, versions = changes(old, new), version_changes(old, new)
         if changed and not force:
-            raise ResumeError(_refusal(folder.path, changed, versions))
+            raise ResumeError(_refusal(folder.path, changed, versions, advice))
         if versions:
             logger.warning("The run in %s began with %s.", folder.path, "; ".join(versions))
-        new = new.model_copy(update={"created": old.created})
+        new = new.model_copy(update={"run": old.run, "created": old.created})
     elif (folder.path / journal).exists():
         raise ResumeError(
             f"{folder.path} has a {journal} but no {NAME}. Pass another `log_dir`, or "
@@ -190,11 +199,15 @@ def as_file(value: Any, *, indent: int | None = None) -> bytes:
     return json.dumps(value, indent=indent).encode("ascii") + b"\n"
 
 
-def _refusal(path: Path, changed: Sequence[str], versions: Sequence[str]) -> str:
+def _refusal(
+    path: Path, changed: Sequence[str], versions: Sequence[str], advice: Mapping[str, str]
+) -> str:
     shown = "; ".join(changed[:8]) + (f"; and {len(changed) - 8} more" if len(changed) > 8 else "")
     also = f" (Versions: {'; '.join(versions)}.)" if versions else ""
+    names = [entry.partition(":")[0] for entry in changed]
+    advised = "".join(f" {advice[name]}" for name in names if name in advice)
     return (
         f"the run in {path} cannot go on with what has changed since: {shown}.{also} Undo that, "
         'pass another `log_dir`, resume="force" to go on all the same (what still matches is '
-        'recalled), or resume="never" to move it aside and start anew.'
+        f'recalled), or resume="never" to move it aside and start anew.{advised}'
     )

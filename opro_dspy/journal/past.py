@@ -2,7 +2,7 @@
 
 import hashlib
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from opro_dspy.foresight import Foresight
 from opro_dspy.journal.lines import (
@@ -98,6 +98,11 @@ class Past:
                     self._add_score(line, same_caps)
             elif session is not None and session.proposing == proposing:
                 self._add_answer(line, same_caps)
+
+    @property
+    def counted(self) -> Iterator[str]:
+        """The marks of all answers whose usage stands in a line; see `Payer`."""
+        return (mark for line in self._paid for row in line.usage for mark in row.answers)
 
     def _add_score(self, line: ScoreLine, same_caps: bool) -> None:
         cell = (line.candidate, line.set, line.key)

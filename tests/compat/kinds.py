@@ -1,6 +1,7 @@
 """Every kind of program, each with its examples: rows of docs/compatibility.md."""
 
 import asyncio
+import base64
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -8,7 +9,7 @@ from typing import Any, Literal
 import dspy
 import pydantic
 
-from tests.compat.world import Interpreter, world_lm
+from tests.compat.world import Interpreter, Shell, world_lm
 
 ASK = "question -> answer"
 NOTE = "question -> note"
@@ -204,14 +205,19 @@ def many(n: int) -> dspy.Example:
     return dspy.Example(example, answer=n + 1, sure=True).with_inputs("context", "question")
 
 
+def pixels(n: int) -> str:
+    """The data of an image, which no other example has."""
+    return base64.b64encode(f"a picture of {n} pens".encode()).decode()
+
+
 def seeing(n: int) -> dspy.Example:
-    image = dspy.Image(url="data:image/png;base64,iVBORw0KGgo=")
+    image = dspy.Image(url=f"data:image/png;base64,{pixels(n)}")
     example = dspy.Example(image=image, question=f"What is {n} plus 1?", answer=n + 1)
     return example.with_inputs("image", "question")
 
 
 def talking(n: int) -> dspy.Example:
-    history = dspy.History(messages=[{"question": "Are you there?", "answer": "Yes."}])
+    history = dspy.History(messages=[{"question": f"Is {n} there?", "answer": f"{n} is here."}])
     return dspy.Example(plain(n), history=history).with_inputs("history", "question")
 
 
@@ -231,6 +237,8 @@ class Kind:
     predictors: int = 1
     """How many predictors are optimized."""
     example: Callable[[int], dspy.Example] = plain
+    reaches: Callable[[int], tuple[str, ...]] = lambda n: ()
+    """What of example n every prompt must hold beside the question."""
     note: str = ""
     """What to know of it."""
 
@@ -259,6 +267,17 @@ KINDS = (
         note=f"deprecated by DSPy; {_PART}",
     ),
     Kind(
+        title="`ProgramOfThought` in a program",
+        make=lambda: Stages(dspy.ProgramOfThought(NOTE, interpreter_factory=Interpreter)),
+        note="deprecated by DSPy; left alone: its instructions are DSPy's own, and yours is in "
+        "none of them",
+    ),
+    Kind(
+        title="`Flex` in a program",
+        make=lambda: Stages(dspy.Flex(NOTE, interpreter_factory=Shell)),
+        note="left alone: it is code, not an instruction, and for DSPy's `GEPA`",
+    ),
+    Kind(
         title="`RLM`",
         make=lambda: dspy.RLM(ASK, tools=[successor], interpreter_factory=Interpreter),
         predictors=2,
@@ -274,19 +293,39 @@ KINDS = (
         note="its own predictor that gives advice is not optimized",
     ),
     Kind(title="`MultiChainComparison`", make=Compared, predictors=2),
-    Kind(title="`Parallel`", make=Parallel, predictors=2, note="make it in `forward`"),
+    Kind(
+        title="`Parallel`",
+        make=Parallel,
+        predictors=2,
+        note="make it in `forward`: all copies share one that a module holds",
+    ),
     Kind(
         title="typed fields: pydantic models, lists, `Literal`",
         make=lambda: dspy.ChainOfThought(Typed),
         example=typed,
+        reaches=lambda n: (f'"value": {n}', "pens"),
     ),
     Kind(
         title="several inputs and outputs",
         make=lambda: dspy.Predict("context, question -> answer: int, sure: bool"),
         example=many,
+        reaches=lambda n: ("One more pen.",),
     ),
-    Kind(title="`Image` inputs", make=lambda: dspy.Predict(Seeing), example=seeing),
-    Kind(title="`History` inputs", make=lambda: dspy.Predict(Talking), example=talking),
+    Kind(
+        title="`Image` inputs",
+        make=lambda: dspy.Predict(Seeing),
+        example=seeing,
+        reaches=lambda n: (pixels(n),),
+    ),
+    Kind(
+        title="`History` inputs",
+        make=lambda: dspy.Predict(Talking),
+        example=talking,
+        reaches=lambda n: (
+            f"[[ ## question ## ]]\nIs {n} there?",
+            f"[[ ## answer ## ]]\n{n} is here.",
+        ),
+    ),
     Kind(title="predictors with an `lm` of their own", make=with_lm, predictors=2),
     Kind(
         title="an LM that a module holds",

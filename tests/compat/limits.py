@@ -9,7 +9,7 @@ from typing import Any
 import dspy
 
 from tests.compat.kinds import ASK, Awaited, Solver, Stages, successor
-from tests.compat.world import world_lm
+from tests.compat.world import Interpreter, world_lm
 
 QUESTION = "What is 3 plus 1?"
 
@@ -37,6 +37,20 @@ class Deep(dspy.Module):  # type: ignore[misc]
     def __init__(self) -> None:
         super().__init__()
         self.lists, self.dicts = [[dspy.Predict(ASK)]], {"a": {"b": dspy.Predict(ASK)}}
+        self.mixed = {"a": [dspy.Predict(ASK)]}, [{"b": dspy.Predict(ASK)}]
+
+
+class Numbered(dspy.Module):  # type: ignore[misc]
+    def __init__(self) -> None:
+        super().__init__()
+        self.stages = {1: dspy.Predict(ASK), "1": dspy.Predict(ASK)}
+
+
+class Closing(dspy.Module):  # type: ignore[misc]
+    def __init__(self) -> None:
+        super().__init__()
+        self.ask = dspy.Predict(ASK)
+        self.tools = [lambda: self.ask]
 
 
 class Adds:
@@ -61,9 +75,30 @@ def _hinted() -> Any:
         return program(question=QUESTION)
 
 
+def _with_a_tool_of_a_script() -> Any:
+    def add(n: int) -> int:
+        """Return n and one: it is no module's own, so that it is saved as those of scripts are."""
+        return n + 1
+
+    program, folder = dspy.CodeAct(ASK, [add], interpreter_factory=Interpreter), tempfile.mkdtemp()
+    program.save(folder, save_program=True)
+    return dspy.load(folder, allow_pickle=True)(question=QUESTION)
+
+
 def _deep() -> None:
     if not Deep().predictors():
         raise LookupError("no predictor is found")
+
+
+def _numbered() -> None:
+    if len(Numbered().dump_state()) == 1:
+        raise LookupError("one predictor is not saved")
+
+
+def _closing() -> None:
+    program = Closing()
+    if program.deepcopy().tools[0]() is program.ask:
+        raise LookupError("the copy asks the original's predictor")
 
 
 _NOBODY = "object has no attribute 'forward'"
@@ -108,10 +143,30 @@ LIMITS = (
         error="cannot pickle",
     ),
     Limit(
-        title="modules in lists of lists, or dicts of dicts",
-        note="DSPy does not find them; make the inner one a module",
+        title="a whole saved `CodeAct` whose tool is defined in a script or a notebook",
+        note="the source that `CodeAct` sends is not saved; import the tool from a module, or save "
+        "as JSON",
+        run=_with_a_tool_of_a_script,
+        error="could not get source code",
+    ),
+    Limit(
+        title="modules in lists or dicts that lie in other lists or dicts",
+        note="DSPy does not find them (OPRO names them); make the inner one a module",
         run=_deep,
         error="no predictor is found",
+    ),
+    Limit(
+        title="modules in one dict under the keys `1` and `'1'`",
+        note="both get one name, and one is lost (OPRO refuses); use keys that differ as text",
+        run=_numbered,
+        error="one predictor is not saved",
+    ),
+    Limit(
+        title="functions in a program (tools, rewards) that close over it",
+        note="copies of the program go on asking the original's predictors (OPRO refuses); make "
+        "the function a method",
+        run=_closing,
+        error="the copy asks the original's predictor",
     ),
     Limit(
         title="`CodeAct` with callable objects as tools",

@@ -18,7 +18,8 @@ a test case, and each test case a row.
 
 Each of these was optimized: its score on the selection set rose, and the returned program scores
 the same without OPRO. The student stayed as it was; the program came back with the same predictors,
-LMs and demos, and was saved and loaded as JSON and as a whole program.
+LMs and demos, and was saved and loaded as JSON and as a whole program; what was loaded asks and
+answers the same.
 """
 
 _AGENTS = """
@@ -30,6 +31,21 @@ only your part, and replaces only that: the rest stands in the prompt of every c
 with a module of your own that keeps its signature in `self.signature` and writes that signature's
 instruction into those of its predictors. In results, `instructions` are your part; the compiled
 program holds the whole.
+
+A `ProgramOfThought` or a `Flex` by itself is refused: there is no instruction of yours in it. In
+the place of the first take `RLM`; for the second there is DSPy's `GEPA`.
+
+An agent that was saved and is loaded beside other tools, descriptions or fields brings the old text
+with it. OPRO keeps your part, writes the rest anew for what the agent has now, and says so. Where
+your part cannot be told from the rest, the program is refused.
+
+### Copies
+
+Each candidate is scored in a copy of the student, made by `copy.deepcopy`. What cannot be copied
+(locks, clients that hold one) is shared by all copies, and a warning names it. Methods of the
+program belong to the copy wherever it keeps them: as tools, in a table, in an object of your own.
+A function that closes over the program is not copied: if it may ask a predictor, the program is
+refused; if it reads other things only, a warning names it.
 
 ### Awaited programs
 
@@ -46,7 +62,7 @@ counted and charged once it has answered.
 ## Adapters
 
 Set as always, with `dspy.configure(adapter=…)` or `dspy.context`. Instructions got better under
-each of them with the programs named.
+each of them with the programs named, and all prompts had its form.
 """
 
 _LIMITS = """
@@ -56,9 +72,14 @@ Neither with OPRO nor without; a test runs each of them without.
 """
 
 _END = """
-`RLM` and `CodeAct` run code in Deno unless they are given another `interpreter_factory`; our tests
-give them one of Python's own. `BestOfN` and `Refine` catch what their attempts raise. An LM that
-fails in there is seen all the same, and the example is scored again.
+`RLM`, `CodeAct`, `ProgramOfThought` and `Flex` run code in Deno unless they are given another
+`interpreter_factory`; our tests give them one of Python's own. `BestOfN` and `Refine` catch what
+their attempts raise. An LM that fails in there is seen all the same, and the example is scored
+again.
+
+Several `Parallel` may begin at once, in different examples too. One of them may then fail with a
+`KeyError` of `tqdm`, rarely: they share a list of progress bars, which DSPy empties each time. Such
+an example counts as failed.
 """
 
 

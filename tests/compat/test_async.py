@@ -17,7 +17,7 @@ from opro_dspy.loops import Loops
 from tests.compat.kinds import KINDS, Awaited, Outer
 from tests.compat.running import optimized
 from tests.compat.world import World, world_lm
-from tests.fakes import exact, field
+from tests.fakes import exact, field, request_text
 from tests.http_server import ChatServer
 
 (KIND,) = [kind for kind in KINDS if kind.make is Awaited]
@@ -26,8 +26,8 @@ from tests.http_server import ChatServer
 class Slow:
     """An asynchronous engine that counts calls in flight, and refuses some."""
 
-    def __init__(self, world: World, *, refuses: int = 0) -> None:
-        self.world, self.refuses = world, refuses
+    def __init__(self, world: World, *, refuses: int = 0, hangs_on: str | None = None) -> None:
+        self.world, self.refuses, self.hangs_on = world, refuses, hangs_on
         self.in_flight = self.most_in_flight = 0
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Slow":
@@ -37,6 +37,8 @@ class Slow:
         if self.refuses:
             self.refuses -= 1
             raise LMRateLimitError("slow down", retry_after=0.0)
+        if self.hangs_on is not None and self.hangs_on in request_text(request):
+            await asyncio.sleep(3600)
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
         await asyncio.sleep(0.002)
@@ -68,6 +70,30 @@ def test_awaited_calls_are_tried_again_when_an_lm_pushes_back() -> None:
     result = optimized(KIND, Awaited(), lm).detailed_results
     assert result.used("scorer").failures == 2
     assert not any(c.failures for c in result.candidates)
+
+
+class Impatient(dspy.Module):  # type: ignore[misc]
+    """Cancels its own LM call on some questions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ask = dspy.Predict("question -> answer")
+
+    async def aforward(self, question: str) -> Any:
+        asking = asyncio.create_task(self.ask.acall(question=question))
+        if "1 plus" in question:
+            await asyncio.sleep(0.02)
+            asking.cancel()
+        return await asking
+
+
+def test_a_call_that_the_program_cancels_is_no_outage_of_the_lm() -> None:
+    lm, _ = slow_lm(hangs_on="1 plus")
+    options: dict[str, Any] = {"metric": exact, "max_steps": 1, "num_threads": 2}
+    result = optimized(KIND, Impatient(), lm, **options).detailed_results
+    failures = list(result.baseline.failures.values())
+    assert failures and all("asyncio.CancelledError" in said for said in failures)
+    assert result.stop_reason.startswith("max_steps")
 
 
 def test_an_lm_that_stays_away_stops_the_run() -> None:
@@ -155,3 +181,19 @@ def test_what_an_example_leaves_running_ends_with_it() -> None:
     assert left[0].cancelled()
     loops.run(leave())
     assert left[1].cancelled() and left[0].get_loop() is left[1].get_loop()
+
+
+def test_a_loop_that_still_runs_when_its_thread_goes_is_left_without_a_word(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    loops, said = Loops(), list[Any]()
+    found: list[asyncio.AbstractEventLoop] = []
+    monkeypatch.setattr("sys.unraisablehook", said.append)
+
+    async def go() -> None:
+        found.append(asyncio.get_running_loop())
+        del loops._local.mine  # as the end of the interpreter does where a call hangs
+
+    loops.run(go())
+    found[0].close()
+    assert not said

@@ -1,5 +1,6 @@
 """The contract of `compile` with every kind of program."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -7,8 +8,10 @@ import dspy
 import pytest
 
 from opro_dspy.calling import call
-from tests.compat.kinds import all_right
-from tests.compat.running import Run, students
+from opro_dspy.errors import ConfigurationError
+from opro_dspy.program import Program
+from tests.compat.kinds import KINDS, all_right
+from tests.compat.running import Run, asked, students
 
 
 def everything(program: dspy.Module) -> dict[str, tuple[str, list[Any], Any]]:
@@ -42,7 +45,25 @@ def test_it_scores_the_same_when_it_runs_without_us(run: Run) -> None:
     assert sum(found) / len(found) == pytest.approx(run.program.detailed_results.best.score)
 
 
-def test_it_is_saved_and_loaded(run: Run, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", [dspy.ProgramOfThought, dspy.Flex])
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # ProgramOfThought goes with DSPy 3.5
+def test_what_is_left_alone_is_no_program_by_itself(kind: Any) -> None:
+    with pytest.raises(ConfigurationError, match=f"no predictor.* dspy.{kind.__name__}[ ,].*w"):
+        Program(kind("question -> answer"))
+
+
+bringing = [kind for kind in KINDS if kind.reaches(0)]
+
+
+@pytest.mark.parametrize("run", bringing, ids=lambda kind: kind.title, indirect=True)
+def test_what_an_example_brings_beside_its_question_stands_in_every_prompt(run: Run) -> None:
+    found = [(int(re.findall(r"What is (\d+) plus", p)[-1]), p) for p in run.lm.engine.prompts]
+    assert {n for n, _ in found} == {*range(10, 20), *range(30, 42)}
+    for n, prompt in found:
+        assert all(text in prompt for text in run.kind.reaches(n))
+
+
+def test_it_is_saved_and_loaded_and_asks_and_answers_as_before(run: Run, tmp_path: Path) -> None:
     program = run.program
     program.save(tmp_path / "program.json")
     loaded = students(run.kind)
@@ -57,3 +78,5 @@ def test_it_is_saved_and_loaded(run: Run, tmp_path: Path) -> None:
         assert [lm and lm.model for *_, lm in found.values()] == [
             lm and lm.model for *_, lm in kept.values()
         ]
+        example = run.kind.example(30)
+        assert asked(copy, example) == asked(program, example)

@@ -1,7 +1,8 @@
 """Of the instruction of an agent only the user's part is optimized: tools and protocol stay."""
 
+import logging
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opro_dspy import OPRO
+from opro_dspy.errors import ConfigurationError
 from opro_dspy.fingerprints import describe_program, fingerprint
 from opro_dspy.program import Program
 from opro_dspy.records import Candidate
@@ -72,6 +74,129 @@ def test_a_compiled_agent_is_compiled_again_after_loading(name: str, tmp_path: P
     built = again.build(Candidate({name: "Other." for name in texts}))
     for predictor in built.predictors():
         assert "Text of" not in predictor.signature.instructions
+
+
+def greet(name: str) -> str:
+    """Say hello."""
+    return f"Hello {name}"
+
+
+def reworded(n: int) -> int:
+    """Count one further."""
+    return n + 1
+
+
+reworded.__name__ = "successor"
+
+MAKERS: dict[str, Callable[..., Any]] = {
+    "ReAct": dspy.ReAct,
+    "ReActV2": dspy.ReActV2,
+    "CodeAct": partial(dspy.CodeAct, interpreter_factory=Interpreter),
+    "RLM": partial(dspy.RLM, interpreter_factory=Interpreter),
+}
+
+
+def of_agent(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [r.getMessage() for r in caplog.records if r.name == "opro_dspy.scaffolds"]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # CodeAct goes with DSPy 3.5
+@pytest.mark.parametrize("text", ["Text of {}.", "Given the fields `question`, produce the {}."])
+@pytest.mark.parametrize(
+    ("signature", "tools"),
+    [
+        ("question -> answer", [successor, greet]),
+        ("question -> answer", [greet]),
+        ("question -> answer", [reworded]),
+        ("question, hint -> answer, source", [successor]),
+    ],
+)
+@pytest.mark.parametrize("name", MAKERS)
+def test_an_agent_loaded_beside_other_tools_keeps_the_users_part_alone(
+    name: str,
+    signature: str,
+    tools: list[Any],
+    text: str,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    student = Program(MAKERS[name]("question -> answer", tools=[successor]))
+    texts = {at: text.format(at) for at in student.predictors}
+    student.compiled(Candidate(texts)).save(tmp_path / "program.json")
+    fresh, loaded = (MAKERS[name](signature, tools=tools) for _ in range(2))
+    loaded.load(tmp_path / "program.json")
+    with caplog.at_level(logging.WARNING):
+        again, expected = Program(loaded), Program(fresh).compiled(Candidate(texts))
+    assert again.candidate.texts == texts
+    for built in (again.build(again.candidate), again.compiled(again.candidate)):
+        found = {at: p.signature.instructions for at, p in built.named_predictors()}
+        assert found == {at: p.signature.instructions for at, p in expected.named_predictors()}
+    told = of_agent(caplog)
+    changed = name != "ReActV2" or tools != [reworded]  # its text has no descriptions
+    assert len(told) == changed
+    assert all("names other tools or fields than its agent has now" in line for line in told)
+
+
+def test_an_agent_never_optimized_and_loaded_beside_other_tools_names_the_present_ones(
+    tmp_path: Path,
+) -> None:
+    dspy.ReAct("question -> answer", [successor]).save(tmp_path / "program.json")
+    loaded = dspy.ReAct("question -> answer", [greet])
+    fresh = loaded.react.signature.instructions
+    loaded.load(tmp_path / "program.json")
+    program = Program(loaded)
+    assert program.build(program.candidate).react.signature.instructions == fresh
+
+
+def test_an_agent_loaded_with_another_limit_tells_the_present_one(tmp_path: Path) -> None:
+    def agent(max_llm_calls: int) -> Any:
+        signature = dspy.Signature("question -> answer", "Mine.")
+        return dspy.RLM(signature, max_llm_calls=max_llm_calls, interpreter_factory=Interpreter)
+
+    agent(20).save(tmp_path / "program.json")
+    loaded = agent(7)
+    loaded.load(tmp_path / "program.json")
+    built = Program(loaded).build(Program(loaded).candidate)
+    assert "You have max 7 sub-LLM calls" in built.generate_action.signature.instructions
+
+
+class Ruled(dspy.ReAct):  # type: ignore[misc]
+    """An agent that edits what DSPy wrote."""
+
+    def __init__(self) -> None:
+        super().__init__(dspy.Signature("question -> answer", "Mine."), [successor])
+        text = self.react.signature.instructions.replace("gets appended", "is appended")
+        self.react.signature = self.react.signature.with_instructions(f"{text}\nCite.")
+
+
+def test_what_users_edit_in_the_protocol_stays_before_and_after_loading(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    program = Program(Ruled())
+    assert program.candidate.texts["react"] == "Mine."
+    texts = {name: "New." for name in program.predictors}
+    compiled = program.compiled(Candidate(texts))
+    compiled.save(tmp_path / "program.json")
+    loaded = Ruled()
+    loaded.load(tmp_path / "program.json")
+    again = Program(loaded)
+    assert again.candidate.texts == texts
+    found = again.build(again.candidate).react.signature.instructions
+    assert found == compiled.react.signature.instructions
+    assert found.startswith("New.\n") and "is appended" in found and found.endswith("\nCite.")
+    assert not of_agent(caplog)
+
+
+@pytest.mark.parametrize("name", MAKERS)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # CodeAct goes with DSPy 3.5
+def test_a_protocol_that_cannot_be_told_from_the_users_part_is_refused(name: str) -> None:
+    agent = MAKERS[name]("question -> answer", tools=[successor])
+    (first, predictor), *_ = Program(agent).predictors.items()
+    lines = [s for s in Program(agent).scaffolds[first].after.splitlines() if "You are" not in s]
+    text = f"Mine.\n{max(lines, key=len)}\nAnd more."
+    predictor.signature = predictor.signature.with_instructions(text)
+    with pytest.raises(ConfigurationError, match=r"is yours cannot be told .*Make the agent anew"):
+        Program(agent)
 
 
 @cache

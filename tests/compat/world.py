@@ -4,6 +4,7 @@ All questions are `What is N plus 1?`. An answer is right with a chance that gro
 that the LM knows in its instruction; of two stages each has to be right.
 """
 
+import ast
 import io
 import random
 import re
@@ -21,15 +22,19 @@ from opro_dspy.simulation.rendering import render_answer
 from tests.fakes import WORDS
 
 _QUESTION = re.compile(r"What is (\d+) plus 1")
-_SEEN = re.compile(r"\b(?:note|observation_0|code_output_0|text)\W+(?:The number is )?(\d+)")
+_SEEN = re.compile(r"\b(?:note|observation_0|code_output(?:_0)?|text)\W+(?:The number is )?(\d+)")
 _RESULT = re.compile(r'"name": "successor", "value": (\d+)')
-_EXTRACTS = "The input is a text that should contain all the necessary information"
+_FIXED = (
+    "The input is a text that should contain all the necessary information",
+    *("You will be given `question` and you will respond with `generated_code`", "Given the final"),
+)
+"""How instructions begin that DSPy writes and nobody changes."""
 _THOUGHTS = ("reasoning", "rationale", "next_thought", "discussion")
 
 
 def chance(instruction: str) -> float:
     """The chance of a right answer."""
-    if instruction.startswith(_EXTRACTS):
+    if instruction.startswith(_FIXED):
         return 1.0
     return 0.4 + 0.3 * len({word for word in WORDS if word in instruction.lower()})
 
@@ -117,7 +122,9 @@ def world_lm(name: str = "world", *, native: bool = False) -> dspy.LM:
 
 
 def _text(message: Message) -> str:
-    return "\n".join(getattr(part, "text", None) or "" for part in message.parts)
+    """The text of a message; of an image, its data."""
+    parts = ((getattr(p, "text", None) or getattr(p, "data", None) or "") for p in message.parts)
+    return "\n".join(parts)
 
 
 def _results(request: Request) -> str:
@@ -200,7 +207,7 @@ class Interpreter:
     """Runs Python in this process, for the modules that write code."""
 
     def __init__(self) -> None:
-        self.tools: dict[str, Any] = {}
+        self.tools: dict[str, Any] = {"successor": lambda n: n + 1}
         self._names: dict[str, Any] = {}
 
     def start(self) -> None:
@@ -218,3 +225,16 @@ class Interpreter:
         with redirect_stdout(io.StringIO()) as said:
             exec(code, self._names)  # the LM is ours
         return submitted[0] if submitted else said.getvalue()
+
+
+class Shell(Interpreter):
+    """Returns the value of the last line, as `Flex` wants it."""
+
+    def execute(self, code: str, variables: dict[str, Any] | None = None) -> Any:
+        self._names.update({**self.tools, **(variables or {})})
+        *lines, last = ast.parse(code).body
+        if not isinstance(last, ast.Expr):
+            exec(code, self._names)  # what DSPy wrote itself
+            return None
+        exec(compile(ast.Module(lines, []), "<flex>", "exec"), self._names)
+        return eval(compile(ast.Expression(last.value), "<flex>", "eval"), self._names)
