@@ -11,6 +11,7 @@ from opro_dspy.config import OproConfig
 from opro_dspy.fingerprints import (
     canonical,
     describe,
+    describe_adapter,
     describe_example,
     describe_lm,
     describe_metric,
@@ -76,7 +77,7 @@ def make_manifest(
         versions=dict(versions),
         settings={**told, **{f"{name} (its code)": code for name, code in own.items()}},
         lms={role: told_lm(lm) for role, lm in lms.items() if lm is not None},
-        adapter=short(describe(dspy.settings.adapter)),
+        adapter=short(describe_adapter(dspy.settings.adapter)),
         program=Named(
             name=type(plain).__name__, hash=short(describe_program(plain, without_texts_of=free))
         ),
@@ -96,15 +97,31 @@ def short(description: Any) -> str:
     return fingerprint(description)[:16]
 
 
+MAX_SHOWN = 40
+"""Characters of a text that the manifest shows of what an LM of one's own holds."""
+
+
 def told_lm(lm: dspy.BaseLM) -> dict[str, Any]:
-    """Return what is known of an LM; an engine object by its class, and a hash of what it is."""
+    """Return what is known of an LM, in short.
+
+    An engine object is told by its class, code and state by a hash, and of the attributes of an LM
+    of the user's, which may hold prompts with examples, numbers and short texts alone are shown.
+    """
     parts = {name: value for name, value in describe_lm(lm).items() if value is not None}
     engine, told = parts.get("engine"), {n: _entry(n, value) for n, value in parts.items()}
     if isinstance(engine, dict):
         kind = type(lm.engine)
         name = f"{kind.__module__}.{kind.__qualname__}"
         told["engine"] = {"class": name, "hash": short([engine["class"], engine["state"]])}
+    if "attributes" in parts:
+        told["attributes"] = {n: _brief(n, value) for n, value in parts["attributes"].items()}
     return told
+
+
+def _brief(name: str, value: Any) -> Any:
+    """Return what may be shown of an attribute: a hash of what is long, or made of parts."""
+    long = isinstance(value, (list, dict)) or len(str(value)) > MAX_SHOWN
+    return {"hash": short(value)} if long else _entry(name, value)
 
 
 def _plain(value: Any) -> Any:

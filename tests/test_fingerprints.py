@@ -10,19 +10,24 @@ import sys
 import threading
 import types
 import weakref
+from collections import Counter, deque
 from collections.abc import Callable
 from functools import lru_cache, partial, singledispatch, wraps
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import dspy
 import numpy as np
 import pytest
 
+from opro_dspy.boundary.gate import Gate
+from opro_dspy.boundary.meter import Meter
+from opro_dspy.cache import score_context
 from opro_dspy.fingerprints import (
     canonical,
     describe,
+    describe_adapter,
     describe_engine,
     describe_example,
     describe_lm,
@@ -86,7 +91,12 @@ def warm(example: dspy.Example, prediction: Any, trace: Any = None) -> bool:
     return type(prediction) in KINDS or prediction in LABELS or isinstance(prediction, Red)
 
 
-KINDS = {Red, Blue, helper, metric}
+def _kinds() -> list[type]:
+    """Return classes with one name."""
+    return [type("Kind", (), {"wave": wave}) for wave in range(8)]
+
+
+KINDS = {Red, Blue, helper, metric, *_kinds()}
 LABELS = np.array(["abc", "d", None, Red], dtype=object)
 
 SCRIPT = """
@@ -764,3 +774,163 @@ def test_a_dict_that_grows_meanwhile_can_be_told() -> None:
 
     table.update(a=Growing(), b=Growing())
     assert of(table)
+
+
+OWN_LM = """
+import dspy
+API_KEY = "sk-planted"
+def answered(text):
+    return text * {times}
+class Own(dspy.{base}):
+    api_key = "sk-planted"
+    total = 0
+    def __init__(self, model="my/model", prefix="", table=None):
+        super().__init__(model)
+        self._prefix, self.calls = prefix, 0
+    def __call__(self, prompt=None, messages=None, **options):
+        self.calls += 1
+        Own.total += 1
+        return [answered(self._prefix + "{words}" + API_KEY[:0])]
+"""
+
+
+def own_lm(base: str = "BaseLM", *, times: int = 1, words: str = "", **options: Any) -> Any:
+    space: dict[str, Any] = {"__name__": "users_module"}
+    exec(OWN_LM.format(base=base, times=times, words=words), space)
+    return space["Own"](**options)
+
+
+@pytest.mark.parametrize("base", ["BaseLM", "LM"])
+def test_an_lm_class_of_ones_own_is_told_by_its_code_and_its_lms_by_their_state(base: str) -> None:
+    def told(**options: Any) -> str:
+        return fingerprint(describe_lm(own_lm(base, **options)))
+
+    found = [told(), told(words="a"), told(times=2), told(prefix="a"), told(model="my/other")]
+    assert len(set(found)) == len(found)
+    assert told() == found[0]
+
+
+@pytest.mark.parametrize("base", ["BaseLM", "LM"])
+def test_a_watched_lm_is_the_one_that_the_user_gave_and_calls_change_nothing(base: str) -> None:
+    lm = own_lm(base)
+    before = describe_lm(lm)
+    gates = [Gate(Meter(), max_in_flight=1) for _ in range(2)]
+    watched = gates[1].watch(gates[0].watch(lm))
+    assert describe_lm(watched) == before == describe_lm(lm.copy())
+    assert of(SimpleNamespace(lm=watched)) == of(SimpleNamespace(lm=lm))
+    lm("hi")
+    assert (lm.calls, type(lm).total) == (1, 1)
+    assert describe_lm(lm) == before
+    assert "planted" not in canonical(before)
+
+
+class BusyLM(dspy.BaseLM):  # type: ignore[misc]
+    """An LM of one's own that keeps books, and has texts that are set before it is used."""
+
+    seen: ClassVar[set[str]] = set()
+
+    def __init__(self, model: str = "mine/lm", style: str = "", weights: Any = None) -> None:
+        super().__init__(model)
+        self.stats, self.memo, self.counter = {"calls": 0}, dict[str, int](), Counter[str]()
+        self.models, self.recent = set[str](), deque[str]()
+        self.last: Any = None
+        self.client: Any = None
+        self.options, self.weights = {"style": style}, weights or {}
+        self.templates: dict[str, str] = {}
+
+    def forward(self, prompt: Any = None, messages: Any = None, **options: Any) -> Any:
+        self.stats["calls"] += 1
+        self.client = self.client or object()
+        self.last = f"{prompt}"
+        options["style"] = self.options["style"], self.templates.get("a")
+        self._note(self.last)
+
+    def _note(self, text: str) -> None:
+        memo = self.memo
+        memo[text] = len(memo)
+        self.counter[text] += 1
+        self.models.add(text)
+        self.seen.add(text)
+        self.recent.append(text)
+        self.weights["used"] = 1
+
+    def teach(self, name: str, text: str) -> None:
+        self.templates[name] = text
+
+
+def test_what_a_call_changes_of_an_lm_does_not_count_and_all_else_does() -> None:
+    lm = BusyLM()
+    before = describe_lm(lm)
+    lm.forward("Hello")
+    lm.weights = {}
+    assert describe_lm(lm) == before
+    taught, weighed, styled = BusyLM(), BusyLM(weights={"a": 1}), BusyLM(style="short")
+    taught.teach("a", "Be short.")
+    others = [canonical(describe_lm(other)) for other in (taught, weighed, styled)]
+    assert len({canonical(before), *others}) == 4
+
+
+class BusyEngine:
+    totals: ClassVar[dict[str, int]] = {}
+
+    def __init__(self) -> None:
+        self.by_model: dict[str, list[int]] = {}
+        self.table = {"a": 1}
+
+    def complete(self, request: Any) -> Any:
+        self.by_model.setdefault("m", []).append(self.table["a"])
+        self.totals["calls"] = self.totals.get("calls", 0) + 1
+
+
+def test_what_a_call_changes_of_an_engine_does_not_count_and_all_else_does() -> None:
+    engine = BusyEngine()
+    lm = dspy.LM("own/model", engine=engine)
+    before = describe_engine(lm)
+    engine.complete("x")
+    assert describe_engine(lm) == before
+    engine.table["a"] = 2
+    assert describe_engine(lm) != before
+
+
+class Counting(dspy.utils.callback.BaseCallback):  # type: ignore[misc]
+    def __init__(self) -> None:
+        self.calls = 0
+
+
+def test_callbacks_of_an_adapter_do_not_count_but_its_options_do() -> None:
+    callback = Counting()
+    adapter = dspy.ChatAdapter(callbacks=[callback])
+    before = of(adapter)
+    callback.calls += 1
+    assert of(adapter) == before == of(dspy.ChatAdapter())
+    assert of(dspy.ChatAdapter(use_native_function_calling=True)) != before
+    assert of(dspy.JSONAdapter()) != before
+
+
+def test_no_adapter_is_the_one_that_dspy_uses_then() -> None:
+    none, default = describe_adapter(None), describe_adapter(dspy.ChatAdapter())
+    assert none == default
+    others = [dspy.ChatAdapter(use_native_function_calling=True), dspy.JSONAdapter()]
+    assert all(describe_adapter(other) != none for other in others)
+    with dspy.context(adapter=dspy.ChatAdapter()):
+        explicit = score_context(TwoStages(), free=[], scorer_lm=None, metric=always)
+    with dspy.context(adapter=None):
+        assert score_context(TwoStages(), free=[], scorer_lm=None, metric=always) == explicit
+
+
+def test_logging_handlers_are_told_by_their_type(tmp_path: Path) -> None:
+    handler = logging.FileHandler(tmp_path / "log", delay=True)
+    before = of(handler)
+    handler.emit(logging.LogRecord("a", 10, "b", 1, "m", (), None))
+    handler.close()
+    assert of(handler) == before != of(logging.NullHandler())
+
+
+def test_items_that_look_the_same_and_lead_back_to_their_set_can_be_told() -> None:
+    class Node:
+        def __init__(self, others: set[Any]) -> None:
+            self.others = others
+
+    nodes: set[Any] = set()
+    nodes |= {Node(nodes), Node(nodes)}
+    assert of(nodes)

@@ -286,6 +286,23 @@ def test_everything_that_has_a_part_in_an_answer_is_in_its_key() -> None:
     assert len(set(keys)) == len(keys)
 
 
+def test_code_and_state_of_an_lm_class_of_ones_own_are_in_its_keys() -> None:
+    def own(words: str, prefix: str = "") -> dspy.LM:
+        class Own(dspy.LM):  # type: ignore[misc]
+            def __init__(self, prefix: str) -> None:
+                super().__init__("openai/m")
+                self.prefix = prefix
+
+            def _get_cached_completion_fn(self, *args: Any) -> Any:
+                return words
+
+        return Own(prefix)
+
+    keys = [_key(lm, "hi") for lm in (own("a"), own("b"), own("a", "c"))]
+    assert len(set(keys)) == 3
+    assert _key(own("a"), "hi") == keys[0]
+
+
 def test_what_has_no_part_in_an_answer_is_not_in_its_key() -> None:
     base = _key(lm_of(), "hi")
     assert _key(lm_of(api_key="sk-planted"), "hi") == base

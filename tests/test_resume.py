@@ -843,6 +843,45 @@ def test_the_manifest_tells_doubtful_parameters_apart_without_showing_them() -> 
     assert one["max_tokens"] == 9
 
 
+class Remembering(dspy.BaseLM):  # type: ignore[misc]
+    """An LM of one's own, with what it was given and what others put into it."""
+
+    def __init__(self, style: str, **held: Any) -> None:
+        super().__init__("mine/lm")
+        self.style, self.limit = style, 3
+        self.__dict__.update(held)
+
+
+def test_of_an_lm_of_ones_own_the_manifest_shows_short_scalars_and_hashes() -> None:
+    held = {"memo": {"Planted question?": "planted"}, "prompts": ("planted",), "done": True}
+    lm = Remembering("short", last="planted " * 9, my_token="planted", tail=None, **held)
+    told = told_lm(lm)
+    assert "lanted" not in json.dumps(told)
+    assert len(json.dumps(told)) < 700
+    shown = told["attributes"]
+    assert (shown["style"], shown["done"]) == ("short", True)
+    others = [
+        told_lm(Remembering("short", **held)),
+        told_lm(Remembering("short", **{**held, "memo": {"Planted question?": "other"}})),
+        told_lm(Remembering("long", **held)),
+    ]
+    assert len({json.dumps(other) for other in others}) == 3
+
+
+def test_the_manifest_tells_an_lm_class_of_ones_own_by_name_and_hash_of_its_code() -> None:
+    def told(words: str) -> Any:
+        class Own(dspy.LM):  # type: ignore[misc]
+            def forward(self, *args: Any, **kwargs: Any) -> Any:
+                return words
+
+        return told_lm(Own("mine/lm"))
+
+    one, other = told("planted"), told("other")
+    assert one["class"] == other["class"] and one["class"].endswith("Own")
+    assert set(one["code"]) == {"hash"} and one["code"] != other["code"]
+    assert "planted" not in json.dumps(one)
+
+
 def test_a_lost_session_line_is_told(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     bench.compile()
     journal = bench.log_dir / "journal.jsonl"

@@ -14,7 +14,14 @@ from opro_dspy.boundary.hooks import Worth
 from opro_dspy.boundary.payer import Payer
 from opro_dspy.boundary.steps import CallResult, PreparedCall
 from opro_dspy.cache import Store
-from opro_dspy.fingerprints import describe_engine, describe_request, endpoint_of, fingerprint
+from opro_dspy.fingerprints import (
+    describe_attributes,
+    describe_engine,
+    describe_lm_class,
+    describe_request,
+    endpoint_of,
+    fingerprint,
+)
 
 FORMAT = 1
 
@@ -42,9 +49,10 @@ class Answer:
 class Answers:
     """Answers in a store.
 
-    The key of an answer holds the LM's class, model, engine and endpoint, and all of the request
-    that has a part in the answer: messages, parameters, `rollout_id`. Keys, headers and timeouts
-    are not in it. Synchronous and asynchronous calls share their answers.
+    The key of an answer holds the LM's class (a user's with its code and attributes), model, engine
+    and endpoint, and all of the request that has a part in the answer: messages, parameters,
+    `rollout_id`. Keys, headers and timeouts are not in it. Synchronous and asynchronous calls share
+    their answers.
 
     DSPy's own cache leaves endpoint and engine out of its keys. What it knows of an LM that has
     either may come from elsewhere, and is never taken (`is_ambiguous`).
@@ -58,6 +66,7 @@ class Answers:
         self._flights = Flights(store.locks)
         self._lock = threading.Lock()
         self._engines: dict[int, tuple[Any, str]] = {}
+        self._classes: dict[type, dict[str, Any]] = {}
         self.payer: Payer | None = None
         """The run that pays for what is kept, if it is written down."""
 
@@ -69,7 +78,7 @@ class Answers:
             else describe_request(call.legacy)
         )
         who = {
-            "class": f"{kind.__module__}.{kind.__qualname__}",
+            **self._class(lm, kind),
             "model": lm.model,
             "model_type": lm.model_type,
             "engine": self._engine(lm),
@@ -135,6 +144,14 @@ class Answers:
     def wait(self, seconds: float) -> None:
         """Wait until a request is over, at most so long."""
         self._flights.wait(seconds)
+
+    def _class(self, lm: dspy.LM, kind: type) -> dict[str, Any]:
+        """Return the class of an LM as it was when it was met first; of a user's, state, too."""
+        with self._lock:
+            if kind not in self._classes:
+                self._classes[kind] = describe_lm_class(kind)
+            told = self._classes[kind]
+        return {**told, "attributes": describe_attributes(lm)} if "code" in told else told
 
     def _engine(self, lm: dspy.LM) -> str:
         """Return the fingerprint of an LM's engine as it was when it was met first."""

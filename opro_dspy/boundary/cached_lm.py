@@ -12,6 +12,7 @@ from opro_dspy.boundary.recall import Recall
 from opro_dspy.boundary.steps import calls_as_dspy, prepared
 from opro_dspy.cache import DEFAULT_CACHE, CacheDir, open_store, resolve_cache_dir
 from opro_dspy.errors import ConfigurationError
+from opro_dspy.fingerprints import standing_for
 
 
 def cached(
@@ -77,4 +78,4 @@ def _remembering(kind: Any, answers: Answers) -> type:
 
     Remembering.__name__, Remembering.__qualname__ = kind.__name__, kind.__qualname__
     Remembering.__module__ = kind.__module__
-    return Remembering
+    return standing_for(kind, Remembering)

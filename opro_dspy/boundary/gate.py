@@ -23,6 +23,7 @@ from opro_dspy.boundary.spending import Spending
 from opro_dspy.boundary.steps import calls_as_dspy
 from opro_dspy.boundary.task import Asked, Task, sent
 from opro_dspy.boundary.throttle import AdaptiveLimit
+from opro_dspy.fingerprints import standing_for
 from opro_dspy.foresight import Foresight
 from opro_dspy.interrupt import Interrupt
 from opro_dspy.records import Usage
@@ -227,7 +228,7 @@ def _watched_class(kind: Any, gate: Gate) -> type:
 
     Watched.__name__, Watched.__qualname__ = kind.__name__, kind.__qualname__
     Watched.__module__ = kind.__module__
-    return Watched
+    return standing_for(kind, Watched)
 
 
 def _load(lm: dspy.BaseLM) -> None:

@@ -11,6 +11,7 @@ import dspy
 from opro_dspy.cache.store import Store
 from opro_dspy.fingerprints import (
     describe,
+    describe_adapter,
     describe_example,
     describe_lm,
     describe_metric,
@@ -66,7 +67,7 @@ def score_context(
             "dspy": dspy.__version__,
             "program": describe_program(program, without_texts_of=free),
             "lm": None if scorer_lm is None else describe_lm(scorer_lm),
-            "adapter": describe(dspy.settings.adapter),
+            "adapter": describe_adapter(dspy.settings.adapter),
             "retriever": describe(dspy.settings.rm),
             "metric": describe_metric(metric),
         }

@@ -10,23 +10,29 @@ from opro_dspy.fingerprints.credentials import (
 )
 from opro_dspy.fingerprints.describing import (
     describe,
+    describe_adapter,
+    describe_attributes,
     describe_engine,
     describe_example,
     describe_lm,
+    describe_lm_class,
     describe_metric,
     describe_program,
     describe_request,
 )
 from opro_dspy.fingerprints.hashing import canonical, fingerprint
-from opro_dspy.fingerprints.lms import endpoint_of
+from opro_dspy.fingerprints.lms import endpoint_of, standing_for
 
 __all__ = [
     "canonical",
     "clean_urls",
     "describe",
+    "describe_adapter",
+    "describe_attributes",
     "describe_engine",
     "describe_example",
     "describe_lm",
+    "describe_lm_class",
     "describe_metric",
     "describe_program",
     "describe_request",
@@ -35,6 +41,7 @@ __all__ = [
     "is_secret",
     "may_be_secret",
     "secrets_in_urls",
+    "standing_for",
     "without_logins",
     "without_secrets",
 ]

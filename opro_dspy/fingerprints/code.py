@@ -4,26 +4,23 @@ Not by their source text: a file may have been edited since it was imported, and
 what was imported. The price is that another Python version makes other fingerprints.
 """
 
-import dis
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from enum import Enum
-from functools import lru_cache
 from types import (
     BuiltinFunctionType,
     ClassMethodDescriptorType,
     CodeType,
-    FunctionType,
     MappingProxyType,
     MethodDescriptorType,
     MethodWrapperType,
-    ModuleType,
     WrapperDescriptorType,
 )
 from typing import Any
 
-from opro_dspy.fingerprints.libraries import library_of, library_of_code, wrapped_by
+from opro_dspy.fingerprints.libraries import library_of_code, wrapped_by
+from opro_dspy.fingerprints.uses import globals_used, imports_of, names_in
 
 Describe = Callable[[Any], Any]
 
@@ -48,7 +45,6 @@ _ENUM_NOISE = frozenset(
 )
 """What an enum keeps of its members; some of it grows as flags are combined."""
 
-_GLOBAL_READS = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"})
 _BUILTINS = (
     *(BuiltinFunctionType, MethodWrapperType, WrapperDescriptorType),
     *(MethodDescriptorType, ClassMethodDescriptorType),
@@ -75,7 +71,9 @@ def function_parts(function: Any, describe: Describe) -> dict[str, Any]:
     }
     if package is not None:
         return {**told, "~library": package, "wraps": describe(wrapped)}
-    return {**told, "globals": dict(_globals(code, function.__globals__, describe))}
+    told["globals"] = dict(globals_used(code, function.__globals__, describe))
+    imported = dict(imports_of(code, function.__globals__, describe))
+    return {**told, "imports": imported} if imported else told
 
 
 def _registry(function: Any) -> list[Any] | None:
@@ -126,43 +124,6 @@ def code_parts(code: CodeType, describe: Describe) -> dict[str, Any]:
     }
 
 
-@lru_cache(maxsize=4096)
-def names_in(code: CodeType, operations: frozenset[str]) -> frozenset[str]:
-    """Return the names that some operations of the code, and of code within it, have to do with."""
-    found = {str(i.argval) for i in dis.get_instructions(code) if i.opname in operations}
-    inner = (names_in(const, operations) for const in code.co_consts if isinstance(const, CodeType))
-    return frozenset(found.union(*inner))
-
-
-def _all_names(code: CodeType) -> set[str]:
-    inner = (_all_names(const) for const in code.co_consts if isinstance(const, CodeType))
-    return set(code.co_names).union(*inner)
-
-
-def _globals(
-    code: CodeType, namespace: dict[str, Any], describe: Describe
-) -> Iterator[tuple[str, Any]]:
-    """Yield what the code uses of its module, and of modules of the user's that it uses.
-
-    Of those modules that is what has the name of an attribute in the code.
-    """
-    attributes, seen = sorted(_all_names(code)), set()
-
-    def told(name: str, value: Any) -> Iterator[tuple[str, Any]]:
-        yield name, describe(value)
-        if not isinstance(value, ModuleType) or library_of(value.__name__) or id(value) in seen:
-            return
-        seen.add(id(value))
-        held = vars(value)
-        for attribute in attributes:
-            if attribute in held:
-                yield from told(f"{name}.{attribute}", held[attribute])
-
-    for name in sorted(names_in(code, _GLOBAL_READS)):
-        if name in namespace:
-            yield from told(name, namespace[name])
-
-
 def class_parts(kind: type, describe: Describe) -> dict[str, Any]:
     """Return what a class does: its bases and members."""
     noise = set(_NOISE)
@@ -180,17 +141,6 @@ def class_parts(kind: type, describe: Describe) -> dict[str, Any]:
         "bases": [describe(base) for base in kind.__bases__ if base is not object],
         "members": members,
     }
-
-
-def assigned_in(kind: type) -> set[str]:
-    """Return the attributes that methods of a class assign, but not as it is made."""
-    found: set[str] = set()
-    for base in kind.__mro__:
-        for name, member in vars(base).items():
-            function = getattr(member, "__func__", member)
-            if type(function) is FunctionType and name not in ("__init__", "__post_init__"):
-                found |= names_in(function.__code__, frozenset({"STORE_ATTR"}))
-    return found
 
 
 def _unwrapped(member: Any) -> Any:

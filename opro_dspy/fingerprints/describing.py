@@ -10,7 +10,7 @@ from decimal import Decimal
 from enum import Enum
 from fractions import Fraction
 from functools import partial
-from logging import Logger
+from logging import Handler, Logger
 from pathlib import PurePath
 from re import Pattern
 from typing import Annotated, Any, TypeVar, get_args, get_origin
@@ -19,8 +19,8 @@ from uuid import UUID
 import dspy
 from pydantic import BaseModel
 
-from opro_dspy.fingerprints import code, libraries, lms, objects, programs
-from opro_dspy.fingerprints.hashing import canonical
+from opro_dspy.fingerprints import code, libraries, lms, objects, programs, sources
+from opro_dspy.fingerprints.hashing import canonical, in_order
 
 MAX_DEPTH = 24
 """What lies deeper is told by its type alone."""
@@ -33,7 +33,7 @@ _BY_REPR = (
 
 _BY_TYPE = (
     *(threading.local, weakref.ref, weakref.WeakSet),
-    *(weakref.WeakKeyDictionary, weakref.WeakValueDictionary),
+    *(weakref.WeakKeyDictionary, weakref.WeakValueDictionary, Handler),
 )
 """Types whose content comes and goes as a process works."""
 
@@ -42,7 +42,8 @@ def describe(value: Any) -> Any:
     """Return `value` as JSON data; what is alike gives the same in every process.
 
     Functions and classes of the user's are told by their code, decorators included, and by what of
-    their module that uses; those of installed packages and modules by name and version.
+    their module that uses; those of installed packages and modules by name and version. Modules of
+    the user's that are held, or imported as a function runs, are told by their files.
 
     Objects are told by `dump_state()` if they have it, dataclasses and pydantic models by their
     fields, arrays and tables by their data, all others by their class and their public attributes,
@@ -80,13 +81,22 @@ def describe_example(example: dspy.Example) -> Any:
     return describe(example)
 
 
+def describe_adapter(adapter: dspy.Adapter | None) -> Any:
+    """Return class and state of an adapter as JSON data; None for the one that DSPy uses then."""
+    told = describe(adapter)
+    return None if told == describe(dspy.ChatAdapter()) else told
+
+
 def describe_lm(lm: dspy.BaseLM) -> dict[str, Any]:
     """Return class, model, parameters, engine and endpoint of `lm` as JSON data.
 
-    It holds no key, header or environment variable, and may be shown. An engine object is told by
-    `dump_state()` if it has it, else by its class and its public attributes, without numbers and
-    lists that are no arguments of its class, and numbers that its methods assign: these may be
-    counters and logs. Two engines that differ in nothing of this are taken for the same.
+    It holds no key, header or environment variable. A class of the user's is told by its code, too,
+    and its LMs by their attributes; of both show only the fingerprint.
+
+    An engine object is told by `dump_state()` if it has it, else by its class and its public
+    attributes, without numbers that its methods assign, and without what is no argument of its
+    class: numbers, lists, and what a call assigns or changes in place. These may be counters, logs
+    and memos; the same goes for LMs. Two that differ in nothing of this are taken for the same.
     """
     return lms.lm_parts(lm, describe)
 
@@ -94,6 +104,16 @@ def describe_lm(lm: dspy.BaseLM) -> dict[str, Any]:
 def describe_engine(lm: dspy.LM) -> Any:
     """Return the name of the engine of `lm`, or its class and state; see `describe_lm`."""
     return lms.engine_parts(lm.engine, describe)
+
+
+def describe_lm_class(kind: type) -> dict[str, Any]:
+    """Return the name of an LM's class; if it is the user's own, also its code."""
+    return lms.class_parts_of(kind, describe)
+
+
+def describe_attributes(lm: dspy.BaseLM) -> Any:
+    """Return what `lm`, of a class of the user's, holds beside what DSPy gave it."""
+    return lms.own_attributes(lm, describe)
 
 
 def describe_request(request: Any) -> Any:
@@ -150,7 +170,7 @@ class _Describer:
     def _named(self, value: Any) -> Any:
         """Return what is told by name, text or type alone, or None."""
         if isinstance(value, types.ModuleType):
-            return libraries.module_parts(value)
+            return sources.module_parts(value)
         if isinstance(value, Logger):
             return {"~logger": value.name}
         if isinstance(value, _BY_TYPE):
@@ -170,9 +190,13 @@ class _Describer:
 
     def _ordered(self, items: Iterable[Any]) -> list[Any]:
         """Return items in an order that is the same in every process."""
-        outline = _Outline(self._blank)
-        outline._path = set(self._path)
-        return sorted(list(items), key=lambda item: canonical(outline(item)))
+        return in_order(items, self._begun(_Outline), lambda item: self._begun(_Describer)(item))
+
+    def _begun(self, kind: "type[_Describer]") -> "_Describer":
+        """Return a walk that begins where this one is."""
+        walk = kind(self._blank)
+        walk._path = set(self._path)
+        return walk
 
     def _annotation(self, value: Any) -> Any:
         if isinstance(value, TypeVar):
@@ -231,6 +255,8 @@ class _Describer:
             return programs.module_parts(value, self, text=id(value) not in self._blank)
         if isinstance(value, dspy.Example):
             return programs.example_parts(value, self)
+        if isinstance(value, dspy.Adapter):
+            return lms.adapter_parts(value, self)
         if isinstance(value, Iterator):  # looking would use it up
             return {"~object": self(type(value))}
         return {"~object": self(type(value)), "state": self(objects.state_of(value))}

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+from collections import Counter
+from collections.abc import Callable, Iterable
 from typing import Any
 
 
@@ -13,3 +15,23 @@ def canonical(description: Any) -> str:
 def fingerprint(description: Any) -> str:
     """Return the sha256 of JSON data, in hex; the same in every process."""
     return hashlib.sha256(canonical(description).encode("ascii")).hexdigest()
+
+
+def in_order(
+    items: Iterable[Any], outline: Callable[[Any], Any], full: Callable[[Any], Any]
+) -> list[Any]:
+    """Return items in an order that is the same in every process.
+
+    Args:
+        items: In any order.
+        outline: Describes an item in short.
+        full: Describes one in full, by itself; asked where outlines are the same.
+    """
+    told = [(canonical(outline(item)), item) for item in list(items)]
+    known = Counter(text for text, _ in told)
+
+    def place(pair: tuple[str, Any]) -> tuple[str, str]:
+        text, item = pair
+        return text, canonical(full(item)) if known[text] > 1 else ""
+
+    return [item for _, item in sorted(told, key=place)]

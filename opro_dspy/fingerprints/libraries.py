@@ -1,37 +1,61 @@
 """What a library brings: told by name and version, not by its code."""
 
+import os
 import sys
 import sysconfig
 from functools import cache, reduce
 from importlib.metadata import PackageNotFoundError, version
-from types import FunctionType, ModuleType
+from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 _OWN_PACKAGES = ("dspy", "opro_dspy")
 
 
-@cache
 def library_of(module: str) -> str | None:
-    """Return package and version if `module` is of Python or an installed package, else None."""
+    """Return package and version if `module` is of Python or an installed package, else None.
+
+    That is told by where its file is: a user's module may have the name of one of Python's.
+    """
     top = module.partition(".")[0]
-    if top == "__main__":
-        return None
+    found = sys.modules.get(module) or sys.modules.get(top)
+    package = package_of(module, getattr(found, "__file__", None) or "")
+    if package is None or package != top or top in sys.stdlib_module_names:
+        return package
+    return f"{top} {getattr(sys.modules.get(top), '__version__', '')}".rstrip()
+
+
+def package_of(module: str, file: str) -> str | None:
+    """Return the package that `module` is of, imported yet or not, and its version; else None.
+
+    Args:
+        module: The name of a module.
+        file: From which it is, or will be imported; "" if there is none.
+    """
+    top = module.partition(".")[0]
+    return None if top == "__main__" else _package(top, file)
+
+
+@cache
+def _package(top: str, file: str) -> str | None:
     if top in sys.stdlib_module_names or top == "builtins":
-        return top
-    file = getattr(sys.modules.get(module) or sys.modules.get(top), "__file__", None) or ""
+        return top if _is_of_python(file) else None
     paths = sysconfig.get_paths()
     installed = any(file.startswith(paths[name]) for name in ("purelib", "platlib"))
+    installed |= not {"site-packages", "dist-packages"}.isdisjoint(Path(file).parts)
     if not installed and top not in _OWN_PACKAGES:
         return None
     try:
         return f"{top} {version(top)}"
     except PackageNotFoundError:
-        return f"{top} {getattr(sys.modules.get(top), '__version__', '')}".rstrip()
+        return top
 
 
-def module_parts(module: ModuleType) -> dict[str, str]:
-    """Return package and version of a module, or the name of one of the user's."""
-    return {"~module": library_of(module.__name__) or module.__name__}
+def _is_of_python(file: str) -> bool:
+    """Tell whether the file of a module with the name of one of Python's is Python's own."""
+    paths, beside = sysconfig.get_paths(), Path(os.__file__).parent
+    homes = {beside, *(Path(paths[name]) for name in ("stdlib", "platstdlib"))}
+    return Path(file).suffix not in (".py", ".pyc") or not homes.isdisjoint(Path(file).parents)
 
 
 def from_library(value: Any) -> dict[str, str] | None:

@@ -1,41 +1,81 @@
 """Who an LM is: model, parameters, engine and endpoint; never its keys and headers."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, MutableMapping, MutableSequence, MutableSet
 from typing import Any
 
 import dspy
 from dspy import LM
 
-from opro_dspy.fingerprints.code import assigned_in
+from opro_dspy.fingerprints.changes import assigned_in, changed_by_use
 from opro_dspy.fingerprints.credentials import (
     URLS,
+    clean_urls,
     is_secret,
     without_credentials,
     without_secrets,
 )
 from opro_dspy.fingerprints.hashing import fingerprint
-from opro_dspy.fingerprints.objects import arguments_of, state_of
+from opro_dspy.fingerprints.objects import arguments_of, attributes_of, state_of
+
+Describe = Callable[[Any], Any]
 
 _CONNECTION = frozenset({"timeout", "num_retries", "max_retries", "cache"})
 """What decides how an LM is reached, but not what it answers."""
 
 
-def lm_parts(lm: dspy.BaseLM, describe: Callable[[Any], Any]) -> dict[str, Any]:
+_BY_BASE = frozenset({"model", "model_type", "kwargs", "history", "callbacks", "adapter"})
+_BY_LM = frozenset(
+    {"provider", "use_developer_role", "finetuning_model", "launch_kwargs", "train_kwargs"}
+)
+"""Attributes that DSPy gives an LM: told apart, or without a part in its answers."""
+
+_STANDS_FOR = "_opro_dspy_stands_for"
+
+
+def standing_for(kind: type, made: type) -> type:
+    """Return `made`, a class that passes for the class `kind` of a user's LM."""
+    setattr(made, _STANDS_FOR, kind)
+    return made
+
+
+def given_class(kind: type) -> type:
+    """Return the class that a user gave an LM which now has the class `kind`."""
+    while (given := vars(kind).get(_STANDS_FOR)) is not None:
+        kind = given
+    return kind
+
+
+def class_parts_of(kind: type, describe: Describe) -> dict[str, Any]:
+    """Return the name of an LM's class, and if it is no library's, its code without keys in it."""
+    kind = given_class(kind)
+    name, told = {"class": f"{kind.__module__}.{kind.__qualname__}"}, describe(kind)
+    if isinstance(told, dict) and "~library" in told:
+        return name
+    return {**name, "code": _without_counters(_without_keys(told), kind)}
+
+
+def own_attributes(lm: dspy.BaseLM, describe: Describe) -> Any:
+    """Return what an LM of a class of one's own holds beside what DSPy gave it."""
+    known = _BY_BASE | _BY_LM if isinstance(lm, LM) else _BY_BASE
+    held = {name: value for name, value in attributes_of(lm).items() if name not in known}
+    lasting = _lasting(given_class(type(lm)), held)
+    return without_secrets(request_parts(without_secrets(lasting), describe))
+
+
+def lm_parts(lm: dspy.BaseLM, describe: Describe) -> dict[str, Any]:
     """Return class, model, parameters, engine and endpoint of an LM; see `describe_lm`."""
-    kind = type(lm)
     told = {
-        "class": f"{kind.__module__}.{kind.__qualname__}",
+        **class_parts_of(type(lm), describe),
         "model": lm.model,
         "model_type": getattr(lm, "model_type", None),
         "parameters": request_parts(without_secrets(getattr(lm, "kwargs", None) or {}), describe),
         "endpoint": endpoint_of(lm),
     }
+    if "code" in told or not isinstance(lm, LM):
+        told["attributes"] = own_attributes(lm, describe)
     if not isinstance(lm, LM):
-        known = ("model", "model_type", "kwargs", "history", "callbacks", "adapter")
-        held = {n: v for n, v in vars(lm).items() if n not in known and not n.startswith("_")}
-        shown = request_parts(without_secrets(_lasting(kind, held)), describe)
-        return {**told, "attributes": without_secrets(shown)}
+        return told
     return {
         **told,
         "developer_role": bool(lm.use_developer_role),
@@ -43,49 +83,85 @@ def lm_parts(lm: dspy.BaseLM, describe: Callable[[Any], Any]) -> dict[str, Any]:
     }
 
 
-def engine_parts(engine: Any, describe: Callable[[Any], Any]) -> Any:
+def adapter_parts(adapter: dspy.Adapter, describe: Describe) -> dict[str, Any]:
+    """Return class and state of an adapter; DSPy's callbacks have no part in answers."""
+    state = state_of(adapter)
+    held = {n: v for n, v in state.items() if n != "callbacks"} if type(state) is dict else state
+    return {"~object": describe(type(adapter)), "state": describe(held)}
+
+
+def engine_parts(engine: Any, describe: Describe) -> Any:
     """Return the name of an engine, or class and state of an engine object."""
     if isinstance(engine, str):
         return engine
     kind = type(engine)
     told, state = describe(kind), without_secrets(state_of(engine))
     if not callable(getattr(engine, "dump_state", None)) and isinstance(state, dict):
-        told, state = _without_counters(told, assigned_in(kind)), _lasting(kind, state)
+        told, state = _without_counters(told, kind), _lasting(kind, state)
     return {"class": told, "state": without_secrets(describe(state))}
 
 
 def _lasting(kind: type, state: dict[str, Any]) -> dict[str, Any]:
     """Return the attributes of an object of `kind` without what seems to be a counter or a log.
 
-    That are numbers that its methods assign, and numbers and lists that are no arguments of it.
+    That are numbers that its methods assign, and what is no argument of it: numbers, lists, and
+    whatever else a call assigns or changes in place.
     """
     assigned, given = assigned_in(kind), {name.lstrip("_") for name in arguments_of(kind)}
+    used = changed_by_use(kind)
     return {
         name: value
         for name, value in state.items()
         if not (_is_number(value) and name in assigned)
-        and (name.lstrip("_") in given or not (_is_number(value) or isinstance(value, list)))
+        and (
+            name.lstrip("_") in given
+            or not (_is_number(value) or isinstance(value, list) or name in used)
+        )
     }
 
 
-def _without_counters(told: Any, assigned: set[str]) -> Any:
-    """Return the description of a class without numbers that its methods assign."""
+def _without_keys(told: Any) -> Any:
+    """Return the description of a class without texts under names of credentials."""
+    if isinstance(told, dict):
+        return {
+            name: _without_keys(item)
+            for name, item in told.items()
+            if not (isinstance(item, str) and is_secret(name))
+        }
+    if isinstance(told, list):
+        return [_without_keys(item) for item in told]
+    return clean_urls(told) if isinstance(told, str) else told
+
+
+def _without_counters(told: Any, kind: type) -> Any:
+    """Return the description of a class without numbers that its methods assign.
+
+    Nor with lists, sets and dicts of the class that a call changes in place.
+    """
     if not isinstance(told, dict) or "members" not in told:
         return told
+    assigned, used = assigned_in(kind), changed_by_use(kind)
     members = {
         name: value
         for name, value in told["members"].items()
         if not (_is_number(value) and name in assigned)
+        and not (name in used and _holds_items(getattr(kind, name, None)))
     }
-    bases = [_without_counters(base, assigned) for base in told["bases"]]
-    return {**told, "members": members, "bases": bases}
+    bases = [base for base in kind.__bases__ if base is not object]
+    if len(bases) == len(told["bases"]):
+        told = {**told, "bases": list(map(_without_counters, told["bases"], bases))}
+    return {**told, "members": members}
+
+
+def _holds_items(value: Any) -> bool:
+    return isinstance(value, (MutableMapping, MutableSet, MutableSequence))
 
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def request_parts(given: Mapping[str, Any], describe: Callable[[Any], Any]) -> dict[str, Any]:
+def request_parts(given: Mapping[str, Any], describe: Describe) -> dict[str, Any]:
     """Return what of a call or an LM's parameters has a part in the answer."""
     return {
         name: without_credentials(value) if name in URLS else describe(value)

@@ -18,7 +18,7 @@ def state_of(value: Any) -> Any:
     try:
         return _state(value)
     except Exception as error:  # noqa: BLE001  (a user's object may refuse in any way)
-        return {"~refused": type(error).__name__, **_attributes(value)}
+        return {"~refused": type(error).__name__, **attributes_of(value)}
 
 
 def _state(value: Any) -> Any:
@@ -34,7 +34,7 @@ def _state(value: Any) -> Any:
         return {f.name: getattr(value, f.name, None) for f in fields(value)}
     if callable(dump := getattr(value, "dump_state", None)):
         return dump()
-    return _attributes(value)
+    return attributes_of(value)
 
 
 def _data(value: Any) -> Any:
@@ -55,7 +55,8 @@ _ADDRESSES = ("base_url", "api_base", "endpoint", "url", "model")
 """Properties by which clients of a network service tell whom they ask."""
 
 
-def _attributes(value: Any) -> dict[str, Any]:
+def attributes_of(value: Any) -> dict[str, Any]:
+    """Return the public attributes of an object, and private ones named as an argument of it."""
     try:
         held = dict(vars(value))
     except TypeError:  # it has slots, or nothing

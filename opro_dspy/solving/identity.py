@@ -8,7 +8,7 @@ import dspy
 from pydantic import BaseModel
 
 from opro_dspy.cache import ScoreCache, Store
-from opro_dspy.fingerprints import describe, describe_lm, fingerprint
+from opro_dspy.fingerprints import describe, describe_adapter, describe_lm, fingerprint
 from opro_dspy.identity import short, told_lm
 from opro_dspy.journal import Manifest
 from opro_dspy.journal.folder import now
@@ -46,7 +46,7 @@ def make_scores(store: Store, problem: Problem[Any], lm: dspy.BaseLM | None) -> 
     told = {
         "problem": describe(problem),
         "lm": None if lm is None else describe_lm(lm),
-        "adapter": describe(dspy.settings.adapter),
+        "adapter": describe_adapter(dspy.settings.adapter),
     }
     return ScoreCache(store, fingerprint(told))
 
@@ -83,7 +83,7 @@ def make_manifest(
             **{f"{name} (its code)": short(describe(value)) for name, value in custom.items()},
         },
         lms={role: told_lm(lm) for role, lm in lms.items() if lm is not None},
-        adapter=short(describe(dspy.settings.adapter)),
+        adapter=short(describe_adapter(dspy.settings.adapter)),
         program=named,
         instructions=short([candidate.texts for candidate in initial]),
         metric=named,

@@ -1,0 +1,185 @@
+"""What an object changes of itself as it is used: told by the bytecode of its methods."""
+
+import dis
+from collections.abc import Iterator
+from functools import lru_cache
+from types import CodeType, FunctionType
+
+from opro_dspy.fingerprints.libraries import library_of
+from opro_dspy.fingerprints.sources import with_inner
+from opro_dspy.fingerprints.uses import names_in
+
+_USES = ("__call__", "acall", "forward", "aforward", "complete", "acomplete", "stream", "astream")
+"""Methods by which DSPy asks an LM or an engine."""
+
+_CHANGING = frozenset(
+    {
+        *("add", "append", "appendleft", "clear", "discard", "extend", "extendleft", "insert"),
+        *("pop", "popitem", "popleft", "push", "remove", "setdefault", "subtract", "update"),
+        "move_to_end",
+    }
+)
+"""Methods that change a list, set or dict, and those derived from them."""
+
+
+_MADE_IN = ("__init__", "__post_init__")
+
+
+def assigned_in(kind: type) -> set[str]:
+    """Return the attributes that methods of a class assign, but not as it is made."""
+    found: set[str] = set()
+    for base in kind.__mro__:
+        for name, code in _methods(base):
+            if name not in _MADE_IN:
+                found |= names_in(code, frozenset({"STORE_ATTR"}))
+    return found
+
+
+def changed_by_use(kind: type) -> set[str]:
+    """Return the attributes that a call of an LM or engine assigns, or changes in place.
+
+    What is looked at are the methods of the user's that a call leads to, by their names.
+    """
+    methods: dict[str, list[CodeType]] = {}
+    for base in kind.__mro__:
+        if library_of(base.__module__) is None:
+            for name, code in _methods(base):
+                methods.setdefault(name, []).append(code)
+    found, waiting, seen = set[str](), list(_USES), {*_USES, *_MADE_IN}
+    while waiting:
+        for code in methods.get(waiting.pop(), ()):
+            found |= changed_in(code)
+            named = {name for part in with_inner(code) for name in part.co_names} - seen
+            seen |= named
+            waiting += named
+    return found
+
+
+def _methods(kind: type) -> Iterator[tuple[str, CodeType]]:
+    for name, member in vars(kind).items():
+        function = getattr(member, "__func__", member)
+        function = member.fget if isinstance(member, property) else function
+        if type(function) is FunctionType:
+            yield name, function.__code__
+
+
+@lru_cache(maxsize=4096)
+def changed_in(code: CodeType) -> frozenset[str]:
+    """Return the attributes of its first argument that a method assigns or changes in place.
+
+    `self.last = x`, `self.seen.add(x)`, `self.stats["calls"] += 1`, `self.by[model].append(x)`, and
+    the same by another name (`seen = self.seen`). Values are not followed through calls.
+    """
+    own = code.co_varnames[0] if code.co_argcount else ""
+    parts = (_Stack(part, own, inner=part is not code) for part in with_inner(code))
+    return frozenset[str]().union(*(part.changed for part in parts))
+
+
+_SELF = ""
+"""Stands for the object itself, among names of its attributes."""
+
+Origin = str | None
+"""The attribute that a value is from; None for anything else."""
+
+
+class _Stack:
+    """What a function has on its stack, instruction by instruction: where each value is from."""
+
+    def __init__(self, code: CodeType, own: str, *, inner: bool) -> None:
+        self.changed: set[str] = set()
+        self._held: list[Origin] = []
+        self._names: dict[str, Origin] = {}
+        self._own = own
+        if own and not inner:
+            self._names[own] = _SELF
+        self._at: dict[int, list[Origin]] = {}
+        """The stack where a jump leads to."""
+        for step in dis.get_instructions(code):
+            self._held = self._at.get(step.offset, self._held)
+            if step.opcode in _JUMPS and isinstance(step.argval, int):
+                self._at.setdefault(step.argval, self._resized(_effect(step, jump=True)))
+            self._step(step)
+
+    def _step(self, step: dis.Instruction) -> None:
+        name = step.opname
+        if name.startswith(("LOAD_FAST", "STORE_FAST")):
+            self._fast(step)
+        elif name in ("LOAD_DEREF", "LOAD_CLASSDEREF"):
+            self._held.append(_SELF if step.argval == self._own and self._own else None)
+        elif name in ("LOAD_ATTR", "LOAD_METHOD"):
+            self._attribute(str(step.argval), 1 + _effect(step))
+        elif name in _TARGETS:
+            self._target(step)
+        elif name in _MOVES:
+            self._move(name, step.arg or 0)
+        elif name == "BINARY_SUBSCR" or (name == "BINARY_OP" and step.argrepr == "[]"):
+            self._held = self._resized(-1)  # an item is from where all are
+        elif name not in _STILL:
+            self._held = self._resized(_effect(step))
+            if self._held and not name.startswith(_TAKING):
+                self._held[-1] = None
+
+    def _resized(self, by: int) -> list[Origin]:
+        size = max(len(self._held) + by, 0)
+        return [*self._held[:size], *[None] * (size - len(self._held))]
+
+    def _top(self, place: int) -> Origin:
+        return self._held[-place] if len(self._held) >= place else None
+
+    def _fast(self, step: dis.Instruction) -> None:
+        """Follow local names; later Pythons put two of these into one instruction."""
+        names = step.argval if isinstance(step.argval, tuple) else (step.argval,)
+        ways = [part for part in step.opname.split("_") if part in ("LOAD", "STORE")]
+        for way, name in zip(ways, names, strict=False):
+            if way == "LOAD":
+                self._held.append(self._names.get(name))
+            else:
+                self._names[name] = self._top(1)
+                self._held = self._resized(-1)
+
+    def _attribute(self, name: str, size: int) -> None:
+        source = self._top(1)
+        if source and name in _CHANGING:
+            self.changed.add(source)
+        origin = name if source == _SELF else source
+        self._held = [*self._resized(-1), *[origin] * size]
+
+    def _target(self, step: dis.Instruction) -> None:
+        """Note what an assignment or deletion changes."""
+        place, size = _TARGETS[step.opname]
+        source = self._top(place)
+        if source == _SELF and step.opname == "STORE_ATTR":
+            source = str(step.argval)
+        if source:
+            self.changed.add(source)
+        self._held = self._resized(-size)
+
+    def _move(self, name: str, place: int) -> None:
+        held = self._held = [*[None] * max(0, 4 - len(self._held)), *self._held]
+        if name == "COPY":
+            held.append(self._top(place))
+        elif name == "SWAP" and place <= len(held):
+            held[-1], held[-place] = held[-place], held[-1]
+        elif name.startswith("DUP"):
+            held += held[-2:] if name == "DUP_TOP_TWO" else held[-1:]
+        elif name.startswith("ROT"):
+            size = {"ROT_TWO": 2, "ROT_THREE": 3, "ROT_FOUR": 4}[name]
+            held.insert(len(held) - size, held.pop())
+
+
+def _effect(step: dis.Instruction, *, jump: bool = False) -> int:
+    arg = step.arg if step.opcode >= dis.HAVE_ARGUMENT else None
+    return dis.stack_effect(step.opcode, arg, jump=jump)
+
+
+_JUMPS = frozenset({*dis.hasjrel, *dis.hasjabs})
+_TARGETS = {
+    "STORE_ATTR": (1, 2),
+    "STORE_SUBSCR": (2, 3),
+    "STORE_SLICE": (3, 4),
+    "DELETE_SUBSCR": (2, 2),
+}
+"""Where on the stack that is which an instruction changes, counted from 1; how many it takes."""
+_MOVES = frozenset({"COPY", "SWAP", "DUP_TOP", "DUP_TOP_TWO", "ROT_TWO", "ROT_THREE", "ROT_FOUR"})
+_TAKING = ("POP_", "DELETE_", "STORE_", "RETURN_", "RAISE_", "RERAISE", "JUMP_", "END_")
+_STILL = frozenset({"EXTENDED_ARG", "CACHE", "NOP", "RESUME", "KW_NAMES", "NOT_TAKEN"})
