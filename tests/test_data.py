@@ -21,12 +21,12 @@ import uuid
 import zoneinfo
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import dspy
 import numpy as np
 import pytest
-from pydantic import BaseModel, ConfigDict, PrivateAttr
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator
 
 from opro_dspy import OPRO, OPROResult, ResumeError
 from opro_dspy.cache import MemoryStore, ScoreCache
@@ -36,6 +36,8 @@ from opro_dspy.identity import example_keys
 from opro_dspy.memory import Meeting, Score
 from opro_dspy.records import Candidate, ScoreReuse
 from tests.fakes import field, scripted_lm, word_optimizer
+
+T = TypeVar("T")
 
 
 def told(value: Any) -> tuple[str, bool]:
@@ -88,6 +90,10 @@ def dated(note: Any) -> Dated:
     made = Dated(2026, 1, 1)
     made.note = note
     return made
+
+
+class Box(BaseModel, Generic[T]):
+    held: T
 
 
 class Row(NamedTuple):
@@ -175,6 +181,38 @@ def module_of(value: Any) -> Any:
     return made
 
 
+def of_local_classes(value: Any) -> list[Any]:
+    """Return objects of classes that cannot be found by their names."""
+
+    class Model(BaseModel):
+        held: Any = None
+        limit: int = Field(1, gt=0)
+
+        @field_validator("limit")
+        @classmethod
+        def checked(cls, limit: int) -> int:
+            return limit
+
+    @dataclasses.dataclass
+    class Record:
+        held: Any
+        words: list[str] = dataclasses.field(default_factory=list)
+
+        @functools.cached_property
+        def size(self) -> int:
+            return 1
+
+    class Plain:
+        held = Opaque(value)
+
+        @functools.lru_cache  # noqa: B019
+        def size(self) -> int:
+            return 1
+
+    pair = collections.namedtuple("pair", "a b")
+    return [Model(held=value), Record(value), Plain(), Box[int](held=value), pair(value, 1)]
+
+
 def grade(low: int) -> Any:
     kind: Any = enum.Enum("kind", {"LOW": low})
     return kind.LOW
@@ -236,6 +274,7 @@ DIFFERENT: dict[str, list[Any]] = {
         *(type("K", (), {"v": Opaque("1")}), type("K", (), {"v": Opaque("2")}), deep, ring),
         *({"a": 1}.get, {"a": 2}.get, abs, operator.abs),
     ],
+    "local classes": [*of_local_classes(1), *of_local_classes(2), types.MappingProxyType({"a": 1})],
     "others": [
         *(uuid.UUID(int=1), uuid.UUID(int=2), PurePosixPath("a"), PurePosixPath("b")),
         *(re.compile("a" * 300 + "b"), re.compile("a" * 300 + "c"), re.compile("a", re.IGNORECASE)),

@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterator
 from datetime import date, timedelta
 from decimal import Decimal
 from fractions import Fraction
-from functools import reduce
+from functools import _lru_cache_wrapper, cached_property, reduce
 from pathlib import PurePosixPath, PureWindowsPath
+from pickle import PicklingError
 from typing import Any
 from uuid import UUID
 
@@ -53,14 +54,26 @@ def data_parts(value: Any, describe: Describe) -> Any:
     Raises:
         Exception: If they cannot be told.
     """
-    kind = type(value)
     if isinstance(value, dspy.Example):
         return _example_parts(value, describe)
     if (told := _table_parts(value, describe)) is not None:
         return told
-    found = reduced(value)
+    if isinstance(value, types.MappingProxyType):
+        return {"~proxy": describe(dict(value))}
+    if isinstance(value, cached_property):
+        return {"~property": describe(value.func)}
+    if isinstance(value, _lru_cache_wrapper):
+        return {"~cached": describe(value.__wrapped__)}
+    return _pickled_parts(value, describe)
+
+
+def _pickled_parts(value: Any, describe: Describe) -> Any:
+    kind, found = type(value), reduced(value)
     if isinstance(found, str):
-        return {"~object": describe(kind), "name": found}
+        module = sys.modules[value.__module__]
+        if reduce(getattr, found.split("."), module) is not value:
+            raise PicklingError(found)
+        return {"~object": describe(kind), "module": module.__name__, "name": found}
     made, arguments, state, items, pairs = found
     told = {"~object": describe(kind), "made": describe(made), "of": describe(arguments)}
     told["state"] = _state(kind, state, describe)

@@ -219,7 +219,7 @@ class Walk:
         if isinstance(value, defaultdict):
             told["default"] = self(value.default_factory)
         if held := objects.attributes_or_none(value):
-            told["state"] = self._as_used(held)
+            told["state"] = self(held)
         return told
 
     def _ordered(self, items: Iterable[Any]) -> list[Any]:
@@ -269,10 +269,12 @@ class Walk:
 
     def _function(self, value: Any) -> Any:
         self._around.append(value.__code__)
-        told = code.function_parts(value, self)
-        held = code.attributes_of(value, self._around)
-        self._around.pop()
-        return {**told, "attributes": self._as_used(held)} if held else told
+        try:
+            told = code.function_parts(value, self)
+            held = code.attributes_of(value, self._around)
+            return {**told, "attributes": self(held)} if held else told
+        finally:
+            self._around.pop()
 
     def _class(self, value: type) -> Any:
         if issubclass(value, dspy.Signature):
