@@ -945,3 +945,20 @@ def test_objects_that_hold_each_other_far_around_are_told() -> None:
         return nodes[0]
 
     assert of(ring(1)) == of(ring(1)) != of(ring(2))
+
+
+def test_objects_with_many_ways_to_each_other_are_told_in_time() -> None:
+    def grid(value: int) -> Any:
+        nodes = {(x, y): SimpleNamespace(value=0, near=[]) for x in range(12) for y in range(12)}
+        for (x, y), node in nodes.items():
+            near = [(x + 1, y), (x - 1, y), (x, y + 1), (x, y - 1)]
+            node.near = [nodes[place] for place in near if place in nodes]
+        nodes[11, 11].value = value
+        return nodes[0, 0]
+
+    assert of(grid(1)) == of(grid(1)) != of(grid(2))
+
+
+def test_whether_two_attributes_are_one_object_does_not_count() -> None:
+    one, two = SimpleNamespace(a=1), SimpleNamespace(a=1)
+    assert of([one, one]) == of([one, two])

@@ -31,6 +31,9 @@ MAX_DEPTH = 24
 MAX_PIECES = 10_000
 """So many of these; what is left then is told by its type alone."""
 
+MAX_OBJECTS = 2_000
+"""After so many, an object that was told before is told by its number, so that a walk ends."""
+
 _BY_REPR = (complex, Decimal, Fraction, range, slice, date, time, timedelta, PurePath, UUID)
 """Types whose repr says all."""
 
@@ -63,6 +66,7 @@ class Walk:
         """What is being told, by id, with its depth."""
         self._told: dict[tuple[int, bool], tuple[Any, int]] = {}
         """Functions and classes told before, and objects as data, by id, with their number."""
+        self._num_objects = 0
         self._later: list[tuple[Any, bool]] = []
         """What is told apart, as data or not."""
         self._numbers: dict[tuple[int, bool], int] = {}
@@ -297,6 +301,10 @@ class Walk:
             return programs.example_parts(value, self)
         if isinstance(value, Iterator):  # looking would use it up
             return {"~object": self(type(value))}
+        self._num_objects += 1
+        number = self._told.setdefault((id(value), False), (value, len(self._told)))[1]
+        if self._num_objects > MAX_OBJECTS and number != len(self._told) - 1:
+            return {"~told": number}
         state = objects.state_of(value)
         told = self._as_used(state) if type(state) in (dict, list) else self(state)
         return {"~object": self(type(value)), "state": told}
