@@ -1,5 +1,6 @@
 """What makes a run this run: its manifest, and the keys of its examples."""
 
+import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -27,18 +28,32 @@ from opro_dspy.program import Program
 from opro_dspy.records import Candidate
 from opro_dspy.settings import Seats
 
+logger = logging.getLogger(__name__)
+
 
 def example_keys(examples: Sequence[dspy.Example]) -> list[str]:
     """Return a key for each example: a hash of its content, and a number if it has equals.
 
-    So a score is found again when the examples stand in another order, or among others.
+    So a score is found again when the examples stand in another order, or among others. An example
+    that cannot be told in full has its place in the set in its key.
     """
     found: Counter[str] = Counter()
-    keys = []
-    for example in examples:
-        key = short_hash(canonical(describe_example(example)))
+    keys, untold = [], 0
+    for index, example in enumerate(examples):
+        told, in_full = describe_example(example)
+        key = short_hash(canonical(told))
+        if not in_full:
+            untold += 1
+            keys.append(f"{key}~{index}")
+            continue
         found[key] += 1
         keys.append(key if found[key] == 1 else f"{key}-{found[key]}")
+    if untold:
+        logger.warning(
+            "%d of %d examples hold what cannot be told in full (a lock, an open file, an LM, …): "
+            "no other run shares their scores, and a resume does not see a change there.",
+            *(untold, len(examples)),
+        )
     return keys
 
 

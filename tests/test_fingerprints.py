@@ -1,25 +1,36 @@
 """What is the same has the same fingerprint in every process; what differs has another."""
 
+import cmath
 import copy
+import dataclasses
 import enum
 import functools
 import logging
+import math
+import operator
 import re
 import subprocess
 import sys
 import threading
 import types
 import weakref
-from collections import Counter, deque
+from array import array
+from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable
+from datetime import timedelta, timezone
 from functools import lru_cache, partial, singledispatch, wraps
+from ipaddress import ip_address, ip_network
+from itertools import pairwise
 from pathlib import Path
-from types import SimpleNamespace
+from struct import Struct
+from types import MappingProxyType, SimpleNamespace
 from typing import Any, ClassVar, Literal
+from zoneinfo import ZoneInfo
 
 import dspy
 import numpy as np
 import pytest
+from pydantic import BaseModel, ConfigDict
 
 from opro_dspy.boundary.gate import Gate
 from opro_dspy.boundary.meter import Meter
@@ -29,7 +40,6 @@ from opro_dspy.fingerprints import (
     describe,
     describe_adapter,
     describe_engine,
-    describe_example,
     describe_lm,
     describe_metric,
     describe_program,
@@ -414,21 +424,22 @@ def test_values_of_any_kind_are_told_without_addresses_or_failure() -> None:
         def __repr__(self) -> str:
             raise RuntimeError
 
+    class Guarded(dict[str, int]):
+        def items(self) -> Any:
+            raise NotImplementedError
+
     loop: list[Any] = [1]
     loop.append(loop)
     values = [
         object(), loop, float("nan"), float("inf"), 10**5000, b"\x00", 1j, range(3),
         re.compile("a"), "-".join,
-        {1: 2, "a": 3}, {(1, 2): {3}}, iter([1]), Refusing(), int, list[int], Literal["a"], len,
-        "".join, str.join, type(None), ..., print, dspy.Image, 1, True, 1.0, "1", "\udfff\x00",
+        {1: 2, "a": 3}, {(1, 2): {3}}, iter([1]), Refusing(), Guarded(),
+        int, list[int], Literal["a"], len, "".join, str.join, type(None), ..., print, dspy.Image,
+        1, True, 1.0, "1", "\udfff\x00",
     ]  # fmt: skip
     told = [canonical(describe(value)) for value in values]
     assert not re.search("0x[0-9a-f]{6}", "".join(told).replace(hex(10**5000), ""))
     assert len(set(told)) == len(told)
-
-
-def test_a_description_of_an_example_is_what_describe_says() -> None:
-    assert describe_example(example()) == describe(example())
 
 
 def scaled(factor: float) -> Callable[[Any], Any]:
@@ -934,3 +945,189 @@ def test_items_that_look_the_same_and_lead_back_to_their_set_can_be_told() -> No
     nodes: set[Any] = set()
     nodes |= {Node(nodes), Node(nodes)}
     assert of(nodes)
+
+
+# What a metric or program holds
+
+
+class Doubled(dict[str, float]):
+    def __missing__(self, key: str) -> float:
+        return 2.0
+
+
+class Halved(dict[str, float]):
+    def __missing__(self, key: str) -> float:
+        return 0.5
+
+
+class Everything(set[int]):
+    def __contains__(self, item: object) -> bool:
+        return True
+
+
+class Loose(BaseModel):
+    model_config = ConfigDict(extra="allow")
+    kind: str = "q"
+
+
+@dataclasses.dataclass
+class Point:
+    x: int = 0
+
+    @functools.cached_property
+    def size(self) -> int:
+        return abs(self.x)
+
+
+def beside(note: int) -> Point:
+    made = Point()
+    made.note = note  # type: ignore[attr-defined]
+    return made
+
+
+class Lowering(type):
+    def __call__(cls, text: str) -> str:
+        return text.lower()
+
+
+class Raising(type):
+    def __call__(cls, text: str) -> str:
+        return text.upper()
+
+
+def chain(length: int, last: str) -> Any:
+    """Return the first of so many functions that call each other."""
+    lines = [f"def f{i}(a, b): return f{i + 1}(a, b)\n" for i in range(length)]
+    space: dict[str, Any] = {"__name__": "users_module"}
+    exec("".join([*lines, f"def f{length}(a, b): return {last}\n"]), space)
+    return space["f0"]
+
+
+def nested(value: Any, depth: int = 300) -> Any:
+    for _ in range(depth):
+        value = {"a": value}
+    return value
+
+
+def linked(value: Any, length: int = 50) -> Any:
+    """Return the first of so many objects, each of which holds the next one."""
+    for _ in range(length):
+        value = SimpleNamespace(next=value)
+    return value
+
+
+HELD: dict[str, list[Any]] = {
+    "operators": [
+        *(operator.itemgetter("a"), operator.itemgetter("b"), operator.attrgetter("a")),
+        *(operator.methodcaller("lower"), operator.methodcaller("upper")),
+    ],
+    "mappings": [
+        *(Doubled(a=1), Halved(a=1), Doubled(a=2), {"a": 1}, MappingProxyType({"a": 1})),
+        *(defaultdict(lambda: 1, a=1), defaultdict(lambda: 2, a=1), Counter({"a": 1})),
+        *(OrderedDict(a=1, b=2), OrderedDict(b=2, a=1), {"a": 1}.keys(), {"b": 1}.keys()),
+        *({"a": 1}.values(), {"a": 2}.values(), {"a": 1}.items(), {"a": 2}.items()),
+        *({"~set": [1]}, {"~value": "1j"}, 1j),
+    ],
+    "sets": [Everything([1]), {1}, {2}, frozenset({1})],
+    "sequences": [
+        *(deque([1]), deque([2]), deque([1], 2), array("i", [1]), array("i", [2])),
+        *(array("b", [1]), bytes(1), bytearray(1)),
+    ],
+    "values": [
+        *(timezone.utc, timezone(timedelta(hours=3)), ZoneInfo("UTC"), ZoneInfo("Europe/Berlin")),
+        *(ip_address("10.0.0.1"), ip_address("10.0.0.2"), ip_network("10.0.0.0/8")),
+        *(ip_network("10.0.0.0/16"), Struct("i"), Struct("q"), float("nan"), "nan"),
+        *(re.compile("a" * 300 + "b"), re.compile("a" * 300 + "c"), math.exp, cmath.exp),
+    ],
+    "models": [Loose(n=1), Loose(n=2), Loose(), beside(1), beside(2), Point()],
+    "metaclasses": [Lowering("K", (), {}), Raising("K", (), {})],
+    "chains": [chain(n, last) for n in (26, 200) for last in ("a == b", "a != b")],
+    "depths": [nested(1), nested(2), linked(1), linked(2), linked(nested(1)), linked(nested(2))],
+}
+
+
+@pytest.mark.parametrize("values", HELD.values(), ids=HELD.keys())
+def test_all_that_shows_of_what_a_metric_or_program_holds_counts(values: list[Any]) -> None:
+    def holding(value: Any) -> Callable[..., Any]:
+        return lambda example, prediction, trace=None: (value, prediction)
+
+    def program(value: Any) -> dspy.Module:
+        made = TwoStages()
+        made.held = [value]
+        return made
+
+    for found in ([of(holding(v)) for v in values], [program_of(program(v)) for v in values]):
+        counts = Counter(found)
+        assert [v for v, key in zip(values, found, strict=True) if counts[key] > 1] == []
+        assert found[0] in (of(holding(values[0])), program_of(program(values[0])))
+
+
+def weighed(e: Any, p: Any, trace: Any = None) -> Any:
+    weighed.calls += 1  # type: ignore[attr-defined]
+    return weighed.weight  # type: ignore[attr-defined]
+
+
+def test_attributes_of_a_function_count_but_not_those_that_it_sets() -> None:
+    held: Any = weighed
+    held.calls, held.weight, held._seen = 0, 1.0, [0]
+    before = of(weighed)
+    weighed(None, None)
+    held._seen.append(1)
+    assert held.calls == 1
+    assert of(weighed) == before
+    held.weight = 0.5
+    assert of(weighed) != before
+
+
+def test_what_a_decorator_counts_on_the_function_it_wraps_does_not_count() -> None:
+    def counted(function: Any) -> Any:
+        def inner(*args: Any) -> Any:
+            function.calls = getattr(function, "calls", 0) + 1
+            return function(*args)
+
+        return inner
+
+    metric = counted(lambda e, p: 1.0)
+    before = of(metric)
+    metric(1, 2)
+    assert of(metric) == before
+
+
+def test_locks_loggers_and_private_state_of_what_a_metric_holds_do_not_count() -> None:
+    judge, point, lock = Hidden(1), Point(3), threading.Lock()
+    held = [judge, point, lock, logging.getLogger("tests.held"), threading.Event()]
+    before = of(held)
+    judge(None, 2)
+    held[4].set()  # type: ignore[attr-defined]
+    point._memo = {"a": 1}  # type: ignore[attr-defined]
+    assert point.size == 3
+    with lock:
+        assert of(held) == before
+
+
+def test_objects_that_hold_each_other_far_around_are_told() -> None:
+    def ring(value: int) -> Any:
+        nodes = [SimpleNamespace(value=0) for _ in range(60)]
+        for one, two in pairwise([*nodes, nodes[0]]):
+            one.next, two.before = two, one
+        nodes[50].value = value
+        return nodes[0]
+
+    assert of(ring(1)) == of(ring(1)) != of(ring(2))
+
+
+def test_objects_with_many_ways_to_each_other_are_told_in_time() -> None:
+    def grid(value: int) -> Any:
+        nodes = {(x, y): SimpleNamespace(value=0, near=[]) for x in range(12) for y in range(12)}
+        for (x, y), node in nodes.items():
+            near = [(x + 1, y), (x - 1, y), (x, y + 1), (x, y - 1)]
+            node.near = [nodes[place] for place in near if place in nodes]
+        nodes[11, 11].value = value
+        return nodes[0, 0]
+
+    assert of(grid(1)) == of(grid(1)) != of(grid(2))
+
+
+def test_whether_two_attributes_are_one_object_does_not_count() -> None:
+    one, two = SimpleNamespace(a=1), SimpleNamespace(a=1)
+    assert of([one, one]) == of([one, two])

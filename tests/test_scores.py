@@ -85,8 +85,10 @@ def test_scores_are_counted_with_what_they_save() -> None:
 def test_a_damaged_score_counts_as_unknown(value: Any) -> None:
     store = MemoryStore()
     scores = ScoreCache(store, "context")
-    store.put(scores.key(A, TRAIN[0]), value)
-    assert scores.get(scores.key(A, TRAIN[0])) is None
+    key = scores.key(A, TRAIN[0])
+    assert key is not None
+    store.put(key, value)
+    assert scores.get(key) is None
 
 
 def test_failures_refusals_and_what_hung_are_not_kept() -> None:

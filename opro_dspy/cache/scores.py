@@ -84,7 +84,7 @@ class ScoreCache:
 
     def __init__(self, store: Store, context: str) -> None:
         self._store, self._context = store, context
-        self._examples: dict[int, tuple[dspy.Example, str]] = {}
+        self._examples: dict[int, tuple[dspy.Example, str | None]] = {}
         self._lock = threading.Lock()
         self._reuse = ScoreReuse()
 
@@ -94,15 +94,24 @@ class ScoreCache:
         with self._lock:
             return self._reuse
 
-    def key(self, candidate: Candidate, example: dspy.Example) -> str:
-        """Return the key of a candidate's score on an example."""
+    def key(self, candidate: Candidate, example: dspy.Example) -> str | None:
+        """Return the key of a candidate's score on an example.
+
+        None if the example cannot be told in full: another one may look the same.
+        """
         known = self._examples.get(id(example))
         if known is None:
-            known = self._examples[id(example)] = example, fingerprint(describe_example(example))
+            told, in_full = describe_example(example)
+            known = example, fingerprint(told) if in_full else None
+            self._examples[id(example)] = known
+        if known[1] is None:
+            return None
         return "score:" + fingerprint([FORMAT, self._context, candidate.texts, known[1]])
 
-    def get(self, key: str) -> CachedScore | None:
-        """Return what is known under `key`, and count that."""
+    def get(self, key: str | None) -> CachedScore | None:
+        """Return what is known under `key`, and count that; nothing of an example without one."""
+        if key is None:
+            return None
         found = _restored(self._store.get(key))
         with self._lock:
             before = self._reuse
@@ -118,8 +127,10 @@ class ScoreCache:
             )
         return found
 
-    def put(self, key: str, found: CachedScore) -> None:
+    def put(self, key: str | None, found: CachedScore) -> None:
         """Keep what was found, soon: it can be worked out again from the LM answers."""
+        if key is None:
+            return
         told = {name: getattr(found, name) for name in _NAMES}
         short = {"format": FORMAT, **told, "output": found.output[:MAX_OUTPUT_CHARS]}
         self._store.put(key, short, soon=True)
@@ -159,7 +170,7 @@ class ScoreMemory:
         )
         self._scores.put(self._key(meeting), found)
 
-    def _key(self, meeting: Meeting) -> str:
+    def _key(self, meeting: Meeting) -> str | None:
         example = self._sets[meeting.set_name][meeting.example]
         return self._scores.key(meeting.candidate, example)
 

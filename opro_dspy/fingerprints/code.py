@@ -6,7 +6,7 @@ what was imported. The price is that another Python version makes other fingerpr
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
 from types import (
     BuiltinFunctionType,
@@ -97,6 +97,25 @@ def closure_of(function: Any) -> dict[str, Any]:
         except ValueError:  # the cell is empty
             found[name] = None
     return found
+
+
+def attributes_of(function: Any, around: Iterable[CodeType]) -> dict[str, Any]:
+    """Return the public attributes of a function of the user's.
+
+    Those that it sets itself, or a function around it does, are left out: they may be counters.
+
+    Args:
+        function: The function.
+        around: Its code, and that of functions that hold it.
+    """
+    if library_of_code(function) is not None:
+        return {}
+    own = frozenset[str]().union(*(names_in(code, frozenset({"STORE_ATTR"})) for code in around))
+    return {
+        name: value
+        for name, value in vars(function).items()
+        if not name.startswith("_") and name not in own
+    }
 
 
 def _without_memory(code: CodeType, closure: Mapping[str, Any]) -> dict[str, Any]:

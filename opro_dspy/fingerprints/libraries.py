@@ -71,6 +71,7 @@ def from_library(value: Any) -> dict[str, str] | None:
             return standing_in_library(value)
         return {"~library": package, "name": f"{module}.{value.__qualname__}"}
     module = getattr(value, "__module__", None) or "builtins"
+    module = module if isinstance(module, str) else "builtins"  # Cython's functions have a member
     package = library_of(module)
     name = getattr(value, "__qualname__", None) or type(value).__qualname__
     if package is None or "<locals>" in name:

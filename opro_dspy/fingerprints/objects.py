@@ -1,40 +1,67 @@
 """What an object holds, as far as it shows."""
 
 import inspect
+from array import array
+from collections import deque
 from dataclasses import fields, is_dataclass
-from functools import cached_property
-from types import MemberDescriptorType
+from struct import Struct
 from typing import Any
 
 from pydantic import BaseModel
 
+from opro_dspy.fingerprints.values import held_by, is_plain, reduced
+
 
 def state_of(value: Any) -> Any:
-    """Return what an object holds: what it dumps, its fields or items, or its attributes.
+    """Return what an object holds: what it dumps, its fields or items, and its attributes.
 
     Attributes are the public ones, and private ones named as an argument of its class. Tables
-    (pandas, polars) and arrays are told by their data.
+    (pandas, polars) and arrays are told by their data, small types of Python by what makes them.
     """
     try:
         return _state(value)
     except Exception as error:  # noqa: BLE001  (a user's object may refuse in any way)
-        return {"~refused": type(error).__name__, **attributes_of(value)}
+        return {"~refused": type(error).__name__, **attributes_or_none(value)}
+
+
+def attributes_or_none(value: Any) -> dict[str, Any]:
+    """Return the attributes of an object, none if it refuses."""
+    try:
+        return attributes_of(value)
+    except Exception:  # noqa: BLE001  (as above)
+        return {}
 
 
 def _state(value: Any) -> Any:
     if (data := _data(value)) is not None:
         return data
-    if isinstance(value, (list, tuple)):  # of a class derived from these, as below
-        return list(value)
-    if isinstance(value, (str, int, float)):
-        return next(base(value) for base in (str, int, float) if isinstance(value, base))
+    if (content := _content(value)) is not None:
+        attributes = attributes_of(value)
+        return {"content": content, **attributes} if attributes else content
     if isinstance(value, BaseModel):
-        return {name: getattr(value, name) for name in type(value).model_fields}
+        fields_of = {name: getattr(value, name) for name in type(value).model_fields}
+        return {**fields_of, **(value.model_extra or {})}
     if is_dataclass(value):
-        return {f.name: getattr(value, f.name, None) for f in fields(value)}
+        own = {f.name: getattr(value, f.name, None) for f in fields(value)}
+        return {**attributes_of(value), **own}
     if callable(dump := getattr(value, "dump_state", None)):
         return dump()
-    return attributes_of(value)
+    if isinstance(value, Struct):
+        return value.format
+    return list(reduced(value)) if is_plain(value) else attributes_of(value)
+
+
+def _content(value: Any) -> Any:
+    """Return what an object of a class derived from a plain type holds as one of these."""
+    if isinstance(value, (list, tuple)):
+        return list(value)
+    if isinstance(value, deque):
+        return [value.maxlen, *value]
+    if isinstance(value, array):
+        return [value.typecode, value.tobytes()]
+    if isinstance(value, (str, int, float)):
+        return next(base(value) for base in (str, int, float) if isinstance(value, base))
+    return None
 
 
 def _data(value: Any) -> Any:
@@ -57,21 +84,12 @@ _ADDRESSES = ("base_url", "api_base", "endpoint", "url", "model")
 
 def attributes_of(value: Any) -> dict[str, Any]:
     """Return the public attributes of an object, and private ones named as an argument of it."""
-    try:
-        held = dict(vars(value))
-    except TypeError:  # it has slots, or nothing
-        held = {}
-    for kind in type(value).__mro__:
-        for name, member in vars(kind).items():
-            if isinstance(member, MemberDescriptorType) and name not in held:
-                held[name] = getattr(value, name, None)
     own = {f"_{name}" for name in arguments_of(type(value))}
     own |= {f"_{k.__name__.lstrip('_')}_{name}" for k in type(value).__mro__ for name in own}
     told = {
         name: item
-        for name, item in held.items()
-        if (not name.startswith("_") or name in own)
-        and not isinstance(inspect.getattr_static(type(value), name, None), cached_property)
+        for name, item in held_by(value).items()
+        if not name.startswith("_") or name in own
     }
     for name in _ADDRESSES:
         if isinstance(getattr(type(value), name, None), property):
