@@ -179,6 +179,29 @@ def test_a_damaged_database_is_an_error_at_the_door_until_it_is_cleared(
     assert store.get("key") == 1
 
 
+def test_the_advice_for_a_damaged_cache_empties_that_one(tmp_path: Path) -> None:
+    folder = tmp_path / "my cache"
+    DiskStore(CacheDir(path=folder)).close()
+    (entries(folder) / "cache.db").write_bytes(b"garbage" * 100)
+    for open_it in (DiskStore, cache_info):
+        with pytest.raises(ConfigurationError, match=rf"cache clear --dir '{folder}'`"):
+            open_it(CacheDir(path=folder))
+
+
+def test_no_cache_is_emptied_for_a_full_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*args: object, **options: object) -> None:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    DiskStore(CacheDir(path=tmp_path)).close()
+    monkeypatch.setattr(sqlite3, "connect", full)
+    for open_it in (DiskStore, cache_info):
+        with pytest.raises(ConfigurationError, match="disk I/O error") as caught:
+            open_it(CacheDir(path=tmp_path))
+        assert "clear" not in str(caught.value)
+
+
 def test_a_damaged_entry_is_missing_and_can_be_written_again(tmp_path: Path) -> None:
     store = DiskStore(CacheDir(path=tmp_path))
     for damage in ("{", "NaN1", "[" * 100_000, ""):
