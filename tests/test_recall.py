@@ -359,6 +359,21 @@ def test_a_damaged_answer_is_asked_for_again(record: Any) -> None:
     assert gate_of(store).watch(lm)("hi") == ["fine 1"]
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"cost": "x"}, {"cost": 10**400}, {"cost": -5.0}, {"usage": {"prompt_tokens": 10**400}},
+        {"usage": {"prompt_tokens": -5}}, {"usage": {"details": {"cached": -1}}},
+    ],
+)  # fmt: skip
+def test_an_answer_that_took_the_impossible_is_asked_for_again(wrong: dict[str, Any]) -> None:
+    lm, store = counting(), MemoryStore()
+    assert gate_of(store).watch(lm)("hi") == ["fine 1"]
+    record = store.get(_key(lm, "hi"))
+    store.put(_key(lm, "hi"), {**record, "result": {**record["result"], **wrong}})
+    assert gate_of(store).watch(lm)("hi") == ["fine 2"]
+
+
 # One asks, others wait
 
 

@@ -666,6 +666,24 @@ def test_no_secret_reaches_a_file_a_log_line_or_an_error(
     assert not [text for text in texts if SECRET in text]
 
 
+def test_a_relative_log_dir_stays_where_it_was_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    (tmp_path / "there").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+
+    def metric(example: dspy.Example, prediction: dspy.Prediction) -> float:
+        os.chdir(tmp_path / "there")
+        return float(exact(example, prediction))
+
+    Bench(Path("run")).compile(metric=metric)
+    assert {"best.json", "journal.jsonl", "result.json"} <= set(
+        os.listdir(tmp_path / "here" / "run")
+    )
+    assert os.listdir(tmp_path / "there") == []
+
+
 class Client:
     """What an LM of the user's holds its credentials in."""
 
