@@ -11,7 +11,7 @@ import dspy
 import pytest
 from pydantic import BaseModel
 
-from opro_dspy import OPRO, optimize
+from opro_dspy import OPRO, LMCallError, optimize
 from opro_dspy.boundary.cleaning import redact
 from opro_dspy.problems import LinearRegression
 from opro_dspy.protocols import Event, Observer, ResultKnown, StepEnded
@@ -204,6 +204,7 @@ def test_no_key_in_what_users_code_raises_is_told(
     }
     error = compiled(tmp_path, **options.get(where, {"metric": metric}))
     assert (error is None) == (where == "metric")
+    assert isinstance(error, LMCallError) == (where in ("lm", "proposer"))
     assert told(tmp_path, error, caplog.text) == []
 
 

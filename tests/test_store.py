@@ -179,6 +179,18 @@ def test_a_damaged_database_is_an_error_at_the_door_until_it_is_cleared(
     assert store.get("key") == 1
 
 
+@pytest.mark.skipif(os.name != "posix", reason="there are no such rights")
+def test_a_group_that_the_umask_lets_write_can_use_the_cache(tmp_path: Path) -> None:
+    before = os.umask(0o002)
+    try:
+        DiskStore(CacheDir(path=tmp_path / "cache")).put("key", 1)
+        files = [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
+        assert files
+        assert {path.stat().st_mode & 0o777 for path in files} == {0o664}
+    finally:
+        os.umask(before)
+
+
 def test_the_advice_for_a_damaged_cache_empties_that_one(tmp_path: Path) -> None:
     folder = tmp_path / "my cache"
     DiskStore(CacheDir(path=folder)).close()

@@ -99,8 +99,7 @@ def _changed(
         bases, words = (getattr(builtins, groups),), (_hidden(str(message), secrets), members)
     name = _hidden(kind.__name__, secrets)
     stand_in: BaseException = type(name, bases, {"__module__": kind.__module__})(*words)
-    if notes := getattr(link, "__notes__", None):
-        stand_in.__dict__["__notes__"] = notes
+    vars(stand_in).update(getattr(link, "__dict__", {}))  # clean by now; tells whose fault it is
     return stand_in.with_traceback(link.__traceback__)
 
 

@@ -114,7 +114,8 @@ class Passage:
     @contextmanager
     def hit(self, worth: Worth) -> Iterator[None]:
         """Return a context in which a kept answer is given; count it as such."""
-        call = Call(model=self.lm.model, n=self.n, saved=worth)
+        cost = self.desk.forecast.cost(self.lm.model, worth, lm=self.lm)
+        call = Call(model=self.lm.model, n=self.n, saved=replace(worth, cost=cost))
         with self.desk.meter.attempt(call):
             yield
         self.desk.meter.count(call, hit=True)

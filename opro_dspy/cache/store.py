@@ -214,6 +214,8 @@ def _opened(where: CacheDir) -> diskcache.Cache:
         for folder in (entries, entries.parent / "locks"):
             folder.mkdir(parents=True, exist_ok=True)
         check_settings(entries)
+        if not (entries / diskcache.core.DBNAME).exists():  # SQLite would forget the umask
+            (entries / diskcache.core.DBNAME).touch(0o666)
         return diskcache.Cache(
             str(entries),
             timeout=BUSY_S,

@@ -65,7 +65,8 @@ def cache_info(where: CacheDir) -> CacheInfo:
 def clear_cache(where: CacheDir) -> bool:
     """Delete all entries, damaged ones too; return whether there was a cache.
 
-    Nothing else in the folder is touched.
+    Nothing else in the folder is touched, but for a damaged database: then its whole folder
+    `v1/entries` goes, and that of the locks.
 
     Raises:
         ConfigurationError: If something that is no folder of a cache is in the way.
