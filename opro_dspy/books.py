@@ -15,6 +15,7 @@ from opro_dspy.outages import MAX_UNREACHABLE, Outages, scorer_failed
 from opro_dspy.protocols import ExampleScored
 from opro_dspy.race import Cell, Race
 from opro_dspy.records import Candidate, Evaluation, Usage
+from opro_dspy.trials import raised
 
 
 class Books:
@@ -70,8 +71,8 @@ class Books:
 
     def outcome(self, cell: Cell, future: "Future[Score]", used: Sequence[Usage] = ()) -> Score:
         """Return what a cell came to, having told of the failure of program or metric."""
-        error = future.exception()
-        if not isinstance(error, Exception):
+        error = raised(future, self._conditions.gate)
+        if error is None:
             return future.result()
         said = self.failures.note(cell, self.index(cell), error)
         return self.ledger.score(cell, self._conditions.failure_score, used, said)

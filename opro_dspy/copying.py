@@ -1,6 +1,7 @@
-"""Does a candidate copy training examples? A measure by runs of words that they share."""
+"""Does a candidate copy training examples? Two measures by runs of words that they share."""
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import cached_property
@@ -8,11 +9,26 @@ from functools import cached_property
 _UNSPACED = "\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 """Chinese characters and kana: nothing tells where words begin, so each counts as one."""
 
-_WORD = re.compile(rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+")
+_WORD = re.compile(rf"[{_UNSPACED}]|[^\W_{_UNSPACED}]+")
+
+_SINGLE = re.compile(f"[{_UNSPACED}]")
+
+_INVISIBLE = re.compile("[\u00ad\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
+"""Characters without width: they could stand within any word."""
 
 COMMON = 0.1
 """A run of words in more than this share of the examples (and in more than two) is the task's
 wording, and no example's own."""
+
+
+SHORT = 4
+"""Words in a row that count as a piece of an example."""
+
+FEW = 2
+"""A piece that more examples have is no example's own: labels, say, that an instruction lists."""
+
+LEAST = 12
+"""Words in pieces that a text must have to be taken for a collection of them."""
 
 
 class Copies:
@@ -47,6 +63,29 @@ class Copies:
             longest = max(longest, range(start, place + n), key=len)
         return " ".join(words[i] for i in longest) or None
 
+    def pieces(self, text: str) -> tuple[int, int]:
+        """Return how many words of `text` stand in pieces of examples, and how many it has.
+
+        A piece is `SHORT` words or more in a row that at most `FEW` examples have, whose texts
+        are read as one here: question and answer may follow each other. Texts without spaces
+        between words have none: there so many characters are too common.
+        """
+        words = _words(text)
+        inside: set[int] = set()
+        for place, run in enumerate(_hashes(words, SHORT)):
+            if run in self._pieces and not any(map(_SINGLE.match, words[place : place + SHORT])):
+                inside.update(range(place, place + SHORT))
+        return len(inside), len(words)
+
+    @cached_property
+    def _pieces(self) -> frozenset[int]:
+        """The hashes of all pieces; see `pieces`."""
+        counts: Counter[int] = Counter()
+        for texts in self._examples:
+            counts.update(set(_hashes([word for t in texts for word in _words(t)], SHORT)))
+        allowed = {run for text in self._allowed for run in _hashes(_words(text), SHORT)}
+        return frozenset(run for run, count in counts.items() if count <= FEW) - allowed
+
     @cached_property
     def _runs(self) -> frozenset[int]:
         """The hashes of all runs of `n_words` words that are an example's own."""
@@ -60,7 +99,8 @@ class Copies:
 
 
 def _words(text: str) -> list[str]:
-    return _WORD.findall(text.casefold())
+    plain = unicodedata.normalize("NFKC", _INVISIBLE.sub("", text))
+    return _WORD.findall(plain.casefold())
 
 
 def _hashes(words: Sequence[str], n: int) -> list[int]:

@@ -7,7 +7,7 @@ from math import floor, log10
 
 from pydantic import Field
 
-from opro_dspy.copying import Copies
+from opro_dspy.copying import LEAST, Copies
 from opro_dspy.options import Options
 
 ALREADY_SCORED = "already scored"
@@ -30,9 +30,15 @@ class Filters(Options):
     """Whether a candidate may contain digits; the paper forbids them for GSM8K."""
 
     max_copied_words: int | None = Field(default=7, ge=1)
-    """Words in a row that a candidate may have from a training example; None allows any.
+    """Words in a row that a candidate may have from a training example; None allows any, within
+    `max_copied_share`.
 
     In Chinese and Japanese each character counts as a word.
+    """
+    max_copied_share: float | None = Field(default=0.5, ge=0.0, le=1.0)
+    """Share of a candidate's words that may stand in pieces of training examples: four words or
+    more in a row, question and answer read as one, that at most two examples have. Fewer than
+    twelve such words are always allowed; None allows any. Not for Chinese and Japanese.
     """
 
     def guarding(
@@ -44,15 +50,18 @@ class Filters(Options):
             examples: The texts of each example.
             allowed: Texts that may be repeated.
         """
-        most = self.max_copied_words
-        if most is None:
-            return self.reason_to_reject
-        copies = Copies(examples, allowed, n_words=most + 1)
+        most, share = self.max_copied_words, self.max_copied_share
+        copies = Copies(examples, allowed, n_words=1 if most is None else most + 1)
 
         def reason(text: str) -> str | None:
             found = self.reason_to_reject(text)
-            if found is None and (copied := copies.copied(text)) is not None:
-                found = f"copies a training example: {len(copied.split())} words in a row"
+            copied = None if found or most is None else copies.copied(text)
+            if copied is not None:
+                return f"copies a training example: {len(copied.split())} words in a row"
+            if found is None and share is not None:
+                n_copied, n = copies.pieces(text)
+                if n_copied >= max(LEAST, share * n):
+                    found = f"copies training examples: {n_copied} of its {n} words in pieces"
             return found
 
         return reason

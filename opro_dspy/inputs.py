@@ -237,7 +237,9 @@ def check_callbacks(callbacks: Any) -> Sequence[Any]:
 
 
 def check_log_dir(log_dir: Any) -> str | Path | None:
-    """Return `log_dir` if it is a path or None.
+    """Return `log_dir`, absolute, if it is a path or None.
+
+    Programs and metrics may change the working folder.
 
     Raises:
         ConfigurationError: If it is anything else, or a file stands there.
@@ -246,7 +248,7 @@ def check_log_dir(log_dir: Any) -> str | Path | None:
         return None
     if not isinstance(log_dir, (str, os.PathLike)) or not str(log_dir):
         raise ConfigurationError(f"`log_dir` must be a path, got {log_dir!r}.")
-    path = Path(log_dir)
+    path = Path(log_dir).expanduser().absolute()
     try:
         path.lstat()
     except (FileNotFoundError, NotADirectoryError):

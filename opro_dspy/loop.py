@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import TypeVar
 
 from opro_dspy.boundary.admission import LM_OUT
 from opro_dspy.optimizer import Optimizer
@@ -18,6 +19,8 @@ from opro_dspy.records import Usage
 from opro_dspy.result import RunResult
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 INTERRUPTED = "interrupted: stopped by the user (Ctrl-C, or cancelled)"
 
@@ -62,6 +65,22 @@ def optimize(
     for observe in observers:
         observe(RunEnded(trajectory=trajectory, stop_reason=reason))
     return reason
+
+
+def redacted(work: Callable[[], T], redact: Callable[[Exception], Exception]) -> T:
+    """Return what `work` returns; what it raises is raised without credentials.
+
+    Args:
+        work: What to do.
+        redact: Returns the error itself once it is clean, or what stands in for it.
+    """
+    try:
+        return work()
+    except Exception as error:
+        found = redact(error)
+        if found is error:
+            raise
+    raise found  # only here: within the clause above it would come from the error itself
 
 
 def conclude(observers: Sequence[Observer], result: RunResult, *, failed: bool = False) -> None:

@@ -266,7 +266,8 @@ class LMProposer:
                 error = cause if isinstance(cause, Exception) else None
                 said = None if error is None else _said(error)
                 answer = Answer(refused=str(refusal), failed=said, error=error)
-            except Exception as error:  # noqa: BLE001  (whatever an LM raises costs its sample)
+            except Exception as raised:  # noqa: BLE001  (whatever an LM raises costs its sample)
+                error = raised if self._gate is None else self._gate.redact(raised)
                 refused = may_be_the_temperature(error)
                 answer = Answer(failed=_said(error), temperature_refused=refused, error=error)
         return replace(answer, usage=summed([*before, *(() if task is None else task.used)]))

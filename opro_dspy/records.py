@@ -214,6 +214,11 @@ class Spent:
     """Of the calls whose cost is known."""
 
 
+def is_amount(value: object) -> bool:
+    """Tell whether `value` may be a number of tokens, or of USD: from 0 to 1e12."""
+    return isinstance(value, (int, float)) and 0 <= value <= 1e12
+
+
 def total_cost(*costs: float | None) -> float | None:
     """Return the sum of the costs that are known, or None if none is."""
     known = [cost for cost in costs if cost is not None]

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from opro_dspy.diagnostics import Diagnostic
 from opro_dspy.errors import ConfigurationError
-from opro_dspy.filters import counted, printable, sentence
+from opro_dspy.filters import counted, sentence, shown
 from opro_dspy.records import (
     Estimate,
     Evaluation,
@@ -210,7 +210,7 @@ class OPROResult(RunResult):
         return (
             f"OPROResult({said}; {counted(len(self.candidates), 'candidate')} in "
             f"{counted(self.num_steps, 'step')}; {self.total_calls} LM calls; "
-            f"stopped: {printable(self.stop_reason):.80})"
+            f"stopped: {shown(self.stop_reason):.80})"
         )
 
     __str__ = __repr__
@@ -290,4 +290,6 @@ def validated(
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
-        raise ConfigurationError(f"this is no OPRO result: `{place}`: {first['msg']}.") from error
+        raise ConfigurationError(
+            shown(f"this is no OPRO result: `{place}`: {first['msg']}.")
+        ) from error

@@ -22,7 +22,7 @@ from opro_dspy.inputs import initial_candidates
 from opro_dspy.interrupt import Interrupt
 from opro_dspy.journal import Manifest
 from opro_dspy.limits import Limit, Rates, limits_of, too_small
-from opro_dspy.loop import INTERRUPTED, carry, carrying, conclude, optimize
+from opro_dspy.loop import INTERRUPTED, carry, carrying, conclude, optimize, redacted
 from opro_dspy.outcome import (
     candidate_results,
     dressed,
@@ -117,7 +117,7 @@ class Run:
         self.interrupt = Interrupt.prevailing()
         self.meter = Meter()
         self.budget = make_budget(config, self.meter, n_predictors=len(program.lms))
-        gate = make_gate(
+        gate = self.gate = make_gate(
             config,
             meter=self.meter,
             budget=self.budget,
@@ -190,6 +190,9 @@ class Run:
     def compile(self) -> dspy.Module:
         """Search, choose, and dress the chosen program with its result."""
         self._fill_seats()
+        return redacted(self._compiled, self.gate.redact)
+
+    def _compiled(self) -> dspy.Module:
         keys = {"trainset": example_keys(self.trainset), "valset": example_keys(self.valset)}
         with self.log.open(partial(self._manifest, keys), keys), self.interrupt.listening():
             best, reason = self._search_and_choose()
@@ -228,6 +231,7 @@ class Run:
         if logger.isEnabledFor(logging.INFO):  # it renders prompts and looks prices up
             logger.info("Estimate: %s.", self.estimate())
         kept = self._kept_for_the_choice()
+        fault: Exception
         try:
             stop = make_stop(
                 self.config, self.budget, first=self.seats.stop, per_round=self.per_round
@@ -252,12 +256,15 @@ class Run:
         except KeyboardInterrupt:
             return self.choice.best_so_far(trajectory), INTERRUPTED
         except Exception as error:
-            self._save_into(error)
-            raise
+            fault = self.gate.redact(error)
+            self._save_into(fault)
+            if fault is error:
+                raise
         finally:
             self.bars.close()
             self.store.flush()
             self.executor.shutdown(wait=False, cancel_futures=True)
+        raise fault
 
     def _kept_for_the_choice(self) -> Kept | None:
         """Hold back what the final choice needs; say so if that cannot be."""

@@ -99,7 +99,7 @@ class Journalled:
         lines: The journal's, oldest first.
 
     Raises:
-        ConfigurationError: If it is a run of `optimize`, on a problem.
+        ConfigurationError: If it is a run of `optimize`, on a problem, or the two do not fit.
     """
 
     def __init__(self, manifest: Manifest, lines: Sequence[Line]) -> None:
@@ -113,8 +113,14 @@ class Journalled:
             line.id: Candidate(line.texts) for line in lines if isinstance(line, CandidateLine)
         }
         self._met: dict[str, dict[str, list[ScoreLine]]] = {"trainset": {}, "valset": {}}
+        sizes = {"trainset": manifest.trainset.n, "valset": manifest.valset.n}
         for line in lines:
             if isinstance(line, ScoreLine) and line.score is not None:
+                if line.example >= sizes[line.set]:
+                    raise ConfigurationError(
+                        f"the manifest and the journal are not of one run: example {line.example} "
+                        f"of the {line.set} was scored, which has {sizes[line.set]:,}."
+                    )
                 self._met[line.set].setdefault(line.candidate, []).append(line)
         told = {line.step: line for line in lines if isinstance(line, StepLine)}
         self._told = [told[index] for index in sorted(told)]

@@ -99,6 +99,4 @@ def raised(future: "Future[Any]", gate: Gate) -> Exception | None:
     error = future.exception()
     if error is not None and not isinstance(error, Exception):
         raise error
-    if error is not None:
-        gate.redact(error)
-    return error
+    return None if error is None else gate.redact(error)

@@ -12,11 +12,12 @@ import dspy
 from opro_dspy.boundary.adapters import watched
 from opro_dspy.boundary.answers import Answers
 from opro_dspy.boundary.budget import Budget, Reservation
+from opro_dspy.boundary.cleaning import redact
 from opro_dspy.boundary.faults import bad_request
 from opro_dspy.boundary.gate import Gate
 from opro_dspy.boundary.meter import SCORER, Meter
 from opro_dspy.boundary.prices import Price
-from opro_dspy.boundary.redaction import redact, secrets_of
+from opro_dspy.boundary.redaction import secrets_of
 from opro_dspy.boundary.spending import NOTHING, Spending
 from opro_dspy.boundary.task import Task, outage_of
 from opro_dspy.cache import MemoryStore
@@ -139,8 +140,7 @@ class Bench:
                 program = self._build(Candidate(job.texts))
                 scored = score_example(program, example, self._metric, where=job.where)
             except BaseException as raised:  # noqa: BLE001  (the driver raises it; the worker lives)
-                gate.redact(raised)
-                error = raised
+                error = gate.redact(raised)
         outcome = outcome_of(task, error)
         return {
             **outcome,
@@ -237,8 +237,8 @@ def _benches(name: str, kit: bytes | None) -> _Benches | dict[str, Any]:
             try:
                 _KITS[name] = _Benches(cloudpickle.loads(kit))
             except BaseException as error:  # noqa: BLE001  (the driver raises it)
-                redact(error, secrets_of(None))
-                return {"broken": f"{type(error).__name__}: {error}"}
+                found = redact(error, secrets_of(None))
+                return {"broken": f"{type(found).__name__}: {found}"}
         benches = _KITS[name] = _KITS.pop(name)
         while len(_KITS) > MAX_KITS:
             del _KITS[next(iter(_KITS))]

@@ -194,6 +194,10 @@ def test_a_repair_drops_damaged_lines_and_keeps_the_file_as_it_was(tmp_path: Pat
     assert read(path) == lines
     assert (tmp_path / "journal.jsonl.damaged").read_bytes() == broken
     assert repair(tmp_path) == []
+    path.write_bytes(path.read_bytes() + b"{}\n")
+    assert len(repair(tmp_path)) == 1
+    assert (tmp_path / "journal.jsonl.damaged").read_bytes() == broken
+    assert (tmp_path / "journal.jsonl.damaged-2").read_bytes().endswith(b"{}\n")
     with pytest.raises(ConfigurationError, match=r"no journal\.jsonl"):
         repair(tmp_path / "elsewhere")
 

@@ -35,6 +35,7 @@ from opro_dspy.boundary.answers import Answers
 from opro_dspy.boundary.gate import CallRefused, Gate
 from opro_dspy.boundary.meter import OPTIMIZER, SCORER, Meter
 from opro_dspy.boundary.passage import Passage
+from opro_dspy.boundary.prices import Price
 from opro_dspy.boundary.steps import CallResult, prepared
 from opro_dspy.cache import CacheDir, DiskStore, MemoryStore, Store
 from opro_dspy.interrupt import Interrupt
@@ -139,6 +140,16 @@ def test_an_answer_is_found_again_with_history_callbacks_and_no_usage(store: Sto
     assert (saved.calls, saved.cache_hits, saved.input_tokens, saved.output_tokens) == (0, 1, 0, 0)
     assert (saved.input_tokens_saved, saved.output_tokens_saved) == (10, 5)
     assert len(tracker.usage_data["own/model"]) == 1
+
+
+def test_an_answer_that_was_kept_saves_its_usd_by_the_given_price() -> None:
+    lm, store = counting(), MemoryStore()
+    price = Price(input_per_million=1e6, output_per_million=1e5)
+    gates = [gate_of(store, prices={lm.model: price}) for _ in range(2)]
+    assert [gate.watch(lm)("hi") for gate in gates] == [["fine 1"]] * 2
+    (used,), (saved,) = (gate.meter.usage() for gate in gates)
+    assert (used.cost_usd, used.cost_usd_saved) == (10.5, None)
+    assert (saved.cost_usd, saved.cost_usd_saved) == (None, 10.5)
 
 
 def _moment(entry: dict[str, Any]) -> dict[str, Any]:
@@ -374,6 +385,21 @@ def test_a_damaged_answer_is_asked_for_again(record: Any) -> None:
     store.put(_key(lm, "hi"), record)
     assert gate_of(store).watch(lm)("hi") == ["fine 1"]
     assert gate_of(store).watch(lm)("hi") == ["fine 1"]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"cost": "x"}, {"cost": 10**400}, {"cost": -5.0}, {"usage": {"prompt_tokens": 10**400}},
+        {"usage": {"prompt_tokens": -5}}, {"usage": {"details": {"cached": -1}}},
+    ],
+)  # fmt: skip
+def test_an_answer_that_took_the_impossible_is_asked_for_again(wrong: dict[str, Any]) -> None:
+    lm, store = counting(), MemoryStore()
+    assert gate_of(store).watch(lm)("hi") == ["fine 1"]
+    record = store.get(_key(lm, "hi"))
+    store.put(_key(lm, "hi"), {**record, "result": {**record["result"], **wrong}})
+    assert gate_of(store).watch(lm)("hi") == ["fine 2"]
 
 
 # One asks, others wait

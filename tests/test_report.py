@@ -28,7 +28,8 @@ def hostile_run() -> OPROResult:
         best_index=1,
         steps=(run.steps[0], a_step(1, [HOSTILE], prompt=HOSTILE)),
         stop_reason=HOSTILE,
-        settings={HOSTILE: HOSTILE},
+        settings={HOSTILE: HOSTILE, "view": {HOSTILE: HOSTILE}},
+        usage=(Usage(role=HOSTILE, model=HOSTILE), Usage(role="scorer", model=HOSTILE)),
         versions={"python": HOSTILE},
     )
 

@@ -100,3 +100,11 @@ def test_a_file_that_holds_no_result_is_named(tmp_path: Path) -> None:
     path.write_text("{}")
     with pytest.raises(ConfigurationError, match=r"mine\.json cannot be read as a result: this"):
         OPROResult.load(path)
+
+
+def test_what_is_printed_of_a_result_has_no_control_characters() -> None:
+    assert "stopped: \\x1b[31m" in repr(result(stop_reason="\x1b[31m"))
+    told = result().model_dump_json()[:-1] + ', "\\u001b[31m": 1}'
+    with pytest.raises(ConfigurationError, match=r"\\x1b\[31m") as caught:
+        OPROResult.from_json(told)
+    assert "\x1b" not in str(caught.value)

@@ -706,6 +706,44 @@ def test_no_secret_reaches_a_file_a_log_line_or_an_error(
     assert not [text for text in texts if SECRET in text]
 
 
+def test_a_relative_log_dir_stays_where_it_was_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    (tmp_path / "there").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+
+    def metric(example: dspy.Example, prediction: dspy.Prediction) -> float:
+        os.chdir(tmp_path / "there")
+        return float(exact(example, prediction))
+
+    Bench(Path("run")).compile(metric=metric)
+    assert {"best.json", "journal.jsonl", "result.json"} <= set(
+        os.listdir(tmp_path / "here" / "run")
+    )
+    assert os.listdir(tmp_path / "there") == []
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes")
+def test_a_pipe_at_a_temporary_files_place_is_an_error(bench: Bench) -> None:
+    bench.log_dir.mkdir(exist_ok=True)
+    os.mkfifo(bench.log_dir / "manifest.json.tmp")
+    with pytest.raises(JournalError, match=r"manifest\.json\.tmp is in the way"):
+        bench.compile()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="an open file cannot be deleted")
+def test_a_journal_that_is_deleted_while_the_run_goes_on_ends_it(bench: Bench) -> None:
+    def metric(example: dspy.Example, prediction: dspy.Prediction) -> float:
+        (bench.log_dir / "journal.jsonl").unlink(missing_ok=True)
+        return float(exact(example, prediction))
+
+    with pytest.raises(JournalError, match="was deleted or replaced") as caught:
+        bench.compile(metric=metric)
+    assert isinstance(caught.value.result, OPROResult)
+    assert len(caught.value.result.steps) == 1
+
+
 class Client:
     """What an LM of the user's holds its credentials in."""
 

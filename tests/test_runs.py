@@ -112,3 +112,26 @@ def test_a_run_on_a_problem_is_refused(tmp_path: Path) -> None:
     (tmp_path / "tsp" / "result.json").unlink()
     with pytest.raises(ConfigurationError, match="a run of `optimize` on TravelingSalesman"):
         read_run(tmp_path / "tsp")
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"trainset": {"n": 1}}, "not of one run: example .* of the trainset"),
+        ({"valset": {"n": 0}}, "not of one run: example .* of the valset"),
+        ({"trainset": {"n": 10**12}}, "trainset.n"),
+        ({"lms": {"optimizer": []}}, "lms.optimizer"),
+        ({"lms": {"": {}}}, "lms"),
+    ],
+)
+def test_a_manifest_that_cannot_be_is_an_error_that_says_so(
+    folder: Path, tmp_path: Path, changed: dict[str, dict[str, Any]], said: str
+) -> None:
+    cut(folder, tmp_path / "cut")
+    path = tmp_path / "cut" / "manifest.json"
+    manifest = json.loads(path.read_text())
+    for name, parts in changed.items():
+        manifest[name].update(parts)
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(ConfigurationError, match=said):
+        read_run(tmp_path / "cut")

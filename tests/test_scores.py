@@ -80,6 +80,9 @@ def test_scores_are_counted_with_what_they_save() -> None:
         None, 1, [], {}, {"format": 1}, {"format": 0, "score": 1.0}, {"format": 1, "score": "1"},
         {"format": 1, "score": True}, {"format": 1, "score": 1.0, "more": 1},
         {"format": 1, "score": 1.0, "output": 3}, {"format": 1, "score": 1.0, "cost_usd": "x"},
+        {"format": 1, "score": 10**400}, {"format": 1, "score": -1e200},
+        {"format": 1, "score": 1.0, "input_tokens": -1},
+        {"format": 1, "score": 1.0, "cost_usd": -1.0},
     ],
 )  # fmt: skip
 def test_a_damaged_score_counts_as_unknown(value: Any) -> None:

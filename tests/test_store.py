@@ -179,6 +179,41 @@ def test_a_damaged_database_is_an_error_at_the_door_until_it_is_cleared(
     assert store.get("key") == 1
 
 
+@pytest.mark.skipif(os.name != "posix", reason="there are no such rights")
+def test_a_group_that_the_umask_lets_write_can_use_the_cache(tmp_path: Path) -> None:
+    before = os.umask(0o002)
+    try:
+        DiskStore(CacheDir(path=tmp_path / "cache")).put("key", 1)
+        files = [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
+        assert files
+        assert {path.stat().st_mode & 0o777 for path in files} == {0o664}
+    finally:
+        os.umask(before)
+
+
+def test_the_advice_for_a_damaged_cache_empties_that_one(tmp_path: Path) -> None:
+    folder = tmp_path / "my cache"
+    DiskStore(CacheDir(path=folder)).close()
+    (entries(folder) / "cache.db").write_bytes(b"garbage" * 100)
+    for open_it in (DiskStore, cache_info):
+        with pytest.raises(ConfigurationError, match=rf"cache clear --dir '{folder}'`"):
+            open_it(CacheDir(path=folder))
+
+
+def test_no_cache_is_emptied_for_a_full_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*args: object, **options: object) -> None:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    DiskStore(CacheDir(path=tmp_path)).close()
+    monkeypatch.setattr(sqlite3, "connect", full)
+    for open_it in (DiskStore, cache_info):
+        with pytest.raises(ConfigurationError, match="disk I/O error") as caught:
+            open_it(CacheDir(path=tmp_path))
+        assert "clear" not in str(caught.value)
+
+
 def test_a_damaged_entry_is_missing_and_can_be_written_again(tmp_path: Path) -> None:
     store = DiskStore(CacheDir(path=tmp_path))
     for damage in ("{", "NaN1", "[" * 100_000, ""):

@@ -22,6 +22,7 @@ from opro_dspy.fingerprints import (
     endpoint_of,
     fingerprint,
 )
+from opro_dspy.records import is_amount
 
 FORMAT = 1
 
@@ -174,8 +175,17 @@ def is_ambiguous(lm: dspy.LM, options: Mapping[str, Any]) -> bool:
 
 def _restored(record: Any) -> Answer | None:
     try:
-        result = CallResult.load(record)
-        Worth.of(record["usage"], record["cost"])  # raises if it tells none
-        return Answer(result=result, usage=record["usage"])
+        worth = Worth.of(record["usage"], record["cost"])
+        numbers = (worth.input_tokens, worth.output_tokens, 0 if worth.cost is None else worth.cost)
+        if not (all(map(is_amount, numbers)) and _is_plausible(record["usage"])):
+            return None
+        return Answer(result=CallResult.load(record), usage=record["usage"])
     except (LM15Error, LookupError, TypeError, ValueError, AttributeError):
         return None
+
+
+def _is_plausible(told: Any) -> bool:
+    """Tell whether a usage is one that LMs tell: no number in it is out of this world."""
+    if isinstance(told, (Mapping, list)):
+        return all(map(_is_plausible, told.values() if isinstance(told, Mapping) else told))
+    return not isinstance(told, (int, float)) or is_amount(told)

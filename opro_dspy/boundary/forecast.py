@@ -36,13 +36,32 @@ class Need:
     """Input tokens by the rule of thumb alone, before what was learned of the model."""
 
 
-class Used(Protocol):
+class Taken(Protocol):
+    """What an answer takes, or took once."""
+
+    @property
+    def input_tokens(self) -> int:
+        """Tokens to read."""
+        ...
+
+    @property
+    def output_tokens(self) -> int:
+        """Tokens to write."""
+        ...
+
+    @property
+    def cost(self) -> float | None:
+        """USD, as far as DSPy knows."""
+        ...
+
+
+class Used(Taken, Protocol):
     """What is known of a paid call."""
 
-    answers: int
-    input_tokens: int
-    output_tokens: int
-    cost: float | None
+    @property
+    def answers(self) -> int:
+        """How many came."""
+        ...
 
 
 class Forecast:
@@ -97,10 +116,11 @@ class Forecast:
         """Return the price that the user gave."""
         return self._given.get(model)
 
-    def cost(self, model: str, used: Used, *, lm: dspy.BaseLM | None = None) -> float | None:
-        """Return the USD of a paid call: by the given price, else as DSPy told, else None.
+    def cost(self, model: str, used: Taken, *, lm: dspy.BaseLM | None = None) -> float | None:
+        """Return the USD of a call: by the given price, else as DSPy told, else None.
 
-        Where DSPy does not tell, its metadata may know the price of `lm`.
+        It was paid for, now or when its answer was kept. Where DSPy does not tell, its metadata may
+        know the price of `lm`.
         """
         price = self._given.get(model)
         if price is None and used.cost is None:

@@ -4,13 +4,14 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import dspy
 
 from opro_dspy.boundary.admission import Admission, BudgetRefused, CallRefused
 from opro_dspy.boundary.answers import Answers
 from opro_dspy.boundary.budget import Budget
+from opro_dspy.boundary.cleaning import redact
 from opro_dspy.boundary.entrance import Entrance
 from opro_dspy.boundary.forecast import Forecast
 from opro_dspy.boundary.hooks import Call
@@ -18,7 +19,7 @@ from opro_dspy.boundary.meter import TASK, Meter
 from opro_dspy.boundary.passage import Desk, Passage
 from opro_dspy.boundary.payer import Payer
 from opro_dspy.boundary.prices import Price, priced, unknown_price
-from opro_dspy.boundary.redaction import redact, secrets_held, secrets_of
+from opro_dspy.boundary.redaction import secrets_held, secrets_of
 from opro_dspy.boundary.spending import Spending
 from opro_dspy.boundary.steps import calls_as_dspy
 from opro_dspy.boundary.task import Asked, Task, sent
@@ -29,6 +30,9 @@ from opro_dspy.interrupt import Interrupt
 from opro_dspy.records import Usage
 
 __all__ = ["BudgetRefused", "CallRefused", "Gate", "Task"]
+
+
+E = TypeVar("E", bound=BaseException)
 
 
 class Gate:
@@ -172,11 +176,16 @@ class Gate:
         for model, habits in foresight.habits.items():
             self.desk.forecast.remember(model, habits)
 
-    def redact(self, error: BaseException) -> None:
-        """Take credentials of LMs, `holders` and environment out of what `error` says."""
+    def redact(self, error: E) -> E | Exception:
+        """Return `error` without the credentials of LMs, `holders` and environment.
+
+        That is itself, or what stands in for it; see `cleaning.redact`.
+        """
         with self.admission.lock:
             lms = [lm for lm, _ in self._watched.values()]
-        redact(error, secrets_held(*self.holders).union(*(secrets_of(lm) for lm in lms)))
+        secrets = secrets_held(*self.holders).union(secrets_of(None), *map(secrets_of, lms))
+        found = redact(error, secrets)
+        return found if isinstance(found, Exception) else error
 
     def _charge(self, call: Call, costs_follow: bool) -> None:
         """Charge the budget for a paid call that went past the gate."""

@@ -12,6 +12,7 @@ import dspy
 from opro_dspy.boundary.admission import POLL_S, Admission
 from opro_dspy.boundary.answers import Answers, is_ambiguous
 from opro_dspy.boundary.cached import is_acached, is_cached, may_be_cached
+from opro_dspy.boundary.cleaning import redact
 from opro_dspy.boundary.faults import (
     GarbledAnswerError,
     bad_request,
@@ -27,7 +28,7 @@ from opro_dspy.boundary.faults import (
 from opro_dspy.boundary.forecast import Forecast, Need
 from opro_dspy.boundary.hooks import Call, Worth
 from opro_dspy.boundary.meter import TASK, Meter, current_role, lm_failure
-from opro_dspy.boundary.redaction import redact, secrets_of
+from opro_dspy.boundary.redaction import secrets_of
 from opro_dspy.boundary.task import Asked, Visit, sent
 from opro_dspy.filters import clipped, printable
 from opro_dspy.records import Usage
@@ -114,7 +115,8 @@ class Passage:
     @contextmanager
     def hit(self, worth: Worth) -> Iterator[None]:
         """Return a context in which a kept answer is given; count it as such."""
-        call = Call(model=self.lm.model, n=self.n, saved=worth)
+        cost = self.desk.forecast.cost(self.lm.model, worth, lm=self.lm)
+        call = Call(model=self.lm.model, n=self.n, saved=replace(worth, cost=cost))
         with self.desk.meter.attempt(call):
             yield
         self.desk.meter.count(call, hit=True)
@@ -131,10 +133,12 @@ class Passage:
             with self.desk.meter.attempt(call), translating():
                 yield
         except BaseException as error:
-            redact(error, secrets_of(self.lm, self.kwargs))
-            self._judge(call, error)
-            self._close(call, error)
-            raise
+            found = redact(error, secrets_of(self.lm, self.kwargs))
+            self._judge(call, found)
+            self._close(call, found)
+            if found is error:
+                raise
+            raise found from None
         else:
             self._close(call, None)
             if self.visit.task is not None:

@@ -106,7 +106,12 @@ def _give_it(model: str) -> str:
 
 def priced(row: Usage, prices: Mapping[str, Price]) -> Usage:
     """Return `row` with its cost by `prices`, where none was known when it was written."""
-    price = prices.get(row.model) if row.cost_usd is None else None
+    price = prices.get(row.model)
     if price is None:
         return row
-    return replace(row, cost_usd=price.cost(row.input_tokens, row.output_tokens))
+    cost, saved = row.cost_usd, row.cost_usd_saved
+    if cost is None:
+        cost = price.cost(row.input_tokens, row.output_tokens)
+    if saved is None and (row.input_tokens_saved or row.output_tokens_saved):
+        saved = price.cost(row.input_tokens_saved, row.output_tokens_saved)
+    return replace(row, cost_usd=cost, cost_usd_saved=saved)

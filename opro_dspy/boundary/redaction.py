@@ -1,4 +1,4 @@
-"""Credentials of an LM, and taking them out of what an error says."""
+"""Credentials: those that an LM, the environment, or anything else holds."""
 
 import os
 import re
@@ -10,13 +10,10 @@ from typing import Any
 
 import dspy
 
-from opro_dspy.boundary.faults import chain
-from opro_dspy.fingerprints import clean_urls, is_secret, may_be_secret, secrets_in_urls
+from opro_dspy.fingerprints import is_secret, may_be_secret, secrets_in_urls
 
 SHORTEST = 8
 """Shorter values are too common to be taken out of texts."""
-
-HIDDEN = "[redacted]"
 
 MAX_DEPTH = 12
 """Dicts and lists within each other that are looked into."""
@@ -144,26 +141,3 @@ def _defaults(function: FunctionType) -> dict[str, Any]:
     names = code.co_varnames[: code.co_argcount]
     by_name = dict(zip(names[len(names) - len(defaults) :], defaults, strict=True))
     return by_name | (function.__kwdefaults__ or {})
-
-
-def redact(error: BaseException, secrets: set[str]) -> None:
-    """Take `secrets`, and those in URLs, out of the texts of `error` and of what it came from."""
-    for link in chain(error):
-        link.args = tuple(_hidden(arg, secrets) for arg in link.args)
-        for name, value in list(getattr(link, "__dict__", {}).items()):
-            if isinstance(value, (str, dict, list, tuple)):
-                hidden = _hidden(value, secrets)
-                if hidden != value:
-                    setattr(link, name, hidden)
-
-
-def _hidden(value: Any, secrets: set[str]) -> Any:
-    if isinstance(value, str):
-        for secret in sorted(secrets, key=len, reverse=True):
-            value = value.replace(secret, HIDDEN)
-        value = clean_urls(value)
-    elif isinstance(value, dict):
-        return {_hidden(key, secrets): _hidden(item, secrets) for key, item in value.items()}
-    elif type(value) in (list, tuple):
-        return type(value)(_hidden(item, secrets) for item in value)
-    return value

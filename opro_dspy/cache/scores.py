@@ -3,7 +3,6 @@
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from math import isfinite
 from typing import Any
 
 import dspy
@@ -19,7 +18,7 @@ from opro_dspy.fingerprints import (
     fingerprint,
 )
 from opro_dspy.memory import Meeting, Score
-from opro_dspy.records import Candidate, ScoreReuse, total_cost
+from opro_dspy.records import Candidate, ScoreReuse, is_amount, total_cost
 
 FORMAT = 1
 
@@ -42,6 +41,9 @@ class CachedScore:
     cost_usd: float | None = None
     """Cost of the LM calls, if it is known."""
 
+
+MAX_SCORE = 1e100
+"""Beyond it, up or down, a score is not taken from the cache: its square is no number any more."""
 
 _NAMES = [field.name for field in fields(CachedScore)]
 
@@ -183,7 +185,8 @@ def _restored(value: Any) -> CachedScore | None:
         found = CachedScore(**{name: part for name, part in value.items() if name != "format"})
     except TypeError:
         return None
-    numbers = (found.score, found.input_tokens, found.output_tokens, found.cost_usd or 0.0)
-    plain = all(type(n) in (int, float) and isfinite(n) for n in numbers)
+    taken = (found.input_tokens, found.output_tokens, found.cost_usd or 0.0)
+    plain = all(type(n) in (int, float) for n in (found.score, *taken))
+    plain = plain and abs(found.score) <= MAX_SCORE and all(map(is_amount, taken))
     texts = isinstance(found.output, str) and isinstance(found.feedback, str)
     return found if plain and texts else None

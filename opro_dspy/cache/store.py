@@ -11,14 +11,12 @@ from typing import Any, Protocol
 
 import diskcache
 
+from opro_dspy.cache.damage import BUSY_S, check_settings, clearing, is_damage
 from opro_dspy.cache.disk import TextDisk
 from opro_dspy.cache.places import LAYOUT, CacheDir
 from opro_dspy.errors import ConfigurationError
 
 logger = logging.getLogger(__name__)
-
-BUSY_S = 20.0
-"""How long to wait for another process that writes."""
 
 MAX_WAITING, MAX_WAIT_S = 32, 0.1
 """So many entries, and for so long, may wait to be written with others."""
@@ -216,6 +214,8 @@ def _opened(where: CacheDir) -> diskcache.Cache:
         for folder in (entries, entries.parent / "locks"):
             folder.mkdir(parents=True, exist_ok=True)
         check_settings(entries)
+        if not (entries / diskcache.core.DBNAME).exists():  # SQLite would forget the umask
+            (entries / diskcache.core.DBNAME).touch(0o666)
         return diskcache.Cache(
             str(entries),
             timeout=BUSY_S,
@@ -226,31 +226,8 @@ def _opened(where: CacheDir) -> diskcache.Cache:
             tag_index=0,
         )
     except (*_WRONG, AttributeError) as error:
+        emptied = f"; {clearing(where)} empties a damaged one" if is_damage(error) else ""
         raise ConfigurationError(
             f"the cache in {where.folder} cannot be used ({type(error).__name__}: {error}). "
-            "Set `cache_dir` to another folder, or to None for no cache; "
-            "`python -m opro_dspy cache clear` empties a damaged one."
+            f"Set `cache_dir` to another folder, or to None for no cache{emptied}."
         ) from error
-
-
-def check_settings(entries: Path) -> None:
-    """Refuse a database with settings that diskcache does not write, before it obeys them.
-
-    Raises:
-        ValueError: If there are any.
-        sqlite3.Error: If it is no database.
-    """
-    database = entries / diskcache.core.DBNAME
-    if not database.exists():
-        return
-    known = {**diskcache.core.DEFAULT_SETTINGS, **diskcache.core.METADATA}
-    connection = sqlite3.connect(database, timeout=BUSY_S)
-    try:
-        tables = "SELECT 1 FROM sqlite_master WHERE name = 'Settings'"
-        if connection.execute(tables).fetchone() is None:
-            return
-        for key, value in connection.execute("SELECT key, value FROM Settings"):
-            if key not in known or type(value) is not type(known[key]):
-                raise ValueError(f"foreign setting {key!r}")
-    finally:
-        connection.close()

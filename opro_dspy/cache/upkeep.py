@@ -9,8 +9,9 @@ from pathlib import Path
 
 from diskcache.core import DBNAME, MODE_RAW, MODE_TEXT
 
+from opro_dspy.cache.damage import BUSY_S, check_settings, clearing, is_damage
 from opro_dspy.cache.places import LAYOUT, CacheDir
-from opro_dspy.cache.store import BUSY_S, DiskStore, check_settings
+from opro_dspy.cache.store import DiskStore
 from opro_dspy.errors import ConfigurationError
 
 
@@ -46,8 +47,9 @@ def cache_info(where: CacheDir) -> CacheInfo:
             rows = connection.execute(query).fetchall()
     except (sqlite3.Error, ValueError) as error:
         raise ConfigurationError(
-            f"the cache in {where.folder} is damaged ({error}). "
-            "`python -m opro_dspy cache clear` empties it."
+            f"the cache in {where.folder} is damaged ({error}). {clearing(where)} empties it."
+            if is_damage(error)
+            else f"the cache in {where.folder} cannot be read ({error})."
         ) from error
     counts = {kind: count for kind, count, _ in rows}
     return CacheInfo(
@@ -63,7 +65,8 @@ def cache_info(where: CacheDir) -> CacheInfo:
 def clear_cache(where: CacheDir) -> bool:
     """Delete all entries, damaged ones too; return whether there was a cache.
 
-    Nothing else in the folder is touched.
+    Nothing else in the folder is touched, but for a damaged database: then its whole folder
+    `v1/entries` goes, and that of the locks.
 
     Raises:
         ConfigurationError: If something that is no folder of a cache is in the way.

@@ -47,7 +47,10 @@ def info(folder: Folder = None, as_json: options.Json = False) -> None:
 
 @app.command(cls=Command, epilog=options.examples("cache clear"))
 def clear(folder: Folder = None, as_json: options.Json = False) -> None:
-    """Delete all that the cache holds, and nothing else in its folder."""
+    """Delete all that the cache holds, and nothing else in its folder.
+
+    Of a damaged cache the folders v1/entries and v1/locks are deleted, with all that is in them.
+    """
     where = CacheDir(path=folder)
     was_there = clear_cache(where)
     if as_json:

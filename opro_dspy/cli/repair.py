@@ -18,7 +18,8 @@ def repair(
 ) -> None:
     """Drop the damaged lines of a run's journal, so that it can go on.
 
-    What they held is paid for again. The journal as it was stays beside it, as `….damaged`.
+    What they held is paid for again. The journal as it was stays beside it, as `….damaged`
+    (`….damaged-2` the next time).
     """
     dropped = repair_journal(run)
     if as_json:

@@ -5,6 +5,7 @@ import os
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path
 
 from opro_dspy.errors import ConfigurationError, JournalError, ResumeError
@@ -98,9 +99,10 @@ class JournalFile:
         """Make what was appended survive the machine, too, in a little while: nobody waits for it.
 
         Raises:
-            JournalError: If an earlier one failed.
+            JournalError: If an earlier one failed, or the file is not there any more.
         """
         self._wait()
+        self._check_there()
         self._syncing = threading.Thread(target=self._sync, name="opro_dspy_sync", daemon=True)
         self._syncing.start()
 
@@ -123,6 +125,20 @@ class JournalFile:
         if self._syncing is not None:
             self._syncing.join()
         if self._broken is not None:
+            raise JournalError(self._broken)
+
+    def _check_there(self) -> None:
+        """Raise JournalError if the file was deleted or replaced: its lines go nowhere."""
+        try:
+            there = os.path.samestat(os.stat(self.path), os.fstat(self._file))
+        except FileNotFoundError:
+            there = False
+        if not there:
+            with self._lock:
+                self._broken = (
+                    f"{self.path} was deleted or replaced while the run went on. Call compile "
+                    "again with the same `log_dir`: what the cache does not know is paid for again."
+                )
             raise JournalError(self._broken)
 
     def _write(self, data: bytes) -> None:
@@ -195,6 +211,8 @@ def read_lines(path: Path) -> tuple[list[Line], list[Damage]]:
 def repair(log_dir: str | Path) -> list[Damage]:
     """Drop the damaged lines of a run's journal; the file as it was stays as `….damaged`.
 
+    A second time it stays as `….damaged-2`, and so on.
+
     What a dropped line held will be paid for again.
 
     Args:
@@ -219,8 +237,14 @@ def repair(log_dir: str | Path) -> list[Damage]:
         if damaged:
             rows = enumerate(data.split(b"\n"), start=1)
             kept = b"".join(row + b"\n" for number, row in rows if row and number not in dropped)
-            folder.write(f"{NAME}.damaged", data)
+            folder.write(_free(path.with_name(f"{NAME}.damaged")).name, data)
             folder.write(NAME, kept)
         return damaged
     finally:
         folder.release()
+
+
+def _free(path: Path) -> Path:
+    """Return `path`, or the first of `path`-2, -3, … that is not there."""
+    later = (path.with_name(f"{path.name}-{number}") for number in count(2))
+    return next(each for each in chain([path], later) if not os.path.lexists(each))

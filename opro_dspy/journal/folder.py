@@ -83,6 +83,8 @@ class RunFolder:
             JournalError: If it cannot be written; the old data stay.
         """
         path, draft = self.path / name, self.path / f"{name}.tmp"
+        if os.path.lexists(draft) and not draft.is_file():  # a pipe would be waited for
+            raise JournalError(f"cannot write {path}: {draft} is in the way. Remove it.")
         try:
             flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _NOFOLLOW
             with os.fdopen(os.open(draft, flags, 0o666), "wb") as file:

@@ -5,9 +5,9 @@ import logging
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticSerializationError
 
 from opro_dspy.errors import ResumeError
@@ -50,7 +50,7 @@ class DataSet(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    n: NonNegativeInt
+    n: Annotated[int, Field(ge=0, le=10_000_000)]
     hash: str
     """Of the examples' hashes, in their order."""
 
@@ -68,7 +68,7 @@ class Manifest(BaseModel):
     versions: dict[str, str]
     settings: dict[str, Any]
     """All settings as JSON values; what a user brings (a callable, …) with its hash."""
-    lms: dict[str, Any]
+    lms: dict[Annotated[str, Field(pattern=r"^\S")], dict[str, Any]]
     """Role, or predictor with an LM of its own, to class, model, parameters, engine, endpoint."""
     adapter: str
     """Hash of DSPy's adapter."""

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil, floor, log10
 
+from opro_dspy.filters import shown
 from opro_dspy.plots.axes import tick
 from opro_dspy.plots.data import Curve, Dot
 
@@ -98,7 +99,7 @@ def lay_out(curve: Curve, *, name: str, width: int, height: int) -> Drawing:
         y_ticks=tuple((at_y(t), tick(t)) for t in y_ticks),
         dots=marks(curve.dots, "candidate"),
         dropped=marks(curve.dropped, "given up: candidate"),
-        selection=marks(curve.selection, f"{curve.selection_set}: candidate"),
+        selection=marks(curve.selection, f"{shown(curve.selection_set)}: candidate"),
         mean=_points([(x, y) for x, y, _, _ in means]),
         spread=_points(band),
         best=_points(_stairs([(at_x(x), at_y(y)) for x, y in curve.best])),

@@ -35,6 +35,7 @@ def render(result: OPROResult) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["shown"] = shown
     style, script = _part("page.css"), _part("page.js")
     return environment.get_template("page.html").render(
         style=style,

@@ -78,7 +78,7 @@ def word_diff(old: str, new: str) -> list[tuple[str, str]]:
 def plain(value: Any) -> str:
     """Return a setting's value in one line."""
     if isinstance(value, dict):
-        return ", ".join(f"{name} = {plain(part)}" for name, part in value.items())
+        return ", ".join(f"{shown(str(name))} = {plain(part)}" for name, part in value.items())
     if isinstance(value, Sequence) and not isinstance(value, str):
         return ", ".join(map(plain, value))
     return "not set" if value is None else shown(str(value))

@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 from pydantic import BaseModel, ConfigDict, Field
 
 from opro_dspy.errors import ConfigurationError
-from opro_dspy.filters import counted
+from opro_dspy.filters import counted, shown
 from opro_dspy.protocols import Problem
 from opro_dspy.result import RunResult, validated
 from opro_dspy.solving.frame import UNFIT
@@ -63,7 +63,7 @@ class Result(RunResult, Generic[S]):
         return (
             f"Result({best}; {counted(self.num_distinct, 'solution')} in "
             f"{counted(self.num_steps, 'step')}; "
-            f"{self.total_calls} LM calls; stopped: {self.stop_reason:.80})"
+            f"{self.total_calls} LM calls; stopped: {shown(self.stop_reason):.80})"
         )
 
     __str__ = __repr__

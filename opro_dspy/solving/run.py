@@ -19,7 +19,7 @@ from opro_dspy.filters import Filters, printable
 from opro_dspy.hangs import Hangs
 from opro_dspy.interrupt import Interrupt
 from opro_dspy.journal import Manifest
-from opro_dspy.loop import INTERRUPTED, carry, carrying, conclude, optimize
+from opro_dspy.loop import INTERRUPTED, carry, carrying, conclude, optimize, redacted
 from opro_dspy.optimizer import Optimizer
 from opro_dspy.pool import DaemonExecutor
 from opro_dspy.progress import ProgressBars
@@ -78,7 +78,7 @@ class SolvingRun(Generic[S]):
         self.meter = Meter()
         self.budget = make_budget(config, self.meter)
         self.store = open_store(given.cache_dir)
-        gate = make_gate(
+        gate = self.gate = make_gate(
             config,
             meter=self.meter,
             budget=self.budget,
@@ -167,14 +167,18 @@ class SolvingRun(Generic[S]):
     def solve(self) -> Result[S]:
         """Run the loop and return what it found; a RunError carries it as `result`."""
         try:
-            with self.log.open(self._manifest, {"trainset": [self.key], "valset": []}):
-                return self._search()
+            return redacted(self._solve, self.gate.redact)
         finally:
             self.bars.close()
             self.store.flush()
             self.executor.shutdown(wait=False, cancel_futures=True)
 
+    def _solve(self) -> Result[S]:
+        with self.log.open(self._manifest, {"trainset": [self.key], "valset": []}):
+            return self._search()
+
     def _search(self) -> Result[S]:
+        fault: Exception
         try:
             with self.interrupt.listening():
                 reason = optimize(
@@ -185,13 +189,25 @@ class SolvingRun(Generic[S]):
                     usage=self.meter.usage,
                 )
         except Exception as error:
-            found = self._result(printable(f"error: {type(error).__name__}: {error}"))
-            carry(error, {"result": found})
-            self.log.ended(found, self._best, failed=True)
-            if isinstance(error, RunError) and self.log.how_to_go_on:
-                error.args = (f"{error} {self.log.how_to_go_on}",)
-            conclude(self.observers, found, failed=True)
-            raise
+            fault = self.gate.redact(error)
+            self._save_into(fault)
+            if fault is error:
+                raise
+        else:
+            return self._ended(reason)
+        raise fault
+
+    def _save_into(self, error: Exception) -> None:
+        """Hang what was found on an error: `error.result`."""
+        found = self._result(printable(f"error: {type(error).__name__}: {error}"))
+        carry(error, {"result": found})
+        self.log.ended(found, self._best, failed=True)
+        if isinstance(error, RunError) and self.log.how_to_go_on:
+            error.args = (f"{error} {self.log.how_to_go_on}",)
+        conclude(self.observers, found, failed=True)
+
+    def _ended(self, reason: str) -> Result[S]:
+        """Return the result of a run that ended, having told of it."""
         result = self._result(reason)
         with carrying(result=result):
             self.log.ended(result, self._best)
