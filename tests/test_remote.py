@@ -538,13 +538,13 @@ def test_errors_of_the_program_are_told_as_on_threads() -> None:
 class Leaves(dspy.Module):  # type: ignore[misc]
     """A program that ends the process it runs in, on one example."""
 
-    def __init__(self, how: BaseException) -> None:
+    def __init__(self, kind: type[BaseException], *args: Any) -> None:
         super().__init__()
-        self.predict, self.how = dspy.Predict("question -> answer"), how
+        self.predict, self.kind, self.args = dspy.Predict("question -> answer"), kind, args
 
     def forward(self, question: str) -> Any:
         if question.startswith("What is 9 "):
-            raise self.how
+            raise self.kind(*self.args)
         return self.predict(question=question)
 
 
@@ -560,14 +560,15 @@ class Noting(Elsewhere):
         return self.came[-1]
 
 
-@pytest.mark.parametrize("how", [SystemExit("bye"), SystemExit(3)])
-def test_a_program_that_exits_ends_the_run_as_on_threads_and_no_worker(how: BaseException) -> None:
+@pytest.mark.parametrize("code", ["bye", 3])
+def test_a_program_that_exits_ends_the_run_as_on_threads_and_no_worker(code: Any) -> None:
     options: dict[str, Any] = {"max_steps": 0, "racing": False, "valset": None}
     workers = Noting()
     for executor in (None, workers):
-        with pytest.raises(type(how)) as caught:
-            compiled(Leaves(how), scorer=shared(keyword_scorer()), executor=executor, **options)
-        assert caught.value.args == how.args
+        student = Leaves(SystemExit, code)
+        with pytest.raises(SystemExit) as caught:
+            compiled(student, scorer=shared(keyword_scorer()), executor=executor, **options)
+        assert caught.value.code == code
     assert [f for f in workers.came if f.exception() is not None] == []
 
 
@@ -576,7 +577,7 @@ def test_ctrl_c_in_a_program_ends_the_run_as_on_threads_and_no_worker() -> None:
     workers, reasons = Noting(), []
     for executor in (None, workers):
         program = compiled(
-            Leaves(KeyboardInterrupt()),
+            Leaves(KeyboardInterrupt),
             scorer=shared(keyword_scorer()),
             executor=executor,
             **options,
