@@ -27,7 +27,8 @@ seconds of the run so far over all sessions. By type:
 - `choice`: the final one. `set`, `scores` by candidate, `chosen`.
 - `end`: how compile ended. `reason`, `chosen`.
 
-`usage` lists what the LM calls behind a line took: `role`, `model`, `calls`, tokens, cost.
+`usage` lists what the LM calls behind a line took: `role`, `model`, `calls`, tokens, cost, and the
+marks of answers in the cache.
 `learned`, on the lines of proposals and scores, says what calls were seen to need by then, where
 that is more than before: the most that was reserved for one, and how each model counts and answers.
 
