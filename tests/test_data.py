@@ -13,8 +13,6 @@ import json
 import logging
 import operator
 import re
-import subprocess
-import sys
 import threading
 import types
 import uuid
@@ -36,6 +34,7 @@ from opro_dspy.identity import example_keys
 from opro_dspy.memory import Meeting, Score
 from opro_dspy.records import Candidate, ScoreReuse
 from tests.fakes import field, scripted_lm, word_optimizer
+from tests.processes import printed
 
 T = TypeVar("T")
 
@@ -359,18 +358,7 @@ print(json.dumps([values, words]))
 
 
 def test_keys_of_examples_are_the_same_in_every_process() -> None:
-    found = [
-        json.loads(
-            subprocess.run(
-                [sys.executable, "-c", SCRIPT],
-                env={"PYTHONHASHSEED": seed, "PYTHONPATH": ":".join(sys.path)},
-                capture_output=True,
-                text=True,
-                check=True,
-            ).stdout
-        )
-        for seed in ("1", "2")
-    ]
+    found = [json.loads(printed(SCRIPT, hash_seed=seed)) for seed in (1, 2)]
     assert found[0] == found[1]
 
 

@@ -9,7 +9,6 @@ import logging
 import math
 import operator
 import re
-import subprocess
 import sys
 import threading
 import types
@@ -47,6 +46,7 @@ from opro_dspy.fingerprints import (
 )
 from opro_dspy.fingerprints.credentials import clean_urls, without_credentials
 from tests.fakes import scripted_lm
+from tests.processes import printed
 
 LIMIT = 3
 NAMES = {"carol", "alice", "bob"}
@@ -124,16 +124,7 @@ def example(**more: Any) -> dspy.Example:
 
 
 def test_fingerprints_are_the_same_in_every_process() -> None:
-    found = {
-        subprocess.run(
-            [sys.executable, "-c", SCRIPT],
-            env={"PYTHONHASHSEED": seed, "PYTHONPATH": ":".join(sys.path)},
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
-        for seed in ("1", "2", "3")
-    }
+    found = {printed(SCRIPT, hash_seed=seed) for seed in (1, 2, 3)}
     assert len(found) == 1
     assert len(found.pop().split()) == 5
 
