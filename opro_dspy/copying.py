@@ -43,7 +43,7 @@ class Copies:
     def __init__(
         self, examples: Sequence[Iterable[str]], allowed: Iterable[str] = (), *, n_words: int
     ) -> None:
-        self._examples = [tuple(texts) for texts in examples]
+        self._examples = list(dict.fromkeys(tuple(texts) for texts in examples))  # each once
         self._allowed = tuple(allowed)
         self._n_words = n_words
 

@@ -106,6 +106,11 @@ def test_in_scripts_without_spaces_each_character_is_a_word() -> None:
     assert copies.copied("小红有三支红色 的") is not None
 
 
+def test_examples_that_stand_in_the_set_several_times_are_found_all_the_same() -> None:
+    copies = Copies([[STORY]] * 3 + [["Count the pens."]] * 3, n_words=8)
+    assert copies.copied(f"If you read: {STORY}, say 7.") is not None
+
+
 def test_short_answers_and_the_wording_of_the_task_are_no_copies() -> None:
     asks = "Answer the question below with yes or no and nothing else"
     examples = [(f"{asks}: is {i} even?", "yes") for i in range(50)]

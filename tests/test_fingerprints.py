@@ -716,6 +716,28 @@ def test_what_an_lm_of_ones_own_counts_does_not_count_but_its_arguments_do() -> 
     assert describe_lm(CountingLM("mine/lm", scale=2.0)) != before
 
 
+def test_members_count_whatever_their_names() -> None:
+    def of_class(base: type, **members: Any) -> str:
+        return of(type("Held", (base,), {"__module__": "users_module", **members}))
+
+    for base in (object, BaseModel):
+        plain = of_class(base)
+        assert of_class(base, model_score=lambda self: 1) != plain
+        assert of_class(base, model_score=lambda self: 1) != of_class(
+            base, model_score=lambda self: 2
+        )
+    lower, upper = (ConfigDict(str_to_lower=flag) for flag in (True, False))
+    assert of_class(BaseModel, model_config=lower) != of_class(BaseModel, model_config=upper)
+
+
+def test_signatures_that_dspy_made_are_told_by_their_fields_and_instructions() -> None:
+    lenient, strict = (dspy.Signature("answer -> ok", text) for text in ("Lenient.", "Strict."))
+    found = [of(lenient), of(strict), of(dspy.Signature("answer -> ok: bool", "Lenient."))]
+    found.append(of(lenient.with_instructions("Else.")))
+    assert len(set(found)) == len(found)
+    assert of(dspy.Signature("answer -> ok", "Lenient.")) == found[0]
+
+
 def test_sets_and_object_arrays_are_told_by_their_items() -> None:
     def first(p: Any) -> int:
         return 1

@@ -19,6 +19,8 @@ from types import (
 )
 from typing import Any
 
+from pydantic import BaseModel
+
 from opro_dspy.fingerprints.libraries import library_of_code, wrapped_by
 from opro_dspy.fingerprints.uses import globals_used, imports_of, names_in
 
@@ -146,6 +148,8 @@ def code_parts(code: CodeType, describe: Describe) -> dict[str, Any]:
 def class_parts(kind: type, describe: Describe) -> dict[str, Any]:
     """Return what a class does: its bases and members."""
     noise = set(_NOISE)
+    if issubclass(kind, BaseModel):
+        noise |= {"model_fields", "model_computed_fields"}
     members: dict[str, Any] = {}
     if issubclass(kind, Enum):
         noise |= {*_ENUM_NOISE, *kind.__members__}
@@ -153,7 +157,7 @@ def class_parts(kind: type, describe: Describe) -> dict[str, Any]:
     members |= {
         name: describe(_unwrapped(member))
         for name, member in sorted(vars(kind).items())
-        if name not in noise and not name.startswith(("__pydantic", "model_", "_abc"))
+        if name not in noise and not name.startswith("__pydantic")
     }
     return {
         "~class": kind.__name__,

@@ -265,7 +265,7 @@ class Walk:
     def _once(self, value: Any, tell: Any) -> Any:
         """Tell a function or class in full the first time, by its number later."""
         name = data.name_of(value) if self._whole else None
-        library = libraries.from_library(value)
+        library = None if _is_made_signature(value) else libraries.from_library(value)
         if library is not None and (name is None or name["stands"]):
             return library
         whole = name is not None and not name["stands"]
@@ -316,6 +316,12 @@ class Walk:
         state = objects.state_of(value)
         told = self._as_used(state) if type(state) in (dict, list) else self(state)
         return {"~object": self(type(value)), "state": told}
+
+
+def _is_made_signature(value: Any) -> bool:
+    """Tell whether `value` is a signature that DSPy made from a text: it passes for DSPy's own."""
+    made = isinstance(value, type) and issubclass(value, dspy.Signature)
+    return made and libraries.standing_in_library(value) is None
 
 
 class _Outline(Walk):
