@@ -80,20 +80,28 @@ class Copies:
     @cached_property
     def _pieces(self) -> frozenset[int]:
         """The hashes of all pieces; see `pieces`."""
-        counts: Counter[int] = Counter()
-        for texts in self._examples:
-            counts.update(set(_hashes([word for t in texts for word in _words(t)], SHORT)))
-        allowed = {run for text in self._allowed for run in _hashes(_words(text), SHORT)}
-        return frozenset(run for run, count in counts.items() if count <= FEW) - allowed
+        joined = ([[word for text in texts for word in _words(text)]] for texts in self._examples)
+        return self._own(joined, SHORT, most=FEW)
 
     @cached_property
     def _runs(self) -> frozenset[int]:
         """The hashes of all runs of `n_words` words that are an example's own."""
-        n = self._n_words
+        apart = (map(_words, texts) for texts in self._examples)
+        return self._own(apart, self._n_words, most=max(2.0, COMMON * len(self._examples)))
+
+    def _own(
+        self, examples: Iterable[Iterable[Sequence[str]]], n: int, *, most: float
+    ) -> frozenset[int]:
+        """Return the hashes of runs of `n` words that at most so many examples have.
+
+        Args:
+            examples: The words of each example's texts.
+            n: Length of a run.
+            most: Examples that may have a run that is their own.
+        """
         counts: Counter[int] = Counter()
-        for texts in self._examples:
-            counts.update({run for text in texts for run in _hashes(_words(text), n)})
-        most = max(2.0, COMMON * len(self._examples))
+        for texts in examples:
+            counts.update({run for words in texts for run in _hashes(words, n)})
         allowed = {run for text in self._allowed for run in _hashes(_words(text), n)}
         return frozenset(run for run, count in counts.items() if count <= most) - allowed
 

@@ -67,17 +67,23 @@ def optimize(
     return reason
 
 
-def redacted(work: Callable[[], T], redact: Callable[[Exception], Exception]) -> T:
+def redacted(
+    work: Callable[[], T],
+    redact: Callable[[Exception], Exception],
+    note: Callable[[Exception], object] = lambda error: None,
+) -> T:
     """Return what `work` returns; what it raises is raised without credentials.
 
     Args:
         work: What to do.
         redact: Returns the error itself once it is clean, or what stands in for it.
+        note: Told of what will be raised.
     """
     try:
         return work()
     except Exception as error:
         found = redact(error)
+        note(found)
         if found is error:
             raise
     raise found  # only here: within the clause above it would come from the error itself

@@ -1,6 +1,5 @@
 """What a program is made of: modules, containers, objects, and what functions close over."""
 
-import dis
 import functools
 import types
 import weakref
@@ -9,6 +8,8 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import dspy
+
+from opro_dspy.fingerprints.uses import names_in
 
 Parts = Callable[[Any], Iterator[tuple[str, Any]]]
 """Yields the parts of a value, each with what it adds to the path."""
@@ -72,18 +73,6 @@ def held_parts(value: Any) -> Iterator[tuple[str, Any]]:
             yield from held_parts(value.__func__)
 
 
-def names_in(code: types.CodeType, *, of: str = "") -> frozenset[str]:
-    """Return the names in `code` and the functions inside it, of globals and of attributes.
-
-    Args:
-        code: Of a function.
-        of: The only operation whose names count, e.g. "LOAD_GLOBAL"; all if empty.
-    """
-    inner = (names_in(part, of=of) for part in code.co_consts if isinstance(part, types.CodeType))
-    found = (step.argval for step in dis.get_instructions(code) if step.opname == of)
-    return frozenset(found if of else code.co_names).union(*inner)
-
-
 def _named(path: str, parts: Iterable[tuple[Any, Any]]) -> Iterator[tuple[str, Any]]:
     """Yield those parts that can have parts themselves; there may be millions of others."""
     return ((path.format(name), part) for name, part in parts if not isinstance(part, ATOMS))
@@ -117,6 +106,6 @@ def _variables(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
             continue
     yield from (("a default", part) for part in function.__defaults__ or ())
     yield from (function.__kwdefaults__ or {}).items()
-    for name in sorted(names_in(code, of="LOAD_GLOBAL")):
+    for name in sorted(names_in(code, frozenset({"LOAD_GLOBAL"}))):
         if isinstance(part := function.__globals__.get(name), dspy.Module):
             yield name, part

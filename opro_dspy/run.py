@@ -227,11 +227,19 @@ class Run:
         )
 
     def _search_and_choose(self) -> tuple[Candidate | None, str]:
-        trajectory = self.optimizer.trajectory
         if logger.isEnabledFor(logging.INFO):  # it renders prompts and looks prices up
             logger.info("Estimate: %s.", self.estimate())
         kept = self._kept_for_the_choice()
-        fault: Exception
+        try:
+            return redacted(partial(self._best_found, kept), self.gate.redact, self._save_into)
+        finally:
+            self.bars.close()
+            self.store.flush()
+            self.executor.shutdown(wait=False, cancel_futures=True)
+
+    def _best_found(self, kept: Kept | None) -> tuple[Candidate | None, str]:
+        """Return the best candidate and why the search ended; `kept` is for the final choice."""
+        trajectory = self.optimizer.trajectory
         try:
             stop = make_stop(
                 self.config, self.budget, first=self.seats.stop, per_round=self.per_round
@@ -255,16 +263,6 @@ class Run:
             return best, INTERRUPTED if self.interrupt.pressed else reason
         except KeyboardInterrupt:
             return self.choice.best_so_far(trajectory), INTERRUPTED
-        except Exception as error:
-            fault = self.gate.redact(error)
-            self._save_into(fault)
-            if fault is error:
-                raise
-        finally:
-            self.bars.close()
-            self.store.flush()
-            self.executor.shutdown(wait=False, cancel_futures=True)
-        raise fault
 
     def _kept_for_the_choice(self) -> Kept | None:
         """Hold back what the final choice needs; say so if that cannot be."""

@@ -11,7 +11,8 @@ from typing import Any
 import dspy
 
 from opro_dspy.errors import ConfigurationError
-from opro_dspy.parts import CONTAINERS, copied_parts, held_parts, members, names_in, walk
+from opro_dspy.fingerprints.uses import all_names
+from opro_dspy.parts import CONTAINERS, copied_parts, held_parts, members, walk
 
 logger = logging.getLogger(__name__)
 
@@ -167,7 +168,7 @@ def _may_ask(holder: Any, module: dspy.Module, asked: Container[int]) -> bool:
         if id(part) in asked or any(id(inner) in asked for inner in _modules_in(part))
     }
     methods = inspect.getmembers(type(module), inspect.isfunction)
-    named = {name: names_in(method.__code__) for name, method in methods}
+    named = {name: all_names(method.__code__) for name, method in methods}
     while more := {name for name in named.keys() - asking if named[name] & asking}:
         asking |= more
-    return bool(names_in(function.__code__) & asking)
+    return bool(all_names(function.__code__) & asking)

@@ -7,7 +7,7 @@ from types import CodeType, FunctionType
 
 from opro_dspy.fingerprints.libraries import library_of
 from opro_dspy.fingerprints.sources import with_inner
-from opro_dspy.fingerprints.uses import names_in
+from opro_dspy.fingerprints.uses import all_names, names_in
 
 _USES = ("__call__", "acall", "forward", "aforward", "complete", "acomplete", "stream", "astream")
 """Methods by which DSPy asks an LM or an engine."""
@@ -49,7 +49,7 @@ def changed_by_use(kind: type) -> set[str]:
     while waiting:
         for code in methods.get(waiting.pop(), ()):
             found |= changed_in(code)
-            named = {name for part in with_inner(code) for name in part.co_names} - seen
+            named = all_names(code) - seen
             seen |= named
             waiting += named
     return found

@@ -6,7 +6,7 @@ what was imported. The price is that another Python version makes other fingerpr
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from enum import Enum
 from types import (
     BuiltinFunctionType,
@@ -21,10 +21,9 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from opro_dspy.fingerprints.hashing import Describe
 from opro_dspy.fingerprints.libraries import library_of_code, wrapped_by
 from opro_dspy.fingerprints.uses import globals_used, imports_of, names_in
-
-Describe = Callable[[Any], Any]
 
 _NOISE = frozenset({"_abc_impl"}) | {
     f"__{name}__"

@@ -8,7 +8,7 @@ import sys
 import threading
 import types
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import date, timedelta
 from decimal import Decimal
 from fractions import Fraction
@@ -21,22 +21,23 @@ from uuid import UUID
 import dspy
 from pydantic import BaseModel
 
-from opro_dspy.fingerprints.hashing import canonical
+from opro_dspy.fingerprints.hashing import Describe, canonical
 from opro_dspy.fingerprints.libraries import from_library
 from opro_dspy.fingerprints.values import held_by, reduced, without_computed
-
-Describe = Callable[[Any], Any]
 
 BY_REPR = frozenset(
     (complex, Decimal, Fraction, range, date, timedelta, UUID, PurePosixPath, PureWindowsPath)
 )
 """Types whose repr says all; not those derived from them."""
 
-_FLEETING = (
-    *(Iterator, threading.local, weakref.ref, weakref.WeakSet, dspy.BaseLM),
+PASSING = (
+    *(threading.local, weakref.ref, weakref.WeakSet),
     *(weakref.WeakKeyDictionary, weakref.WeakValueDictionary),
 )
-"""What is used up as one looks, comes and goes, or is more than its data."""
+"""Types whose content comes and goes as a process works."""
+
+_FLEETING = (*PASSING, Iterator, dspy.BaseLM)
+"""What comes and goes, is used up as one looks, or is more than its data."""
 
 _EXAMPLE = frozenset({"_store", "_demos", "_input_keys"})
 

@@ -6,6 +6,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
 
+Describe = Callable[[Any], Any]
+"""Returns what is within a value as JSON data."""
+
 
 def canonical(description: Any) -> str:
     """Return JSON data as text: equal data, equal text. ASCII only; any text survives."""

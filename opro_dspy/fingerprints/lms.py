@@ -1,7 +1,7 @@
 """Who an LM is: model, parameters, engine and endpoint; never its keys and headers."""
 
 import os
-from collections.abc import Callable, Mapping, MutableMapping, MutableSequence, MutableSet
+from collections.abc import Mapping, MutableMapping, MutableSequence, MutableSet
 from typing import Any
 
 import dspy
@@ -15,10 +15,8 @@ from opro_dspy.fingerprints.credentials import (
     without_credentials,
     without_secrets,
 )
-from opro_dspy.fingerprints.hashing import fingerprint
+from opro_dspy.fingerprints.hashing import Describe, fingerprint
 from opro_dspy.fingerprints.objects import arguments_of, attributes_of, state_of
-
-Describe = Callable[[Any], Any]
 
 _CONNECTION = frozenset({"timeout", "num_retries", "max_retries", "cache"})
 """What decides how an LM is reached, but not what it answers."""

@@ -1,11 +1,10 @@
 """Who a program is: its modules' code and state, signatures and demos; and who an example is."""
 
-from collections.abc import Callable
 from typing import Any
 
 import dspy
 
-Describe = Callable[[Any], Any]
+from opro_dspy.fingerprints.hashing import Describe
 
 _RUNTIME = frozenset({"callbacks", "history", "_compiled"})
 """What a module holds that has no part in its answers."""

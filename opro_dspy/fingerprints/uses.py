@@ -2,15 +2,14 @@
 
 import dis
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from types import CodeType, ModuleType
 from typing import Any
 
 from opro_dspy.fingerprints import sources
+from opro_dspy.fingerprints.hashing import Describe
 from opro_dspy.fingerprints.libraries import library_of, package_of
-
-Describe = Callable[[Any], Any]
 
 _GLOBAL_READS = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"})
 _ATTRIBUTE_READS = frozenset({"LOAD_ATTR", "LOAD_METHOD"})
@@ -19,14 +18,13 @@ _ATTRIBUTE_READS = frozenset({"LOAD_ATTR", "LOAD_METHOD"})
 @lru_cache(maxsize=4096)
 def names_in(code: CodeType, operations: frozenset[str]) -> frozenset[str]:
     """Return the names that some operations of the code, and of code within it, have to do with."""
-    found = {str(i.argval) for i in dis.get_instructions(code) if i.opname in operations}
-    inner = (names_in(const, operations) for const in code.co_consts if isinstance(const, CodeType))
-    return frozenset(found.union(*inner))
+    steps = (step for part in sources.with_inner(code) for step in dis.get_instructions(part))
+    return frozenset(str(step.argval) for step in steps if step.opname in operations)
 
 
-def _all_names(code: CodeType) -> set[str]:
-    inner = (_all_names(const) for const in code.co_consts if isinstance(const, CodeType))
-    return set(code.co_names).union(*inner)
+def all_names(code: CodeType) -> frozenset[str]:
+    """Return the names of globals and attributes in the code, and in code within it."""
+    return frozenset(name for part in sources.with_inner(code) for name in part.co_names)
 
 
 def globals_used(
@@ -47,7 +45,7 @@ class _Used:
     """What some code uses of modules of the user's."""
 
     def __init__(self, code: CodeType, describe: Describe) -> None:
-        self._attributes, self._describe = sorted(_all_names(code)), describe
+        self._attributes, self._describe = sorted(all_names(code)), describe
         self._seen: set[int] = set()
 
     def told(self, name: str, value: Any, *, whole: bool = False) -> Iterator[tuple[str, Any]]:

@@ -1,9 +1,7 @@
 """A walk through any value that tells it as JSON; it never fails, and tells no address."""
 
 import hashlib
-import threading
 import types
-import weakref
 from collections import OrderedDict, defaultdict
 from collections.abc import Collection, ItemsView, Iterable, Iterator, KeysView, Mapping, ValuesView
 from contextlib import contextmanager
@@ -37,11 +35,8 @@ MAX_OBJECTS = 2_000
 _BY_REPR = (complex, Decimal, Fraction, range, slice, date, time, timedelta, PurePath, UUID)
 """Types whose repr says all."""
 
-_BY_TYPE = (
-    *(threading.local, weakref.ref, weakref.WeakSet),
-    *(weakref.WeakKeyDictionary, weakref.WeakValueDictionary, Handler),
-)
-"""Types whose content comes and goes as a process works."""
+_BY_TYPE = (*data.PASSING, Handler)
+"""Types whose content says nothing."""
 
 _CODE = (
     *(type, types.ModuleType, types.FunctionType, types.MethodType, Enum, Logger, Pattern),

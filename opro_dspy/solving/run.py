@@ -175,27 +175,17 @@ class SolvingRun(Generic[S]):
 
     def _solve(self) -> Result[S]:
         with self.log.open(self._manifest, {"trainset": [self.key], "valset": []}):
-            return self._search()
+            return self._ended(redacted(self._search, self.gate.redact, self._save_into))
 
-    def _search(self) -> Result[S]:
-        fault: Exception
-        try:
-            with self.interrupt.listening():
-                reason = optimize(
-                    self.optimizer,
-                    self.evaluator,
-                    stop=self.stop,
-                    observers=self.observers,
-                    usage=self.meter.usage,
-                )
-        except Exception as error:
-            fault = self.gate.redact(error)
-            self._save_into(fault)
-            if fault is error:
-                raise
-        else:
-            return self._ended(reason)
-        raise fault
+    def _search(self) -> str:
+        with self.interrupt.listening():
+            return optimize(
+                self.optimizer,
+                self.evaluator,
+                stop=self.stop,
+                observers=self.observers,
+                usage=self.meter.usage,
+            )
 
     def _save_into(self, error: Exception) -> None:
         """Hang what was found on an error: `error.result`."""
