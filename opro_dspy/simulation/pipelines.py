@@ -69,6 +69,7 @@ class StagedScorer(SimulatedScorer):
         *,
         answer_key: Sequence[dspy.Example],
         landscapes: Sequence[Landscape],
+        note_shift: float = NOTE_SHIFT,
         latency: Latency | None = None,
         faults: Faults | None = None,
     ) -> None:
@@ -77,6 +78,7 @@ class StagedScorer(SimulatedScorer):
             answer_key=answer_key, landscape=landscapes[-1], latency=latency, faults=faults
         )
         self.stages = dict(zip(_names(len(landscapes)), landscapes, strict=True))
+        self.note_shift = note_shift
 
     def expected_accuracy(
         self, instructions: Mapping[str, str], examples: Sequence[dspy.Example]
@@ -97,7 +99,8 @@ class StagedScorer(SimulatedScorer):
 
     def dump_state(self) -> dict[str, Any]:
         """Return the simulated engine as JSON data."""
-        return {**super().dump_state(), "stages": [s.dump_state() for s in self.stages.values()]}
+        stages = [landscape.dump_state() for landscape in self.stages.values()]
+        return {**super().dump_state(), "stages": stages, "note_shift": self.note_shift}
 
     @classmethod
     def load_state(cls, state: Mapping[str, Any]) -> StagedScorer:
@@ -106,7 +109,12 @@ class StagedScorer(SimulatedScorer):
             dspy.Example(**row["values"]).with_inputs(*row["inputs"]) for row in state["answer_key"]
         ]
         landscapes = [Landscape.load_state(stage) for stage in state["stages"]]
-        return cls(answer_key=key, landscapes=landscapes, **load_conditions(state))
+        return cls(
+            answer_key=key,
+            landscapes=landscapes,
+            note_shift=state["note_shift"],
+            **load_conditions(state),
+        )
 
     def _expected(self, instructions: Mapping[str, str], question: str) -> float:
         """Sum over all ways in which the notes may turn out."""
@@ -117,8 +125,8 @@ class StagedScorer(SimulatedScorer):
             for name, clear in zip(writers, notes, strict=True):
                 p = self.stages[name].accuracy(instructions[name], question, shift=shift)
                 chance *= p if clear else 1 - p
-                shift = NOTE_SHIFT if clear else -NOTE_SHIFT
-            shift = sum(NOTE_SHIFT if clear else -NOTE_SHIFT for clear in notes)
+                shift = self.note_shift if clear else -self.note_shift
+            shift = sum(self.note_shift if clear else -self.note_shift for clear in notes)
             total += chance * self.stages[last].accuracy(instructions[last], question, shift=shift)
         return total
 
@@ -134,6 +142,7 @@ def staged_scorer_lm(
     answer_key: Sequence[dspy.Example],
     landscape_name: str = "many_small_effects",
     num_stages: int = 2,
+    note_shift: float = NOTE_SHIFT,
     seed: int = 0,
     latency: Latency | None = None,
     faults: Faults | None = None,
@@ -145,6 +154,9 @@ def staged_scorer_lm(
         answer_key: Examples with inputs set; their labels are the right answers.
         landscape_name: Kind of the stages' landscapes, one of `LANDSCAPE_NAMES`.
         num_stages: Stages of the program, 2 or 4.
+        note_shift: Logits that a clear note of an earlier stage adds for a later one, and a muddled
+            one takes: with 1.6 a good instruction makes up for a muddled note on most questions,
+            with 3 it hardly does.
         seed: Decides which ideas matter for which stage.
         latency: Simulated latency; None answers at once.
         faults: Simulated faults; None has none.
@@ -152,7 +164,11 @@ def staged_scorer_lm(
     """
     landscapes = [landscape(landscape_name, seed=10 * seed + i) for i in range(num_stages)]
     engine = StagedScorer(
-        answer_key=answer_key, landscapes=landscapes, latency=latency, faults=faults
+        answer_key=answer_key,
+        landscapes=landscapes,
+        note_shift=note_shift,
+        latency=latency,
+        faults=faults,
     )
     return simulated_lm(engine, "scorer", options)
 

@@ -39,6 +39,8 @@ class SimulatedScorer(SimulatedEngine):
     Demos in the prompt change the draw, not the chance.
     """
 
+    note_shift = NOTE_SHIFT
+
     def __init__(
         self,
         *,
@@ -92,8 +94,8 @@ class SimulatedScorer(SimulatedEngine):
         for question in questions:
             chance = self.landscape.accuracy(instructions[0], question)
             for text in instructions[1:]:
-                clear = self.landscape.accuracy(text, question, shift=NOTE_SHIFT)
-                muddled = self.landscape.accuracy(text, question, shift=-NOTE_SHIFT)
+                clear = self.landscape.accuracy(text, question, shift=self.note_shift)
+                muddled = self.landscape.accuracy(text, question, shift=-self.note_shift)
                 chance = chance * clear + (1 - chance) * muddled
             total += chance
         return total / len(questions)
@@ -124,11 +126,9 @@ class SimulatedScorer(SimulatedEngine):
         """Return the logits that the notes of earlier stages add."""
         shift = 0.0
         for _, value in prompt.inputs:
-            shift += NOTE_SHIFT * (value.startswith(_CLEAR) or value.startswith(_as_list(_CLEAR)))
-            shift -= NOTE_SHIFT * (
-                value.startswith(_MUDDLED) or value.startswith(_as_list(_MUDDLED))
-            )
-        return shift
+            shift += value.startswith(_CLEAR) or value.startswith(_as_list(_CLEAR))
+            shift -= value.startswith(_MUDDLED) or value.startswith(_as_list(_MUDDLED))
+        return shift * self.note_shift
 
     def _draw(self, asked: Asked, sample: str) -> float:
         return uniform(self.landscape.seed, "draw", asked.content, sample)
