@@ -1,10 +1,12 @@
 """Programs of several predictors: both strategies beside optimizing only the last predictor.
 
-    python benchmarks/predictors.py [--seeds 8] [--budgets 1000 2000 4000] [--jobs 2]
-        [--out predictors.json]
+    python benchmarks/predictors.py [--seeds 8] [--budgets 1000 2000 4000] [--shifts 1.6 3]
+        [--jobs 2] [--out predictors.json]
 
 Simulated LMs, caches off: programs of two and of four stages, each stage with a landscape of its
-own, 60 training examples of arithmetic. Per strategy and seed there is one run; its figure at a
+own, 60 training examples of arithmetic. How much later stages depend on earlier ones is the shift,
+the logits that an earlier stage's note adds or takes: with 1.6 a good last instruction makes up for
+most muddled notes, with 3 it hardly does. Per strategy and seed there is one run; its figure at a
 budget is the true held-out accuracy of the best candidate when so many scorer calls had been made
 (calls that reached the simulated engine: a note that is shared is paid for once).
 """
@@ -39,14 +41,18 @@ NUM_EXAMPLES, NUM_FRESH, FRESH_SEED = 60, 200, 10_000
 MAX_STEPS = 200
 
 
-def measure(job: tuple[int, str, str, int, int]) -> dict[str, Any]:
+def measure(job: tuple[int, float, str, str, int, int]) -> dict[str, Any]:
     """Make one run; return the curve of (scorer calls, true accuracy), step by step."""
-    num_stages, landscape, strategy, seed, budget = job
+    num_stages, note_shift, landscape, strategy, seed, budget = job
     dspy.configure_cache(enable_disk_cache=False, enable_memory_cache=False)
     examples = make_examples("arithmetic", NUM_EXAMPLES, seed=seed)
     fresh = make_examples("arithmetic", NUM_FRESH, seed=FRESH_SEED + seed)
     scorer = staged_scorer_lm(
-        answer_key=examples, landscape_name=landscape, num_stages=num_stages, seed=seed
+        answer_key=examples,
+        landscape_name=landscape,
+        num_stages=num_stages,
+        note_shift=note_shift,
+        seed=seed,
     )
     student = StagedProgram(num_stages)
     texts = {name: p.signature.instructions for name, p in student.named_predictors()}
@@ -78,8 +84,8 @@ def measure(job: tuple[int, str, str, int, int]) -> dict[str, Any]:
         program = student.frozen_but_last() if strategy == "last only" else student
         # One example to choose on: the curve is that of the search, the choice would come on top.
         optimizer.compile(program, trainset=examples, valset=fresh[:1])
-    keys = ("stages", "landscape", "strategy", "seed")
-    return {**dict(zip(keys, job[:4], strict=True)), "curve": curve}
+    keys = ("stages", "shift", "landscape", "strategy", "seed")
+    return {**dict(zip(keys, job[:5], strict=True)), "curve": curve}
 
 
 def at(record: dict[str, Any], calls: int) -> float:
@@ -89,20 +95,20 @@ def at(record: dict[str, Any], calls: int) -> float:
 
 
 def rows(records: Sequence[dict[str, Any]], budgets: Sequence[int]) -> list[dict[str, Any]]:
-    """Return the quality by stages, budget and strategy, and what each is ahead of "last only".
+    """Return the quality by program, budget and strategy, and what each is ahead of "last only".
 
     Each is a mean with its standard error; what a strategy is ahead is paired by landscape and
     seed, which all strategies have in common.
     """
     found = []
-    for stages in sorted({record["stages"] for record in records}):
+    for stages, shift in sorted({(record["stages"], record["shift"]) for record in records}):
         for budget in budgets:
-            row: dict[str, Any] = {"stages": stages, "calls": budget}
+            row: dict[str, Any] = {"stages": stages, "shift": shift, "calls": budget}
             values = {
                 strategy: {
                     (r["landscape"], r["seed"]): 100 * at(r, budget)
                     for r in records
-                    if (r["stages"], r["strategy"]) == (stages, strategy)
+                    if (r["stages"], r["shift"], r["strategy"]) == (stages, shift, strategy)
                 }
                 for strategy in STRATEGIES
             }
@@ -124,11 +130,12 @@ def table(found: Sequence[dict[str, Any]]) -> list[str]:
     """Return the rows as the lines of a table."""
     ahead = [f"{strategy} ahead" for strategy in STRATEGIES[1:]]
     heads = "".join(f"{name:>19}" for name in (*STRATEGIES, *ahead))
-    lines = [f"{'stages':>6} {'calls':>7}{heads}"]
+    lines = [f"{'stages':>6} {'shift':>6} {'calls':>7}{heads}"]
     for row in found:
         cells = [f"{row[s][0]:.1f} ± {row[s][1]:.1f}" for s in STRATEGIES]
         cells += [f"{row[s][0]:+.1f} ± {row[s][1]:.1f}" for s in ahead]
-        lines.append(f"{row['stages']:>6} {row['calls']:>7,}" + "".join(f"{c:>19}" for c in cells))
+        program = f"{row['stages']:>6} {row['shift']:>6g} {row['calls']:>7,}"
+        lines.append(program + "".join(f"{c:>19}" for c in cells))
     return lines
 
 
@@ -144,15 +151,17 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=8)
     parser.add_argument("--budgets", type=int, nargs="+", default=[1000, 2000, 4000])
     parser.add_argument("--stages", type=int, nargs="+", default=[2, 4])
+    parser.add_argument("--shifts", type=float, nargs="+", default=[1.6, 3.0])
     parser.add_argument("--landscapes", nargs="+", default=list(LANDSCAPE_NAMES))
     parser.add_argument("--jobs", type=int, default=2, help="processes")
     parser.add_argument("--out", type=Path, help="write the figures as JSON")
     options = parser.parse_args()
     jobs = [
-        (stages, landscape, strategy, seed, max(options.budgets))
+        (stages, shift, landscape, strategy, seed, max(options.budgets))
         for seed in range(options.seeds)
         for landscape in options.landscapes
         for stages in options.stages
+        for shift in options.shifts
         for strategy in STRATEGIES
     ]
     with multiprocessing.get_context("spawn").Pool(options.jobs, initializer=_silence) as pool:
