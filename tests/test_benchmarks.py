@@ -31,7 +31,16 @@ def test_the_benchmark_of_several_predictors_runs_all_strategies(tmp_path: Path)
     subprocess.run(
         [
             *(sys.executable, SCRIPT.parent / "predictors.py", "--seeds", "1", "--jobs", "1"),
-            *("--stages", "2", "--shifts", "3", "--landscapes", "many_small_effects", "--budgets", "60"),
+            *(
+                "--stages",
+                "2",
+                "--shifts",
+                "3",
+                "--landscapes",
+                "many_small_effects",
+                "--budgets",
+                "60",
+            ),
             *("--out", out),
         ],
         check=True,
