@@ -3,12 +3,13 @@
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from opro_dspy.boundary.pace import Outlook, Tell
 from opro_dspy.boundary.spending import NOTHING, Spending
 from opro_dspy.errors import ConfigurationError
 from opro_dspy.filters import dollars
+from opro_dspy.records import Usage
 
 
 class Budget:
@@ -23,7 +24,7 @@ class Budget:
         max_tokens: Input and output tokens of all LM calls.
         max_cost: USD of all LM calls.
         max_seconds: Time from now; nothing is admitted later, calls in flight may end later.
-        pace: Tells what a scored example takes, as far as is known by now.
+        pace: Tells what a scored example takes, by those of which `scored` told.
         clock: Seconds, never going back.
     """
 
@@ -34,7 +35,7 @@ class Budget:
         max_tokens: int | None = None,
         max_cost: float | None = None,
         max_seconds: float | None = None,
-        pace: Tell = lambda n_examples, seconds: None,
+        pace: Tell = lambda used, n_examples, seconds: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.caps: dict[str, float | None] = {
@@ -94,6 +95,11 @@ class Budget:
         """Say that so much was reserved for an LM call of an example in an earlier session."""
         with self._lock:
             self._outlook.widen(need)
+
+    def scored(self, used: Sequence[Usage]) -> None:
+        """Say what the LM calls of an example took that has come to a score; nothing is charged."""
+        with self._lock:
+            self._outlook.scored(used, self._clock() - self._started)
 
     @property
     def counts_lm_calls(self) -> bool:
@@ -208,7 +214,6 @@ class Budget:
             return None
         if name == "max_metric_calls":
             return max(0, cap - sum(kept.metric_calls for kept in self._kept))
-        self._outlook.look(self._spent.metric_calls, self._clock() - self._started)
         held = (
             self._outlook.kept(kept.metric_calls, cap=cap, of=_PACED[name]) for kept in self._kept
         )
