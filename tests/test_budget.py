@@ -168,7 +168,7 @@ def score(budget: Budget, n: int, *, tokens: int = 0, cost: float = 0.0) -> None
         call = budget.admit(tokens=tokens, cost=cost)
         assert example is not None and call is not None
         call.settle()
-        budget.scored([])
+        budget.scored([Usage(role="scorer", model="a", calls=1)])
         example.settle()
 
 

@@ -26,7 +26,7 @@ class Pace:
 
 
 Tell = Callable[[Sequence[Usage], int, float], Pace | None]
-"""Tells what an example takes, if known, from what so many scored ones and seconds took."""
+"""Tells what an example takes, if known, from what so many took, and the seconds by then."""
 
 
 class Outlook:
@@ -40,7 +40,8 @@ class Outlook:
     """
 
     def __init__(self, tell: Tell) -> None:
-        self._tell, self._n_scored = tell, 0
+        self._tell = tell
+        self._any, self._n_paid = False, 0
         self._used: tuple[Usage, ...] = ()
         self._pace: Pace | None = None
         self.widest = NOTHING
@@ -53,8 +54,10 @@ class Outlook:
 
     def scored(self, used: Sequence[Usage], seconds: float) -> None:
         """Take note of what a scored example used, and of the seconds by then."""
-        self._n_scored, self._used = self._n_scored + 1, summed([*self._used, *used])
-        self._pace = self._tell(self._used, self._n_scored, seconds)
+        self._any = True
+        if used:  # what was known already says nothing of later ones
+            self._n_paid, self._used = self._n_paid + 1, summed([*self._used, *used])
+            self._pace = self._tell(self._used, self._n_paid, seconds)
 
     def fitting(self, left: float, *, of: str) -> float | None:
         """Return how many examples `left` pays for; None if that is not known."""
@@ -65,7 +68,7 @@ class Outlook:
 
     def kept(self, n_examples: int, *, cap: float, of: str) -> float:
         """Return what of a cap to keep for so many examples; see `Budget.keep`."""
-        if not n_examples or not self._n_scored:  # before a first score there is no choice
+        if not n_examples or not self._any:  # before a first score there is no choice
             return 0.0
         each, most = self._each(of), MOST_KEPT * cap
         return most if each is None else min(most, n_examples * each + self._spare(of))
