@@ -232,8 +232,8 @@ class Budget:
             cap, used, more = self._cap(name), getattr(self._spent, field), getattr(need, field)
             if cap is None:
                 continue
-            passed = more and used + getattr(reserved, field) + more > cap
-            if passed or (name in at_cap and used >= cap):
+            passed = more and _over(used + getattr(reserved, field) + more - cap) > 0
+            if passed or (name in at_cap and _over(used - cap) >= 0):
                 return self._said(name, used, cap, more)
         cap, elapsed = self._cap("max_seconds"), self._clock() - self._started
         late = cap is not None and elapsed >= cap
@@ -250,6 +250,11 @@ class Budget:
 _FIELDS = {"max_metric_calls": "metric_calls", "max_tokens": "tokens", "max_cost": "cost"}
 _OF_LMS = ("max_tokens", "max_cost")
 _PACED = {"max_tokens": "tokens", "max_cost": "cost", "max_seconds": "seconds"}
+
+
+def _over(amount: float) -> float:
+    """Return by how much a cap is passed; the order of a sum shows in its last digits."""
+    return round(amount, 12)
 
 
 def _figure(name: str, value: float) -> str:
