@@ -15,7 +15,7 @@ from opro_dspy.fingerprints.credentials import (
     without_credentials,
     without_secrets,
 )
-from opro_dspy.fingerprints.hashing import Describe, fingerprint
+from opro_dspy.fingerprints.hashing import Describe, by_name, fingerprint
 from opro_dspy.fingerprints.objects import arguments_of, attributes_of, state_of
 
 _CONNECTION = frozenset({"timeout", "num_retries", "max_retries", "cache"})
@@ -84,8 +84,11 @@ def lm_parts(lm: dspy.BaseLM, describe: Describe) -> dict[str, Any]:
 def adapter_parts(adapter: dspy.Adapter, describe: Describe) -> dict[str, Any]:
     """Return class and state of an adapter; DSPy's callbacks have no part in answers."""
     state = state_of(adapter)
-    held = {n: v for n, v in state.items() if n != "callbacks"} if type(state) is dict else state
-    return {"~object": describe(type(adapter)), "state": describe(held)}
+    if type(state) is dict:
+        told = by_name({n: v for n, v in state.items() if n != "callbacks"}, describe)
+    else:
+        told = describe(state)
+    return {"~object": describe(type(adapter)), "state": told}
 
 
 def engine_parts(engine: Any, describe: Describe) -> Any:
