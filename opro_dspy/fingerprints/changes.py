@@ -5,9 +5,8 @@ from collections.abc import Collection, Iterator, Mapping
 from functools import lru_cache
 from types import CodeType, FunctionType
 
+from opro_dspy.fingerprints.bytecode import all_names, names_in, with_inner
 from opro_dspy.fingerprints.libraries import from_library
-from opro_dspy.fingerprints.sources import with_inner
-from opro_dspy.fingerprints.uses import all_names, names_in
 
 _USES = ("__call__", "acall", "forward", "aforward", "complete", "acomplete", "stream", "astream")
 """Methods by which DSPy asks an LM or an engine."""

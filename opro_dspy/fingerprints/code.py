@@ -18,9 +18,10 @@ from types import (
 )
 from typing import Any
 
+from opro_dspy.fingerprints.bytecode import names_in
 from opro_dspy.fingerprints.hashing import Describe
 from opro_dspy.fingerprints.libraries import library_of_code, wrapped_by
-from opro_dspy.fingerprints.uses import globals_used, imports_of, names_in
+from opro_dspy.fingerprints.uses import globals_used, imports_of
 
 _BUILTINS = (
     *(BuiltinFunctionType, MethodWrapperType, WrapperDescriptorType),

@@ -169,7 +169,7 @@ def _message_parts(message: Any, describe: Describe) -> Any:
 
 def request_parts(given: Mapping[str, Any], describe: Describe) -> dict[str, Any]:
     """Return what of a call or an LM's parameters has a part in the answer."""
-    told = {}
+    told: dict[str, Any] = {}
     for name, value in sorted(given.items()):
         if value is None or name in _CONNECTION or is_secret(name):
             continue

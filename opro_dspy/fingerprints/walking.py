@@ -190,7 +190,7 @@ class Walk:
     def _named(self, value: Any) -> Any:
         """Return what is told by name, text or type alone, or None."""
         if isinstance(value, types.ModuleType):
-            return sources.module_parts(value)
+            return sources.module_parts(value, self)
         if isinstance(value, Logger):
             return {"~logger": value.name}
         if isinstance(value, _BY_TYPE):
