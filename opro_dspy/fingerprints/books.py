@@ -19,9 +19,9 @@ APART = "~apart"
 def lasting(kind: type, held: Mapping[str, Any]) -> dict[str, Any]:
     """Return the attributes of an object of `kind` without its books.
 
-    What it was given counts: its arguments, what methods make of theirs, and what was set from
-    outside. Of the rest private attributes, numbers and lists are left out, as is what a call
-    assigns or changes in place; also of a number with a default that a call assigns, which counts.
+    What it was given counts: its arguments (but no number with a default that a call assigns: a
+    counter), what methods make of theirs, and what was set from outside. Left out is what a call
+    assigns or changes in place, and of the rest private attributes, numbers and lists.
     """
     needed = _arguments(kind)
     used, given, assigned = changed_by_use(kind), given_to(kind), assigned_in(kind, but_in=())

@@ -147,13 +147,13 @@ def _body(statements: list[ast.stmt], code: CodeType, books: frozenset[str]) -> 
             says.written.update(dict.fromkeys(names, value) if value is not _UNKNOWN else {})
         elif isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
             name = statement.name
-            if stored[name] != 1 or name not in inner or statement.decorator_list:
+            if stored[name] != 1 or name not in inner:
                 continue
+            decorated = bool(statement.decorator_list)
             if isinstance(statement, ast.ClassDef):
-                says.classes[name] = _body(
-                    statement.body, inner[name], books_within | _books(inner[name])
-                )
-            else:
+                within = _body(statement.body, inner[name], books_within | _books(inner[name]))
+                says.classes[name] = replace(within, decorated=decorated)
+            elif not decorated:
                 says.functions[name] = code_hash(inner[name]), _defaults(statement.args)
     return says
 
