@@ -82,7 +82,10 @@ def apart(value: Any, kind: type, told: Any) -> dict[str, str]:
     return {APART: _told_apart.setdefault(id(value), (value, uuid4().hex))[1]}
 
 
-_WAITING = ("_thread", "threading", "asyncio", "queue", "_queue", "concurrent", "multiprocessing")
+_ASIDE = (
+    *("_thread", "threading", "asyncio", "queue", "_queue", "concurrent", "multiprocessing"),
+    *("weakref", "contextvars", "_contextvars", "ssl", "_ssl"),
+)
 """Modules whose objects have no part in answers: locks, events, pools."""
 
 
@@ -91,8 +94,10 @@ def _says_nothing(told: Any) -> bool:
     if not isinstance(told, dict) or told.get("state") or told.get("content"):
         return False
     kind = told.get("~object")
-    name = kind.get("name", "") if isinstance(kind, dict) and "~library" in kind else ""
-    return bool(name) and str(name).partition(".")[0] not in _WAITING and "wraps" not in told
+    name = str(kind.get("name", "")) if isinstance(kind, dict) and "~library" in kind else ""
+    if name in ("", "builtins.object") or "wraps" in told:  # a mark for "nothing given"
+        return False
+    return name.partition(".")[0] not in _ASIDE
 
 
 def without_marks(told: Any) -> Any:
