@@ -13,10 +13,30 @@ settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
 
 os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "true"
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # its threads are in the way of the other worker
 os.environ["OPRO_DSPY_CACHE_DIR"] = "off"  # the user's stays as it is; tests of caches name theirs
 os.environ["DSPY_CACHEDIR"] = tempfile.mkdtemp(prefix="opro_dspy_tests_")
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored when run in the background
+
+
+TOGETHER = {
+    "litellm": ("litellm", "/test_endpoints.py", "no_header_travels", "_a_cap_ends_says"),
+    "mlflow": ("/test_mlflow.py",),
+    "executors": ("/test_executors.py",),
+    "package": ("/test_package.py",),
+    "processes": ("tests/test_processes.py",),
+}
+"""Words in the names of tests that one worker runs: they share an import or a fixture of 5 s."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep together what belongs together; `--dist loadgroup` looks at the marks."""
+    for item in items:
+        for group, words in TOGETHER.items():
+            if any(word in item.nodeid for word in words):
+                item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(autouse=True)
