@@ -85,8 +85,9 @@ def test_a_choice_that_scores_nothing_has_nothing_kept(cap: dict[str, float]) ->
     assert spent(result, **cap) > 0.95
 
 
-@pytest.mark.parametrize("cap", [{"max_tokens": 150_000}, {"max_cost": 0.22}])
-@pytest.mark.parametrize("valset", [VAL, None])
+@pytest.mark.parametrize(
+    ("valset", "cap"), [(VAL, {"max_tokens": 150_000}), (None, {"max_cost": 0.22})]
+)
 def test_what_is_kept_of_tokens_and_usd_is_what_a_whole_choice_takes(
     valset: Any, cap: dict[str, float]
 ) -> None:
