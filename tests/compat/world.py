@@ -227,12 +227,17 @@ class Interpreter:
         return submitted[0] if submitted else said.getvalue()
 
 
+_PARSING = threading.Lock()
+"""CPython 3.11 fails now and then where two threads parse at once (SystemError, gh-106905)."""
+
+
 class Shell(Interpreter):
     """Returns the value of the last line, as `Flex` wants it."""
 
     def execute(self, code: str, variables: dict[str, Any] | None = None) -> Any:
         self._names.update({**self.tools, **(variables or {})})
-        *lines, last = ast.parse(code).body
+        with _PARSING:
+            *lines, last = ast.parse(code).body
         if not isinstance(last, ast.Expr):
             exec(code, self._names)  # what DSPy wrote itself
             return None
