@@ -5,6 +5,7 @@ import os
 import signal
 import tempfile
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -30,13 +31,17 @@ TOGETHER = {
 """Words in the names of tests that one worker runs: they share an import or a fixture of 5 s."""
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep together what belongs together; `--dist loadgroup` looks at the marks."""
-    for item in items:
-        for group, words in TOGETHER.items():
-            if any(word in item.nodeid for word in words):
-                item.add_marker(pytest.mark.xdist_group(group))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Hand out tests one by one, but those that belong together to one worker."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            groups = (g for g, words in TOGETHER.items() if any(word in nodeid for word in words))
+            return next(groups, nodeid)
+
+    return Scheduling(config, log)
 
 
 @pytest.fixture(autouse=True)
