@@ -157,12 +157,14 @@ class ProgramEvaluator:
         model = self._fit(evaluations, n_examples=n)
         order = draw_order(model, n_examples=n, rng=rng)
         incumbent = evaluations.index(trajectory.best)
-        # Where calls are capped nobody starts early: the cap then falls at the same place always.
-        capped = self._conditions.gate.budget.caps_metric_calls
+        # Where metric calls are capped nobody starts early: the cap then falls at the same place
+        # always. Where there is one thread, any cap does, and no thread would be idle.
+        conditions = self._conditions
+        in_order = conditions.gate.budget.caps_metric_calls or conditions.num_threads == 1
         race = Race(
             [n] * n_candidates,
             rungs=sorted({min(rung, n) for rung in racing.rungs_of(step)}),
-            bounds=(0.0, 1.0) if trajectory.in_unit_range() and not capped else None,
+            bounds=(0.0, 1.0) if trajectory.in_unit_range() and not in_order else None,
             hopeless=hopeless_against(model, incumbent, order, z=racing.z),
             max_errors=max_errors,
         )

@@ -70,6 +70,10 @@ class Grid:
         self._inquiry, self._control = Inquiry(conditions, self.books, control), control
         self._late = LateCalls(conditions, self.books, self._inquiry)
         self._flying: dict[Cell, Trial] = {}
+        self._refused = False
+        """Whether a cap refused an LM call: what waits for a thread then does not begin."""
+        self._unadmitted: Cell | None = None
+        """A cell for which calls in flight left no room."""
 
     def run(self) -> None:
         """Run the race to its end.
@@ -105,8 +109,9 @@ class Grid:
             raise error
         if books.refused:  # only now: what was in flight may have ended a rung
             self._race.stop()
-            if books.refused == BUDGET:
-                books.refused = conditions.gate.budget.exhausted or BUDGET
+            reason = conditions.gate.budget.exhausted
+            if self._unadmitted is not None and reason is not None:
+                books.refuse(self._unadmitted, reason)
         books.tell_failures()
 
     def _draw(self) -> tuple[Cell, Callable[[], Any]] | None:
@@ -173,7 +178,7 @@ class Grid:
             if score.refused is not None:
                 self.books.refused = score.refused
                 return True
-            if not self._admitted(cell, calls=score.calls, known=True):
+            if not self._admitted(cell, calls=score.calls):
                 return True
             settle(self._flying.pop(cell), calls=score.calls)
         if score.hung:
@@ -186,23 +191,20 @@ class Grid:
         self.books.count(cell, score)
         return True
 
-    def _admitted(self, cell: Cell, *, calls: int, known: bool = False) -> bool:
+    def _admitted(self, cell: Cell, *, calls: int) -> bool:
         """Begin a trial of the cell if the budget has so many metric calls left, else refuse it.
 
         Args:
             cell: What to score.
             calls: Metric calls that it takes.
-            known: Whether its score is known, so that no LM is asked.
         """
         budget, reservation = self._conditions.gate.budget, None
-        if not known and (reason := budget.used_up) is not None:
-            self.books.refuse(cell, reason)
-            return False
         if budget.has_caps and (reservation := budget.admit(metric_calls=calls)) is None:
             reason = budget.refusal(metric_calls=calls)
             if reason is not None:
                 self.books.refuse(cell, reason)
-            self.books.refused = reason or BUDGET  # once the calls in flight are back
+            else:  # once the calls in flight are back
+                self.books.refused, self._unadmitted = BUDGET, cell
             return False
         self._flying[cell] = Trial(self._question(cell), reservation=reservation)
         return True
@@ -219,12 +221,17 @@ class Grid:
 
     def _score(self, trial: Trial, cell: Cell) -> Score:
         """Return what the cell scores; runs in a thread of the pool."""
+        if self._refused:
+            raise Held
         self._inquiry.set_out(trial)
         trial.number = self._conditions.hangs.set_out()
-        with self._conditions.gate.task() as trial.task:
-            self._conditions.gate.begin(trial.task)
-            found = trial.question.score()
-        task = trial.task
+        with self._conditions.gate.task() as task:
+            trial.task = task
+            try:
+                self._conditions.gate.begin(task)
+                found = trial.question.score()
+            finally:
+                self._refused |= task.refused is not None and not task.abandoned
         used = trial.used if task.bad_request is None else ()  # the inquiry notes what it used
         score = self._ledger.score(cell, found.value, used)
         score = replace(score, output=found.output, feedback=found.feedback)
@@ -257,6 +264,7 @@ class Grid:
         if isinstance(error, Held):
             settle(trial, calls=0)
             self._race.again(cell)
+            self._refused &= bool(self._flying)  # else nobody is left to tell of a refusal
             return
         task = trial.task
         refused = task is not None and task.refused is not None

@@ -19,6 +19,7 @@ from opro_dspy.fingerprints import (
     describe_program,
     fingerprint,
     may_be_secret,
+    without_marks,
 )
 from opro_dspy.journal import Manifest
 from opro_dspy.journal.folder import now
@@ -84,7 +85,7 @@ def make_manifest(
     given |= {**program.other_lms, **lms_of(dspy.settings.adapter)}
     lms = {"optimizer": optimizer_lm, "scorer": scorer_lm, **given}
     max_errors = dspy.settings.max_errors if config.max_errors is None else config.max_errors
-    own = {name: fingerprint(describe(value))[:16] for name, value in seats.custom.items()}
+    own = {name: short(describe(value)) for name, value in seats.custom.items()}
     told = {**seats.settings, **config.model_dump(mode="json"), "max_errors": max_errors}
     plain, free = program.skeleton()
     return Manifest(
@@ -109,7 +110,7 @@ def _data_set(keys: Sequence[str]) -> DataSet:
 
 def short(description: Any) -> str:
     """Return a short hash of a description."""
-    return fingerprint(description)[:16]
+    return fingerprint(without_marks(description))[:16]
 
 
 MAX_SHOWN = 40
@@ -122,7 +123,8 @@ def told_lm(lm: dspy.BaseLM) -> dict[str, Any]:
     An engine object is told by its class, code and state by a hash, and of the attributes of an LM
     of the user's, which may hold prompts with examples, numbers and short texts alone are shown.
     """
-    parts = {name: value for name, value in describe_lm(lm).items() if value is not None}
+    described = without_marks(describe_lm(lm))
+    parts = {name: value for name, value in described.items() if value is not None}
     engine, told = parts.get("engine"), {n: _entry(n, value) for n, value in parts.items()}
     if isinstance(engine, dict):
         kind = type(lm.engine)
@@ -134,8 +136,8 @@ def told_lm(lm: dspy.BaseLM) -> dict[str, Any]:
 
 
 def _brief(name: str, value: Any) -> Any:
-    """Return what may be shown of an attribute: a hash of what is long, or made of parts."""
-    long = isinstance(value, (list, dict)) or len(str(value)) > MAX_SHOWN
+    """Return what may be shown of an attribute: a hash of what is long, private, or has parts."""
+    long = isinstance(value, (list, dict)) or len(str(value)) > MAX_SHOWN or name.startswith("_")
     return {"hash": short(value)} if long else _entry(name, value)
 
 
@@ -145,7 +147,7 @@ def _plain(value: Any) -> Any:
         return [_plain(item) for item in value]
     if not isinstance(value, dict):
         return value
-    if any(name.startswith("~") for name in value):
+    if any(name.startswith("~") for name in value.keys() - {"~order"}):
         return {"hash": short(value)}
     return {name: _entry(name, item) for name, item in value.items()}
 

@@ -44,7 +44,10 @@ class Ledger:
 
     def recall(self, cell: Cell) -> Score | None:
         """Return what the memory knows of the cell: it counts as metric calls."""
-        return self._conditions.memory.recall(self._meeting(cell))
+        score = self._conditions.memory.recall(self._meeting(cell))
+        if score is not None:
+            self._pace(score)
+        return score
 
     def score(
         self, cell: Cell, value: float, used: Iterable[Usage], failed: str | None = None
@@ -55,7 +58,16 @@ class Ledger:
 
     def note(self, cell: Cell, score: Score) -> None:
         """Tell the memory; what was noted may be used."""
+        self._pace(score)
         self._conditions.memory.note(self._meeting(cell), score)
+
+    def _pace(self, score: Score) -> None:
+        """Tell the budget of a score: in the same order whether it is paid for or recalled.
+
+        Failures are left out: they are noted when the next example may be under way.
+        """
+        if score.value is not None and score.failed is None:
+            self._conditions.gate.scored(score.usage)
 
     def take(self, cell: Cell, score: Score) -> None:
         """Keep a score that is used."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import dspy
 
-from opro_dspy.fingerprints.uses import names_in
+from opro_dspy.fingerprints.bytecode import names_in
 
 Parts = Callable[[Any], Iterator[tuple[str, Any]]]
 """Yields the parts of a value, each with what it adds to the path."""

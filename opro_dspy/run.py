@@ -116,7 +116,7 @@ class Run:
         self.executor = DaemonExecutor(num_threads, name="opro_dspy")
         self.interrupt = Interrupt.prevailing()
         self.meter = Meter()
-        self.budget = make_budget(config, self.meter, n_predictors=len(program.lms))
+        self.budget = make_budget(config, n_predictors=len(program.lms))
         gate = self.gate = make_gate(
             config,
             meter=self.meter,

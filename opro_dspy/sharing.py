@@ -11,7 +11,7 @@ from typing import Any
 import dspy
 
 from opro_dspy.errors import ConfigurationError
-from opro_dspy.fingerprints.uses import all_names
+from opro_dspy.fingerprints.bytecode import all_names
 from opro_dspy.parts import CONTAINERS, copied_parts, held_parts, members, walk
 
 logger = logging.getLogger(__name__)

@@ -104,16 +104,14 @@ def warn_of_too_few_steps(config: OproConfig, names: Sequence[str], *, per_round
         )
 
 
-def make_budget(config: OproConfig, meter: Meter, *, n_predictors: int = 1) -> Budget:
-    """Return the budget that `config` caps, paced by what `meter` sees; its time runs from now."""
+def make_budget(config: OproConfig, *, n_predictors: int = 1) -> Budget:
+    """Return the budget that `config` caps; its time runs from now."""
     return Budget(
         max_metric_calls=config.max_metric_calls,
         max_tokens=config.max_tokens,
         max_cost=config.max_cost,
         max_seconds=config.max_seconds,
-        pace=lambda n_examples, seconds: pace_of(
-            meter.usage(), n_predictors=n_predictors, n_examples=n_examples, seconds=seconds
-        ),
+        pace=partial(pace_of, n_predictors=n_predictors),
     )
 
 

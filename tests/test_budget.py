@@ -168,13 +168,14 @@ def score(budget: Budget, n: int, *, tokens: int = 0, cost: float = 0.0) -> None
         call = budget.admit(tokens=tokens, cost=cost)
         assert example is not None and call is not None
         call.settle()
+        budget.scored([Usage(role="scorer", model="a", calls=1)])
         example.settle()
 
 
 def paced(**caps: float) -> Budget:
     """A budget of which an example takes 10 tokens, 0.02 USD and 0.5 seconds."""
     pace = Pace(tokens=10, cost=0.02, seconds=0.5)
-    return Budget(pace=lambda n, seconds: pace if n else None, **caps)  # type: ignore[arg-type]
+    return Budget(pace=lambda used, n, seconds: pace, **caps)  # type: ignore[arg-type]
 
 
 def test_of_other_caps_is_kept_what_the_choice_takes_by_what_examples_took() -> None:
@@ -211,7 +212,7 @@ def test_at_most_half_is_kept() -> None:
 def test_time_is_kept_too() -> None:
     clock = Clock()
     budget = Budget(
-        max_seconds=100, clock=clock, pace=lambda n, s: Pace(tokens=0, cost=0, seconds=s / n)
+        max_seconds=100, clock=clock, pace=lambda used, n, s: Pace(tokens=0, cost=0, seconds=s / n)
     )
     kept = budget.keep(metric_calls=5)
     clock.now += 10
@@ -238,16 +239,34 @@ def test_what_is_left_is_told_in_examples() -> None:
 
 
 def test_an_example_takes_what_paid_calls_took_times_its_calls() -> None:
-    asked = Usage(role="optimizer", model="a", calls=6, input_tokens=5000, cost_usd=5.0)
     scored = Usage(role="scorer", model="b", calls=5, failures=1, input_tokens=400, cost_usd=0.8)
     known = Usage(role="scorer", model="b", cache_hits=4)
-    took = partial(pace_of, n_examples=4, seconds=22.0)
-    assert took([asked, scored], n_predictors=1) == Pace(tokens=100, cost=0.2, seconds=2.0)
+    once = Pace(tokens=100, cost=0.2, seconds=2.0)
     twice = Pace(tokens=200, cost=0.4, seconds=4.0)
-    assert took([asked, scored, known], n_predictors=1) == twice
-    assert took([asked, scored], n_predictors=2) == twice
-    assert took([asked, known], n_predictors=1) is None
-    assert pace_of([scored], n_predictors=1, n_examples=0, seconds=1.0) is None
+    assert pace_of([scored], 4, 10.0, n_predictors=1) == once
+    assert pace_of([scored, known], 4, 10.0, n_predictors=1) == twice
+    assert pace_of([scored], 4, 10.0, n_predictors=2) == twice
+    assert pace_of([known], 4, 10.0, n_predictors=1) is None
+
+
+def test_what_is_kept_is_told_by_scores_and_not_by_calls_in_flight() -> None:
+    each = Usage(role="scorer", model="a", calls=1, input_tokens=10)
+    paid, recalled = (
+        Budget(max_tokens=1000, pace=partial(pace_of, n_predictors=2)) for _ in range(2)
+    )
+    for budget in (paid, recalled):
+        budget.keep(metric_calls=5)
+        budget.charge(tokens=20)
+        budget.scored([each, each])
+    example, call = paid.admit(metric_calls=1), paid.admit(tokens=10)
+    assert example is not None and call is not None
+    call.settle(tokens=500)  # a long answer, on the way to a score
+    recalled.widen(call.need)
+    recalled.charge(tokens=500)
+    kept = round(1.5 * 5 * 20 + 10)
+    for budget in (paid, recalled):
+        assert budget.admit(tokens=480 - kept + 1) is None
+        assert budget.admit(tokens=480 - kept) is not None
 
 
 def test_without_caps_everything_is_admitted() -> None:

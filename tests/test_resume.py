@@ -542,6 +542,62 @@ def test_answers_that_were_paid_for_but_not_written_down_count_when_they_are_fou
     assert again == whole
 
 
+class ThreeStages(dspy.Module):  # type: ignore[misc]
+    """Plans, looks for a hint, then answers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.plan = dspy.Predict("question -> plan")
+        self.hint = dspy.Predict("question, plan -> hint")
+        self.answer = dspy.Predict("question, hint -> answer")
+
+    def forward(self, question: str) -> dspy.Prediction:
+        hint = self.hint(question=question, plan=self.plan(question=question).plan).hint
+        prediction: dspy.Prediction = self.answer(question=question, hint=hint)
+        return prediction
+
+
+@pytest.mark.parametrize("lines_lost", [3, 8, 14])
+def test_with_one_thread_the_choice_has_the_same_room_wherever_the_run_was_killed(
+    lines_lost: int, bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def reply(text: str) -> str:
+        asks_hint = "[[ ## hint ## ]]" in text and "[[ ## answer ## ]]" not in text
+        return field("hint", "Add one.") if asks_hint else staged(text)
+
+    monkeypatch.setattr("opro_dspy.cache.scores.ScoreMemory.note", lambda *args: None)
+    bench.scorer = dspy.LM("bench/scorer", engine=Engine(bench), num_retries=0)
+    bench.reply = reply
+    options: dict[str, Any] = {"max_tokens": 25_000, "max_steps": 9, "num_finalists": 1}
+    options |= {"num_threads": 1, "cache_dir": tmp_path / "cache"}
+    sets = {"trainset": TRAIN[:10], "valset": None}
+    whole = found(bench.compile(ThreeStages(), **options, **sets))
+    assert "max_tokens" in whole["stop_reason"]
+    path = bench.log_dir / "journal.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(lines[:-lines_lost]))
+    (bench.log_dir / "result.json").unlink()
+    again = found(bench.compile(ThreeStages(), **options, **sets))
+    assert bench.paid == 0
+    del whole["score_reuse"], again["score_reuse"]  # of this session
+    assert again == whole
+
+
+@pytest.mark.parametrize("num_threads", [1, 4])
+@pytest.mark.parametrize("cap", [{"max_metric_calls": 40}, {"max_tokens": 9_000}])
+def test_a_run_that_a_cap_ended_is_read_again_without_a_call_or_a_new_line(
+    cap: dict[str, int], num_threads: int, bench: Bench
+) -> None:
+    options: dict[str, Any] = {**cap, "max_steps": 9, "num_threads": num_threads, "racing": False}
+    spent = bench.compile(**options).detailed_results.spent
+    written = (bench.log_dir / "journal.jsonl").read_bytes()
+    again = bench.compile(**options).detailed_results
+    assert bench.paid == 0
+    assert (bench.log_dir / "journal.jsonl").read_bytes() == written
+    if num_threads == 1:
+        assert again.spent == spent
+
+
 def test_tokens_of_all_sessions_count_against_the_cap(bench: Bench) -> None:
     def tokens(program: Any) -> int:
         usage = program.detailed_results.usage

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from opro_dspy.fingerprints import describe, fingerprint
+from opro_dspy.fingerprints import describe, fingerprint, loaded
 from opro_dspy.fingerprints.libraries import library_of
 
 HELPER = """
@@ -178,6 +178,113 @@ def test_a_module_that_was_edited_after_its_import_is_not_the_edited_one(write: 
     importlib.invalidate_caches()
     new = of(Holding(importlib.import_module("users_helper")))
     assert len({first, edited, new}) == 3
+
+
+FORMS = [
+    "W = {}\ndef ok(a, b): return W * a",
+    "W = -{} * 2\ndef ok(a, b): return W * a",
+    "W: float = {}\ndef ok(a, b): return W * a",
+    "W = {{'x': [{}]}}\ndef ok(a, b): return W['x'][0] * a",
+    "def ok(a, b, w={}): return w * a",
+    "def ok(a, b, *, w=({}, 'x')): return w[0] * a",
+    "class Rule:\n  w = {}\n  def ok(self, a, b): return self.w * a\nok = Rule().ok",
+    "class Rule:\n  class In:\n    w = {}\ndef ok(a, b): return Rule.In.w * a",
+    "class Rule:\n  @staticmethod\n  def ok(a, b): return {} * a\nok = Rule.ok",
+    "from dataclasses import dataclass\n@dataclass\nclass R:\n  w: int = {}\n  c: float = {}\n"
+    "def ok(a, b): return R().w * a",
+    "from enum import Enum\nclass R(Enum):\n  w = {}\ndef ok(a, b): return R.w.value * a",
+    "from pydantic import BaseModel\nclass R(BaseModel):\n  w: int = {}\n"
+    "def ok(a, b): return R().w * a",
+    "from typing import NamedTuple\nclass R(NamedTuple):\n  w: int = {}\n"
+    "def ok(a, b): return R().w * a",
+]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_what_runs_counts_if_the_file_was_edited_after_the_import(form: str, write: Write) -> None:
+    metric = metric_of("import users_helper\nreturn users_helper.ok(e, p)")
+    write("users_helper", form.replace("{}", "2").replace("{{", "{").replace("}}", "}"))
+    old = of(metric)
+    metric(1, 2)
+    assert of(metric) == old  # the same before the import and after
+    file = Path(sys.modules["users_helper"].__file__ or "")
+    loaded._first.clear()  # in a process that looks at it for the first time
+    file.write_text(form.replace("{}", "3").replace("{{", "{").replace("}}", "}"))
+    edited = of(metric)
+    del sys.modules["users_helper"]
+    importlib.invalidate_caches()
+    new = of(metric)
+    metric(1, 2)
+    assert of(metric) == new
+    assert len({old, edited, new}) == 3
+
+
+def test_an_edit_counts_also_of_what_a_module_works_out(write: Write) -> None:
+    metric = metric_of("import users_helper\nreturn users_helper.W")
+    write("users_helper", "W = float('2')\ndef other(): pass\n")
+    metric(1, 2)
+    old = of(metric)
+    Path(sys.modules["users_helper"].__file__ or "").write_text(
+        "W = float('30')\ndef other(): pass"
+    )
+    edited = of(metric)
+    importlib.reload(sys.modules["users_helper"])
+    new = of(metric)
+    assert len({old, edited, new}) == 3
+    del sys.modules["users_helper"]
+    assert of(metric) == new
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda h: setattr(h, "W", 3),
+        lambda h: setattr(h, "made", 3),
+        lambda h: setattr(h, "added", 3),
+        lambda h: setattr(h, "ok", lambda a, b: 3),
+        lambda h: setattr(h, "ok", h.other),
+        lambda h: setattr(h.ok, "__defaults__", (3,)),
+        lambda h: h.TABLE.update(x=3),
+        lambda h: setattr(h.Rule, "w", 3),
+        lambda h: setattr(h.Rule, "ok", lambda self: 3),
+        lambda h: setattr(h, "Rule", int),
+        lambda h: setattr(h, "dumps", lambda value: "3"),
+    ],
+)
+def test_what_is_set_on_an_imported_module_counts(change: Any, write: Write) -> None:
+    metric = metric_of("import users_helper\nreturn users_helper.ok(e, p)")
+    write(
+        "users_helper",
+        "from json import dumps\nW = 2\nTABLE = {'x': 2}\nmade = float('2')\n"
+        "def ok(a, b=1): return W * a\ndef other(a, b=1): return W\n"
+        "class Rule:\n  w = 2\n  def ok(self): return self.w\n",
+    )
+    metric(1, 2)
+    before = of(metric)
+    change(sys.modules["users_helper"])
+    after = of(metric)
+    assert after != before
+    assert of(metric) == after
+    del sys.modules["users_helper"]
+    assert of(metric) == before
+
+
+def test_what_a_module_notes_as_it_runs_does_not_count(write: Write) -> None:
+    metric = metric_of("import users_helper\nreturn users_helper.ok(e, p)")
+    write(
+        "users_helper",
+        "N = 0\nMEMO = {}\nSEEN = []\nWAYS = {}\nWAYS['a'] = 1\n"
+        "class Rule:\n  total = 0\n  seen = []\n"
+        "  def ok(self):\n    Rule.total += 1\n    self.seen.append(1)\n"
+        "def ok(a, b):\n  global N\n  N += 1\n  MEMO[a] = N\n  seen = SEEN\n  seen.append(a)\n"
+        "  Rule().ok()\n  from users_package import deep\n  return deep.one\n",
+    )
+    write("users_package/__init__", "")
+    write("users_package/deep", "from json import *\none = 1\n")
+    before = of(metric)
+    for number in range(2):
+        metric(number, 2)
+        assert of(metric) == before
 
 
 def test_a_users_module_with_the_name_of_one_of_pythons_is_the_users(

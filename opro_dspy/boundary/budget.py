@@ -3,12 +3,13 @@
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from opro_dspy.boundary.pace import Outlook, Tell
 from opro_dspy.boundary.spending import NOTHING, Spending
 from opro_dspy.errors import ConfigurationError
 from opro_dspy.filters import dollars
+from opro_dspy.records import Usage
 
 
 class Budget:
@@ -23,7 +24,7 @@ class Budget:
         max_tokens: Input and output tokens of all LM calls.
         max_cost: USD of all LM calls.
         max_seconds: Time from now; nothing is admitted later, calls in flight may end later.
-        pace: Tells what a scored example takes, as far as is known by now.
+        pace: Tells what a scored example takes, by those of which `scored` told.
         clock: Seconds, never going back.
     """
 
@@ -34,7 +35,7 @@ class Budget:
         max_tokens: int | None = None,
         max_cost: float | None = None,
         max_seconds: float | None = None,
-        pace: Tell = lambda n_examples, seconds: None,
+        pace: Tell = lambda used, n_examples, seconds: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.caps: dict[str, float | None] = {
@@ -94,6 +95,11 @@ class Budget:
         """Say that so much was reserved for an LM call of an example in an earlier session."""
         with self._lock:
             self._outlook.widen(need)
+
+    def scored(self, used: Sequence[Usage]) -> None:
+        """Say what the LM calls of an example took that has come to a score; nothing is charged."""
+        with self._lock:
+            self._outlook.scored(used, self._clock() - self._started)
 
     @property
     def counts_lm_calls(self) -> bool:
@@ -208,7 +214,6 @@ class Budget:
             return None
         if name == "max_metric_calls":
             return max(0, cap - sum(kept.metric_calls for kept in self._kept))
-        self._outlook.look(self._spent.metric_calls, self._clock() - self._started)
         held = (
             self._outlook.kept(kept.metric_calls, cap=cap, of=_PACED[name]) for kept in self._kept
         )
@@ -227,8 +232,8 @@ class Budget:
             cap, used, more = self._cap(name), getattr(self._spent, field), getattr(need, field)
             if cap is None:
                 continue
-            passed = more and used + getattr(reserved, field) + more > cap
-            if passed or (name in at_cap and used >= cap):
+            passed = more and _over(used + getattr(reserved, field) + more - cap) > 0
+            if passed or (name in at_cap and _over(used - cap) >= 0):
                 return self._said(name, used, cap, more)
         cap, elapsed = self._cap("max_seconds"), self._clock() - self._started
         late = cap is not None and elapsed >= cap
@@ -245,6 +250,11 @@ class Budget:
 _FIELDS = {"max_metric_calls": "metric_calls", "max_tokens": "tokens", "max_cost": "cost"}
 _OF_LMS = ("max_tokens", "max_cost")
 _PACED = {"max_tokens": "tokens", "max_cost": "cost", "max_seconds": "seconds"}
+
+
+def _over(amount: float) -> float:
+    """Return by how much a cap is passed; the order of a sum shows in its last digits."""
+    return round(amount, 12)
 
 
 def _figure(name: str, value: float) -> str:

@@ -159,6 +159,10 @@ class Gate:
             self.budget.charge(tokens=tokens, cost=row.cost_usd or 0.0)
         self.budget.advance(elapsed)
 
+    def scored(self, usage: Sequence[Usage]) -> None:
+        """Note what an example took that has come to a score, in this session or another."""
+        self.budget.scored([priced(row, self._prices) for row in usage])
+
     @property
     def foresight(self) -> Foresight:
         """What was learned so far of what calls may need."""

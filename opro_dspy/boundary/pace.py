@@ -4,9 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import inf
 
-from opro_dspy.boundary.meter import SCORER
 from opro_dspy.boundary.spending import NOTHING, Spending
-from opro_dspy.records import Usage
+from opro_dspy.records import Usage, summed
 
 ROOM = 1.5
 """Times what examples took so far that is set aside for a later one, which may be longer."""
@@ -26,19 +25,24 @@ class Pace:
     """Of the run's time, so that calls at once share them."""
 
 
-Tell = Callable[[int, float], Pace | None]
-"""Tells from the number of scored examples and the seconds so far what one takes, if known."""
+Tell = Callable[[Sequence[Usage], int, float], Pace | None]
+"""Tells what an example takes, if known, from what so many took, and the seconds by then."""
 
 
 class Outlook:
-    """What later examples will take, with some room; looks anew when further ones are scored.
+    """What later examples will take, with some room.
+
+    It is told by scores alone, and not by calls in flight: so a run that recalls its scores keeps
+    as much for later as when it paid for them.
 
     Args:
-        tell: Knows what the earlier ones took.
+        tell: Knows what one takes from what the earlier ones took.
     """
 
     def __init__(self, tell: Tell) -> None:
-        self._tell, self._known_at = tell, 0
+        self._tell = tell
+        self._any, self._n_paid = False, 0
+        self._used: tuple[Usage, ...] = ()
         self._pace: Pace | None = None
         self.widest = NOTHING
         """The most that was reserved for an LM call of an example, and may be once more."""
@@ -48,10 +52,12 @@ class Outlook:
         tokens, cost = max(need.tokens, self.widest.tokens), max(need.cost, self.widest.cost)
         self.widest = Spending(tokens=tokens, cost=cost)
 
-    def look(self, n_examples: int, seconds: float) -> None:
-        """Look how far the run is."""
-        if n_examples != self._known_at:
-            self._known_at, self._pace = n_examples, self._tell(n_examples, seconds)
+    def scored(self, used: Sequence[Usage], seconds: float) -> None:
+        """Take note of what a scored example used, and of the seconds by then."""
+        self._any = True
+        if used:  # what was known already says nothing of later ones
+            self._n_paid, self._used = self._n_paid + 1, summed([*self._used, *used])
+            self._pace = self._tell(self._used, self._n_paid, seconds)
 
     def fitting(self, left: float, *, of: str) -> float | None:
         """Return how many examples `left` pays for; None if that is not known."""
@@ -62,7 +68,7 @@ class Outlook:
 
     def kept(self, n_examples: int, *, cap: float, of: str) -> float:
         """Return what of a cap to keep for so many examples; see `Budget.keep`."""
-        if not n_examples or not self._known_at:  # before a first score there is no choice
+        if not n_examples or not self._any:  # before a first score there is no choice
             return 0.0
         each, most = self._each(of), MOST_KEPT * cap
         return most if each is None else min(most, n_examples * each + self._spare(of))
@@ -75,7 +81,7 @@ class Outlook:
 
 
 def pace_of(
-    usage: Sequence[Usage], *, n_predictors: int, n_examples: int, seconds: float
+    used: Sequence[Usage], n_examples: int, seconds: float, *, n_predictors: int
 ) -> Pace | None:
     """Return what an example takes, as if nothing of it were known; None before one was paid for.
 
@@ -83,21 +89,20 @@ def pace_of(
     example takes what a paid call took, times its calls.
 
     Args:
-        usage: What LMs did so far, by role and model.
+        used: What the LM calls of scored examples took.
+        n_examples: How many that were.
+        seconds: How long the run took for that, the optimizer LM's part included.
         n_predictors: Calls of an example at least.
-        n_examples: Examples scored so far.
-        seconds: How long that took, the optimizer LM's part included.
     """
-    scored = [row for row in usage if row.role == SCORER]
-    answered = sum(row.calls - row.failures for row in scored)
-    if answered < 1 or n_examples < 1:
+    answered = sum(row.calls - row.failures for row in used)
+    if answered < 1:
         return None
-    hits = sum(row.cache_hits for row in scored)
+    hits = sum(row.cache_hits for row in used)
     calls = max(n_predictors, (answered + hits) / n_examples)
-    tokens = sum(row.input_tokens + row.output_tokens for row in scored)
-    cost = sum(row.cost_usd or 0.0 for row in scored)
+    tokens = sum(row.input_tokens + row.output_tokens for row in used)
+    cost = sum(row.cost_usd or 0.0 for row in used)
     return Pace(
         tokens=calls * tokens / answered,
         cost=calls * cost / answered,
-        seconds=calls * seconds / sum(row.calls for row in usage),
+        seconds=calls * seconds / sum(row.calls for row in used),
     )

@@ -1,5 +1,6 @@
 """What makes two programs, metrics, examples or LMs the same: descriptions as JSON, and hashes."""
 
+from opro_dspy.fingerprints.books import without_marks
 from opro_dspy.fingerprints.credentials import (
     clean_urls,
     is_secret,
@@ -44,5 +45,6 @@ __all__ = [
     "secrets_in_urls",
     "standing_for",
     "without_logins",
+    "without_marks",
     "without_secrets",
 ]

@@ -1,4 +1,4 @@
-"""Functions and classes by what they do: bytecode, constants, and what of their module they use.
+"""Functions by what they do: bytecode, constants, and what of their module they use.
 
 Not by their source text: a file may have been edited since it was imported, and what runs is
 what was imported. The price is that another Python version makes other fingerprints.
@@ -7,7 +7,6 @@ what was imported. The price is that another Python version makes other fingerpr
 import hashlib
 import re
 from collections.abc import Iterable, Mapping
-from enum import Enum
 from types import (
     BuiltinFunctionType,
     ClassMethodDescriptorType,
@@ -19,32 +18,10 @@ from types import (
 )
 from typing import Any
 
-from pydantic import BaseModel
-
+from opro_dspy.fingerprints.bytecode import names_in
 from opro_dspy.fingerprints.hashing import Describe
 from opro_dspy.fingerprints.libraries import library_of_code, wrapped_by
-from opro_dspy.fingerprints.uses import globals_used, imports_of, names_in
-
-_NOISE = frozenset({"_abc_impl"}) | {
-    f"__{name}__"
-    for name in (
-        *("module", "doc", "dict", "weakref", "qualname", "slots", "classcell"),
-        *("annotations", "annotations_cache", "annotate", "annotate_func"),
-        *("firstlineno", "static_attributes", "abstractmethods", "parameters"),
-        *("orig_bases", "match_args", "dataclass_params", "slotnames"),
-    )
-}
-"""Members of a class that say nothing of what it does, or say it again, or that Python adds when
-an object is copied for the first time (`__slotnames__`)."""
-
-_ENUM_NOISE = frozenset(
-    f"_{name}_"
-    for name in (
-        *("member_map", "member_names", "value2member_map"),
-        *("hashable_values", "unhashable_values", "unhashable_values_map"),
-    )
-)
-"""What an enum keeps of its members; some of it grows as flags are combined."""
+from opro_dspy.fingerprints.uses import globals_used, imports_of
 
 _BUILTINS = (
     *(BuiltinFunctionType, MethodWrapperType, WrapperDescriptorType),
@@ -142,36 +119,6 @@ def code_parts(code: CodeType, describe: Describe) -> dict[str, Any]:
         "names": list(code.co_names),
         "locals": list(code.co_varnames),
     }
-
-
-def class_parts(kind: type, describe: Describe) -> dict[str, Any]:
-    """Return what a class does: its bases and members."""
-    noise = set(_NOISE)
-    if issubclass(kind, BaseModel):
-        noise |= {"model_fields", "model_computed_fields"}
-    members: dict[str, Any] = {}
-    if issubclass(kind, Enum):
-        noise |= {*_ENUM_NOISE, *kind.__members__}
-        members["~values"] = [[n, describe(m.value)] for n, m in kind.__members__.items()]
-    members |= {
-        name: describe(_unwrapped(member))
-        for name, member in sorted(vars(kind).items())
-        if name not in noise and not name.startswith("__pydantic")
-    }
-    return {
-        "~class": kind.__name__,
-        "bases": [describe(base) for base in kind.__bases__ if base is not object],
-        "members": members,
-    }
-
-
-def _unwrapped(member: Any) -> Any:
-    """Return the functions in a member of a class."""
-    if isinstance(member, (staticmethod, classmethod)):
-        return [type(member).__name__, member.__func__]
-    if isinstance(member, property):
-        return ["property", member.fget, member.fset, member.fdel]
-    return member
 
 
 def is_builtin(value: Any) -> bool:

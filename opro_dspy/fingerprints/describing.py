@@ -14,7 +14,8 @@ def describe(value: Any) -> Any:
 
     Functions and classes of the user's are told by their code, decorators included, and by what of
     their module that uses; those of installed packages and modules by name and version. Modules of
-    the user's that are held, or imported as a function runs, are told by their files.
+    the user's that are held, or imported as a function runs, are told by their files, and by what
+    of them is otherwise in memory.
 
     Objects are told by `dump_state()` if they have it, dataclasses and pydantic models by their
     fields, arrays and tables by their data, all others by their class and their public attributes,
@@ -70,10 +71,10 @@ def describe_lm(lm: dspy.BaseLM) -> dict[str, Any]:
     It holds no key, header or environment variable. A class of the user's is told by its code, too,
     and its LMs by their attributes; of both show only the fingerprint.
 
-    An engine object is told by `dump_state()` if it has it, else by its class and its public
-    attributes, without numbers that its methods assign, and without what is no argument of its
-    class: numbers, lists, and what a call assigns or changes in place. These may be counters, logs
-    and memos; the same goes for LMs. Two that differ in nothing of this are taken for the same.
+    An engine object is told by `dump_state()` if it has it, else by its class and by what it was
+    given, whatever keeps it, and its other public attributes, without what may be counters, logs
+    and memos; the same goes for LMs. See `books.lasting`. One of which that shows nothing is told
+    from all others by a mark; see `without_marks`.
     """
     return lms.lm_parts(lm, describe)
 

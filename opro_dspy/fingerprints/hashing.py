@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 Describe = Callable[[Any], Any]
@@ -18,6 +18,11 @@ def canonical(description: Any) -> str:
 def fingerprint(description: Any) -> str:
     """Return the sha256 of JSON data, in hex; the same in every process."""
     return hashlib.sha256(canonical(description).encode("ascii")).hexdigest()
+
+
+def by_name(held: Mapping[str, Any], describe: Describe) -> dict[str, Any]:
+    """Return descriptions of attributes; the order in which they were set is no part."""
+    return {name: describe(item) for name, item in sorted(held.items())}
 
 
 def in_order(

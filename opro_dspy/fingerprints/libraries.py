@@ -10,6 +10,8 @@ from types import FunctionType
 from typing import Any
 
 _OWN_PACKAGES = ("dspy", "opro_dspy")
+_HEAP_TYPE = 1 << 9
+"""Python's flag of classes that were made as it runs, not built in."""
 
 
 def library_of(module: str) -> str | None:
@@ -74,9 +76,15 @@ def from_library(value: Any) -> dict[str, str] | None:
     module = module if isinstance(module, str) else "builtins"  # Cython's functions have a member
     package = library_of(module)
     name = getattr(value, "__qualname__", None) or type(value).__qualname__
-    if package is None or "<locals>" in name:
+    if package is None or "<locals>" in name or _is_made(value):
         return None
     return {"~library": package, "name": f"{module}.{name}"}
+
+
+def _is_made(value: Any) -> bool:
+    """Tell whether a class is none of a library's own but made by it: a signature from a text."""
+    made_in_python = isinstance(value, type) and bool(value.__flags__ & _HEAP_TYPE)
+    return made_in_python and standing_in_library(value) is None
 
 
 def standing_in_library(value: Any) -> dict[str, str] | None:

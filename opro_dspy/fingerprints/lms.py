@@ -1,11 +1,14 @@
 """Who an LM is: model, parameters, engine and endpoint; never its keys and headers."""
 
 from collections.abc import Mapping, MutableMapping, MutableSequence, MutableSet
+from types import ModuleType
 from typing import Any
 
 import dspy
 from dspy import LM
+from pydantic import BaseModel
 
+from opro_dspy.fingerprints import books
 from opro_dspy.fingerprints.changes import assigned_in, changed_by_use
 from opro_dspy.fingerprints.credentials import (
     URLS,
@@ -15,8 +18,9 @@ from opro_dspy.fingerprints.credentials import (
     without_secrets,
 )
 from opro_dspy.fingerprints.endpoints import endpoint_of
-from opro_dspy.fingerprints.hashing import Describe
-from opro_dspy.fingerprints.objects import arguments_of, attributes_of, state_of
+from opro_dspy.fingerprints.hashing import Describe, by_name
+from opro_dspy.fingerprints.objects import attributes_of, state_of
+from opro_dspy.fingerprints.values import held_by
 
 _CONNECTION = frozenset({"timeout", "num_retries", "max_retries", "cache"})
 """What decides how an LM is reached, but not what it answers."""
@@ -28,7 +32,8 @@ _BY_LM = frozenset(
 )
 """Attributes that DSPy gives an LM: told apart, or without a part in its answers."""
 
-_STANDS_FOR = "_opro_dspy_stands_for"
+_OURS = "_opro_dspy"
+_STANDS_FOR = f"{_OURS}_stands_for"
 
 
 def standing_for(kind: type, made: type) -> type:
@@ -55,10 +60,17 @@ def class_parts_of(kind: type, describe: Describe) -> dict[str, Any]:
 
 def own_attributes(lm: dspy.BaseLM, describe: Describe) -> Any:
     """Return what an LM of a class of one's own holds beside what DSPy gave it."""
-    known = _BY_BASE | _BY_LM if isinstance(lm, LM) else _BY_BASE
-    held = {name: value for name, value in attributes_of(lm).items() if name not in known}
-    lasting = _lasting(given_class(type(lm)), held)
-    return without_secrets(request_parts(without_secrets(lasting), describe))
+    known, kind = _BY_BASE | _BY_LM if isinstance(lm, LM) else _BY_BASE, given_class(type(lm))
+    held = {n: v for n, v in _all_held(lm, attributes_of(lm)).items() if n not in known}
+    lasting = books.lasting(kind, held)
+    told = without_secrets(request_parts(without_secrets(lasting), describe))
+    return {**told, **books.apart(lm, kind, told)}
+
+
+def _all_held(value: Any, shown: dict[str, Any]) -> dict[str, Any]:
+    """Return private attributes of an object, too, but for what this package hung on it."""
+    held = {name: item for name, item in held_by(value).items() if not name.startswith(_OURS)}
+    return {**held, **shown}
 
 
 def lm_parts(lm: dspy.BaseLM, describe: Describe) -> dict[str, Any]:
@@ -84,38 +96,33 @@ def lm_parts(lm: dspy.BaseLM, describe: Describe) -> dict[str, Any]:
 def adapter_parts(adapter: dspy.Adapter, describe: Describe) -> dict[str, Any]:
     """Return class and state of an adapter; DSPy's callbacks have no part in answers."""
     state = state_of(adapter)
-    held = {n: v for n, v in state.items() if n != "callbacks"} if type(state) is dict else state
-    return {"~object": describe(type(adapter)), "state": describe(held)}
+    if type(state) is dict:
+        told = by_name({n: v for n, v in state.items() if n != "callbacks"}, describe)
+    else:
+        told = describe(state)
+    return {"~object": describe(type(adapter)), "state": told}
 
 
 def engine_parts(engine: Any, describe: Describe) -> Any:
     """Return the name of an engine, or class and state of an engine object."""
     if isinstance(engine, str):
         return engine
+    if isinstance(engine, (type, ModuleType)):
+        return {"class": describe(engine), "state": None}
     kind = type(engine)
-    told, state = describe(kind), without_secrets(state_of(engine))
-    if not callable(getattr(engine, "dump_state", None)) and isinstance(state, dict):
-        told, state = _without_counters(told, kind), _lasting(kind, state)
-    return {"class": told, "state": without_secrets(describe(state))}
+    told, state = describe(kind), state_of(engine)
+    if callable(getattr(engine, "dump_state", None)):
+        return {"class": told, "state": _described(without_secrets(state), describe)}
+    if isinstance(state, dict):
+        held = state if isinstance(engine, BaseModel) else _all_held(engine, state)
+        told, state = _without_counters(told, kind), books.lasting(kind, held)
+    shown = _described(without_secrets(state), describe)
+    return {"class": told, "state": shown, **books.apart(engine, kind, shown)}
 
 
-def _lasting(kind: type, state: dict[str, Any]) -> dict[str, Any]:
-    """Return the attributes of an object of `kind` without what seems to be a counter or a log.
-
-    That are numbers that its methods assign, and what is no argument of it: numbers, lists, and
-    whatever else a call assigns or changes in place.
-    """
-    assigned, given = assigned_in(kind), {name.lstrip("_") for name in arguments_of(kind)}
-    used = changed_by_use(kind)
-    return {
-        name: value
-        for name, value in state.items()
-        if not (_is_number(value) and name in assigned)
-        and (
-            name.lstrip("_") in given
-            or not (_is_number(value) or isinstance(value, list) or name in used)
-        )
-    }
+def _described(state: Any, describe: Describe) -> Any:
+    told = by_name(state, describe) if type(state) is dict else describe(state)
+    return without_secrets(told)
 
 
 def _without_keys(told: Any) -> Any:
@@ -142,7 +149,7 @@ def _without_counters(told: Any, kind: type) -> Any:
     members = {
         name: value
         for name, value in told["members"].items()
-        if not (_is_number(value) and name in assigned)
+        if not (books.is_number(value) and name in assigned)
         and not (name in used and _holds_items(getattr(kind, name, None)))
     }
     bases = [base for base in kind.__bases__ if base is not object]
@@ -155,14 +162,21 @@ def _holds_items(value: Any) -> bool:
     return isinstance(value, (MutableMapping, MutableSet, MutableSequence))
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+def _message_parts(message: Any, describe: Describe) -> Any:
+    """Return a message; in which order its role and content stand is no part."""
+    return by_name(message, describe) if type(message) is dict else describe(message)
 
 
 def request_parts(given: Mapping[str, Any], describe: Describe) -> dict[str, Any]:
     """Return what of a call or an LM's parameters has a part in the answer."""
-    return {
-        name: without_credentials(value) if name in URLS else describe(value)
-        for name, value in sorted(given.items())
-        if value is not None and name not in _CONNECTION and not is_secret(name)
-    }
+    told: dict[str, Any] = {}
+    for name, value in sorted(given.items()):
+        if value is None or name in _CONNECTION or is_secret(name):
+            continue
+        if name in URLS:
+            told[name] = without_credentials(value)
+        elif name == "messages" and isinstance(value, list):
+            told[name] = [_message_parts(message, describe) for message in value]
+        else:
+            told[name] = describe(value)
+    return told

@@ -1,9 +1,13 @@
 """What an object holds, as far as it shows."""
 
+import gc
 import inspect
 from array import array
 from collections import deque
 from dataclasses import fields, is_dataclass
+from decimal import Context
+from functools import cmp_to_key
+from itertools import repeat
 from struct import Struct
 from typing import Any
 
@@ -48,7 +52,21 @@ def _state(value: Any) -> Any:
         return dump()
     if isinstance(value, Struct):
         return value.format
-    return list(reduced(value)) if is_plain(value) else attributes_of(value)
+    if isinstance(value, _COMPARING):  # Python shows its function nowhere else
+        return [held for held in gc.get_referents(value) if held is not type(value)]
+    return _made_of(value) if is_plain(value) else attributes_of(value)
+
+
+_COMPARING = type(cmp_to_key(lambda a, b: 0))
+
+
+def _made_of(value: Any) -> list[Any]:
+    """Return what makes `value` again, without what changes as it is used."""
+    if isinstance(value, Context):
+        value = value.copy()
+        value.clear_flags()
+    told = list(reduced(value))
+    return [told[0], told[1][:1]] if isinstance(value, repeat) else told
 
 
 def _content(value: Any) -> Any:

@@ -4,7 +4,7 @@ from typing import Any
 
 import dspy
 
-from opro_dspy.fingerprints.hashing import Describe
+from opro_dspy.fingerprints.hashing import Describe, by_name
 
 _RUNTIME = frozenset({"callbacks", "history", "_compiled"})
 """What a module holds that has no part in its answers."""
@@ -23,11 +23,11 @@ def module_parts(module: dspy.Module, describe: Describe, *, text: bool = True) 
     if isinstance(module, dspy.Predict):
         left_out = _RUNTIME | _PREDICT
         told["signature"] = signature_parts(module.signature, describe, text=text)
-        told["demos"] = describe([dict(demo.items()) for demo in module.demos])
+        told["demos"] = [by_name(dict(demo.items()), describe) for demo in module.demos]
     if isinstance(module, _RETRYING):
         left_out = _RUNTIME | {"fail_count"}
     held = {name: value for name, value in vars(module).items() if name not in left_out}
-    return {**told, "state": describe(held)}
+    return {**told, "state": by_name(held, describe)}
 
 
 def signature_parts(signature: Any, describe: Describe, *, text: bool = True) -> Any:
@@ -49,4 +49,4 @@ def example_parts(example: dspy.Example, describe: Describe) -> Any:
     """Return inputs and labels of an example, DSPy's notes (`dspy_uuid`, ...) apart."""
     keys = getattr(example, "_input_keys", None)
     inputs = None if keys is None else sorted(map(str, keys))
-    return {"~example": describe(dict(example.items())), "inputs": inputs}
+    return {"~example": by_name(dict(example.items()), describe), "inputs": inputs}

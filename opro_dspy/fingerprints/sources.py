@@ -1,17 +1,23 @@
-"""Modules of the user's by their files, imported yet or not: found, and told, without being run."""
+"""Modules of the user's by their files, imported yet or not: found, and told, without being run.
 
+What runs is what was imported: where that differs from the file, it is told, too.
+"""
+
+import ast
 import dis
 import importlib.util
 import os
 import sys
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from hashlib import sha256
 from importlib.machinery import ModuleSpec, PathFinder
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
-from opro_dspy.fingerprints.hashing import fingerprint
+from opro_dspy.fingerprints import loaded
+from opro_dspy.fingerprints.bytecode import code_hash, with_inner
+from opro_dspy.fingerprints.hashing import Describe, fingerprint
 from opro_dspy.fingerprints.libraries import library_of, package_of
 
 
@@ -39,11 +45,12 @@ def _spec(module: str) -> ModuleSpec | None:
     return spec
 
 
-def source_of(module: str) -> str | None:
+def source_of(module: str, describe: Describe) -> str | None:
     """Return a hash of what stands in the files of a user's module; None if it has no file.
 
     That is bytecode, not text, of the module, of the packages that it is in, and of the user's
-    modules that these import. A module that was imported before its file was edited has another.
+    modules that these import. A module that was imported before its file was edited has another,
+    and one of which something was set since.
     """
     found: dict[str, Any] = {}
     waiting = [module]
@@ -55,21 +62,26 @@ def source_of(module: str) -> str | None:
                 continue
             content = _content(file)
             found[name] = [content.hash, *_stale(name, file, content)]
+            in_memory = sys.modules.get(name)
+            if isinstance(in_memory, ModuleType) and content.code is not None:
+                found[name] += loaded.differing(in_memory, content.code, content.says, describe)
             is_package = os.path.basename(file).startswith("__init__.")
             package = name if is_package else name.rpartition(".")[0]
             waiting += content.imports(package)
     return fingerprint(found) if module in found else None
 
 
-def module_parts(module: ModuleType) -> dict[str, str]:
+def module_parts(module: ModuleType, describe: Describe) -> dict[str, str]:
     """Return package and version of a module, or of one of the user's name and source."""
     library = library_of(module.__name__)
-    return {"~module": library} if library is not None else told_by_source(module.__name__)
+    return (
+        {"~module": library} if library is not None else told_by_source(module.__name__, describe)
+    )
 
 
-def told_by_source(module: str) -> dict[str, str]:
+def told_by_source(module: str, describe: Describe) -> dict[str, str]:
     """Return the name of a user's module, and a hash of its source if it has any."""
-    source = source_of(module)
+    source = source_of(module, describe)
     return {"~module": module} if source is None else {"~module": module, "source": source}
 
 
@@ -77,14 +89,19 @@ class _Content:
     """What stands in a file."""
 
     def __init__(self, data: bytes, code: CodeType | None) -> None:
-        self._code = code
+        self.code, self._data = code, data
         self.hash = sha256(data).hexdigest() if code is None else code_hash(code)
         self.functions = frozenset(map(code_hash, with_inner(code)) if code else ())
         """Hashes of all code in it."""
 
+    @cached_property
+    def says(self) -> loaded.Body:
+        """What it says of the names that it binds."""
+        return loaded.body_of(ast.parse(self._data).body, self.code) if self.code else loaded.Body()
+
     def imports(self, package: str) -> list[str]:
         """Return the modules that it imports."""
-        return [] if self._code is None else list(imports_in(self._code, package))
+        return [] if self.code is None else list(imports_in(self.code, package))
 
 
 def _content(file: str) -> _Content:
@@ -131,33 +148,6 @@ _WRAPPING = (staticmethod, classmethod)
 def _is_from(value: Any, module: ModuleType) -> bool:
     functional = type(value) is FunctionType or isinstance(value, type)
     return functional and value.__module__ == module.__name__
-
-
-@lru_cache(maxsize=8192)
-def code_hash(code: CodeType) -> str:
-    """Return a hash of what code does: not of where it stands."""
-    told = code.co_code + getattr(code, "co_exceptiontable", b"")
-    consts = [_const(const) for const in code.co_consts]
-    names = [list(code.co_names), list(code.co_varnames), list(code.co_freevars)]
-    return fingerprint([told.hex(), consts, names])
-
-
-def _const(value: Any) -> Any:
-    if isinstance(value, CodeType):
-        return code_hash(value)
-    if isinstance(value, tuple):
-        return [_const(item) for item in value]
-    if isinstance(value, frozenset):
-        return {"set": sorted(repr(item) for item in value)}
-    return [type(value).__name__, repr(value)]
-
-
-def with_inner(code: CodeType) -> Iterator[CodeType]:
-    """Yield code, and the code within it."""
-    yield code
-    for const in code.co_consts:
-        if isinstance(const, CodeType):
-            yield from with_inner(const)
 
 
 _IMPORTING = frozenset({"import_module", "__import__"})

@@ -1,30 +1,18 @@
-"""What code uses: names, globals, modules of the user's, and what it imports as it runs."""
+"""What code uses: globals, modules of the user's, and what it imports as it runs."""
 
 import dis
 import sys
 from collections.abc import Iterator, Mapping
-from functools import lru_cache
 from types import CodeType, ModuleType
 from typing import Any
 
 from opro_dspy.fingerprints import sources
+from opro_dspy.fingerprints.bytecode import all_names, names_in
 from opro_dspy.fingerprints.hashing import Describe
 from opro_dspy.fingerprints.libraries import library_of, package_of
 
 _GLOBAL_READS = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"})
 _ATTRIBUTE_READS = frozenset({"LOAD_ATTR", "LOAD_METHOD"})
-
-
-@lru_cache(maxsize=4096)
-def names_in(code: CodeType, operations: frozenset[str]) -> frozenset[str]:
-    """Return the names that some operations of the code, and of code within it, have to do with."""
-    steps = (step for part in sources.with_inner(code) for step in dis.get_instructions(part))
-    return frozenset(str(step.argval) for step in steps if step.opname in operations)
-
-
-def all_names(code: CodeType) -> frozenset[str]:
-    """Return the names of globals and attributes in the code, and in code within it."""
-    return frozenset(name for part in sources.with_inner(code) for name in part.co_names)
 
 
 def globals_used(
@@ -99,7 +87,7 @@ def imports_of(
         if package is not None:
             yield top, {"~module": package}
         elif file is not None:
-            yield name, sources.told_by_source(name)
+            yield name, sources.told_by_source(name, describe)
         elif name in sys.modules:
             yield from used.told(name, sys.modules[name])
 

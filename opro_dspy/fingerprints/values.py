@@ -11,6 +11,12 @@ from opro_dspy.fingerprints.libraries import from_library
 _CONSTANT = ("operator", "ipaddress", "zoneinfo", "datetime")
 """Modules whose objects do not change."""
 
+_WITHIN = (
+    *("decimal.Context", "itertools.repeat"),
+    *("xml.etree.ElementTree.Element", "xml.etree.ElementTree.ElementTree"),
+)
+"""Other types of Python whose objects hold what no attribute shows."""
+
 Reduction = tuple[Any, Any, Any, list[Any] | None, list[Any] | None]
 
 
@@ -40,10 +46,10 @@ def is_plain(value: Any) -> bool:
     """Tell whether `value` is of a library's type that is told by what makes it again.
 
     That are types which do not change: those of some modules of Python (`operator.itemgetter`,
-    `ipaddress`), and others that hash by value.
+    `ipaddress`), and others that hash by value; and a few whose objects show nothing else.
     """
     kind = type(value)
-    if kind.__module__ in _CONSTANT:
+    if kind.__module__ in _CONSTANT or f"{kind.__module__}.{kind.__qualname__}" in _WITHIN:
         return True
     by_value = getattr(kind, "__hash__", None) not in (None, object.__hash__)
     return by_value and not hasattr(value, "__dict__") and from_library(kind) is not None

@@ -2,7 +2,7 @@
 
 import hashlib
 import types
-from collections import OrderedDict, defaultdict
+from collections import defaultdict
 from collections.abc import Collection, ItemsView, Iterable, Iterator, KeysView, Mapping, ValuesView
 from contextlib import contextmanager
 from datetime import date, time, timedelta
@@ -10,18 +10,28 @@ from decimal import Decimal
 from enum import Enum
 from fractions import Fraction
 from functools import partial
+from itertools import repeat
 from logging import Handler, Logger
 from math import isfinite
 from pathlib import PurePath
 from re import Pattern
-from typing import Annotated, Any, TypeVar, get_args, get_origin
+from typing import Any, TypeVar, get_origin
 from uuid import UUID
 
 import dspy
-from pydantic import BaseModel
 
-from opro_dspy.fingerprints import code, data, libraries, lms, objects, programs, sources, values
-from opro_dspy.fingerprints.hashing import in_order
+from opro_dspy.fingerprints import (
+    code,
+    data,
+    kinds,
+    libraries,
+    lms,
+    objects,
+    programs,
+    sources,
+    values,
+)
+from opro_dspy.fingerprints.hashing import by_name, in_order
 
 MAX_DEPTH = 24
 """What lies deeper is told apart from the rest, in a piece of its own."""
@@ -158,8 +168,10 @@ class Walk:
 
     def _as_used(self, value: Any) -> Any:
         """Tell `value` by what shows of it."""
-        if isinstance(value, (list, tuple)) and type(value) in (list, tuple):
+        if type(value) is list:
             return [self(item) for item in value]
+        if type(value) is tuple:
+            return {"~tuple": [self(item) for item in value]}
         if isinstance(value, (set, frozenset)):
             return self._set(value)
         if (named := self._named(value)) is not None:
@@ -167,19 +179,18 @@ class Walk:
         if isinstance(value, Mapping):
             return self._mapping(value)
         if isinstance(value, (KeysView, ValuesView, ItemsView)):
-            items = self._ordered(value) if isinstance(value, KeysView) else list(value)
-            return {"~object": self(type(value)), "content": [self(item) for item in items]}
+            return {"~object": self(type(value)), "content": [self(item) for item in value]}
         if isinstance(value, (bytes, bytearray, memoryview)):
             told = {"~bytes": hashlib.sha256(value).hexdigest()}
             return told if type(value) is bytes else {**told, "of": self(type(value))}
-        if get_origin(value) is not None or isinstance(value, TypeVar):
-            return self._annotation(value)
+        if kinds.is_annotation(value):
+            return kinds.annotation_parts(value, self)
         return self._callable(value) if callable(value) else self._object(value)
 
     def _named(self, value: Any) -> Any:
         """Return what is told by name, text or type alone, or None."""
         if isinstance(value, types.ModuleType):
-            return sources.module_parts(value)
+            return sources.module_parts(value, self)
         if isinstance(value, Logger):
             return {"~logger": value.name}
         if isinstance(value, _BY_TYPE):
@@ -201,16 +212,18 @@ class Walk:
             held = list(value.items())  # at once: another thread may add to it
         except Exception as error:  # noqa: BLE001  (a user's object may refuse in any way)
             return self._derived(value, {"~refused": type(error).__name__})
-        if isinstance(value, OrderedDict):
-            return self._derived(value, [[self(key), self(item)] for key, item in held])
-        told: Any
-        if all(type(key) is str and not key.startswith("~") for key, _ in held):
-            told = {key: self(item) for key, item in sorted(held, key=lambda pair: pair[0])}
-        else:
-            content = dict(held)
-            pairs = [[self(key), self(content[key])] for key in self._ordered(content)]
-            told = {"~mapping": pairs}
+        told = self._pairs(held, in_order=isinstance(value, (dict, types.MappingProxyType)))
         return told if type(value) is dict else self._derived(value, told)
+
+    def _pairs(self, held: list[tuple[Any, Any]], *, in_order: bool) -> dict[str, Any]:
+        """Tell names and values. The order counts in dicts; attributes are set in any order."""
+        if not all(type(key) is str and not key.startswith("~") for key, _ in held):
+            content = dict(held)
+            keys = content if in_order else self._ordered(content)
+            return {"~mapping": [[self(key), self(content[key])] for key in keys]}
+        told: dict[str, Any] = by_name(dict(held), self)
+        names = [key for key, _ in held]
+        return {"~order": names, **told} if in_order and names != list(told) else told
 
     def _derived(self, value: Any, content: Any) -> Any:
         """Tell a set or mapping by its class and attributes, too."""
@@ -218,7 +231,7 @@ class Walk:
         if isinstance(value, defaultdict):
             told["default"] = self(value.default_factory)
         if held := objects.attributes_or_none(value):
-            told["state"] = self(held)
+            told["state"] = by_name(held, self)
         return told
 
     def _ordered(self, items: Iterable[Any]) -> list[Any]:
@@ -230,14 +243,6 @@ class Walk:
         walk = Walk(self._blank, whole=self._whole)
         walk._path = dict(self._path)
         return walk.all_of(value)
-
-    def _annotation(self, value: Any) -> Any:
-        if isinstance(value, TypeVar):
-            return {"~typevar": str(value)}
-        told = {"~type": self(get_origin(value)), "of": [self(arg) for arg in get_args(value)]}
-        if get_origin(value) is Annotated:
-            told["notes"] = [self(note) for note in value.__metadata__]
-        return told
 
     def _callable(self, value: Any) -> Any:
         if isinstance(value, type):
@@ -260,7 +265,7 @@ class Walk:
     def _once(self, value: Any, tell: Any) -> Any:
         """Tell a function or class in full the first time, by its number later."""
         name = data.name_of(value) if self._whole else None
-        library = None if _is_made_signature(value) else libraries.from_library(value)
+        library = libraries.from_library(value)
         if library is not None and (name is None or name["stands"]):
             return library
         whole = name is not None and not name["stands"]
@@ -277,21 +282,14 @@ class Walk:
         try:
             told = code.function_parts(value, self)
             held = code.attributes_of(value, self._around)
-            return {**told, "attributes": self(held)} if held else told
+            return {**told, "attributes": by_name(held, self)} if held else told
         finally:
             self._around.pop()
 
     def _class(self, value: type) -> Any:
         if issubclass(value, dspy.Signature):
             return programs.signature_parts(value, self)
-        told = code.class_parts(value, self)
-        if type(value) is not type:
-            told["metaclass"] = self(type(value))
-        if issubclass(value, BaseModel):
-            told["members"] = {"fields": self(value.model_fields), **told["members"]}
-        elif annotations := vars(value).get("__annotations__"):
-            told["annotations"] = self(annotations)
-        return told
+        return kinds.class_parts(value, self)
 
     def _object(self, value: Any) -> Any:
         if isinstance(value, dspy.BaseLM):
@@ -302,21 +300,18 @@ class Walk:
             return programs.example_parts(value, self)
         if isinstance(value, dspy.Adapter):
             return lms.adapter_parts(value, self)
-        if isinstance(value, Iterator):  # looking would use it up
+        if isinstance(value, Iterator) and not isinstance(value, repeat):  # looking uses it up
             return {"~object": self(type(value))}
         self._num_objects += 1
         number = self._told.setdefault((id(value), False), (value, len(self._told)))[1]
         if self._num_objects > MAX_OBJECTS and number != len(self._told) - 1:
             return {"~told": number}
         state = objects.state_of(value)
-        told = self._as_used(state) if type(state) in (dict, list) else self(state)
+        if type(state) is dict:
+            told = self._pairs(list(state.items()), in_order=False)
+        else:
+            told = self._as_used(state) if type(state) is list else self(state)
         return {"~object": self(type(value)), "state": told}
-
-
-def _is_made_signature(value: Any) -> bool:
-    """Tell whether `value` is a signature that DSPy made from a text: it passes for DSPy's own."""
-    made = isinstance(value, type) and issubclass(value, dspy.Signature)
-    return made and libraries.standing_in_library(value) is None
 
 
 class _Outline(Walk):

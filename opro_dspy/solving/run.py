@@ -76,7 +76,7 @@ class SolvingRun(Generic[S]):
         self.executor = DaemonExecutor(num_threads, name="opro_dspy")
         self.interrupt = Interrupt.prevailing()
         self.meter = Meter()
-        self.budget = make_budget(config, self.meter)
+        self.budget = make_budget(config)
         self.store = open_store(given.cache_dir)
         gate = self.gate = make_gate(
             config,
