@@ -1,7 +1,9 @@
 """compile() end to end on scripted LMs."""
 
 import copy
+import json
 import logging
+import os
 import signal
 import subprocess
 import sys
@@ -161,33 +163,34 @@ from opro_dspy import OPRO
 from opro_dspy.simulation import (
     exact_match, landscape, make_examples, optimizer_lm, scorer_lm,
 )
-threads, seed = int(sys.argv[1]), int(sys.argv[2])
 examples = make_examples("arithmetic", n=40, seed=0)
 scorer = scorer_lm(answer_key=examples, landscape=landscape("wording_noise", seed=0), cache=False)
-with dspy.context(lm=scorer):
-    program = OPRO(
-        metric=exact_match, prompt_model=optimizer_lm(seed=0, cache=False), max_steps=3,
-        num_threads=threads, seed=seed, exemplars="accumulative_most_frequent",
-    ).compile(dspy.Predict("question -> answer"), trainset=examples[:25], valset=examples[25:])
-result = json.loads(program.detailed_results.model_dump_json(exclude={"usage", "settings"}))
-print(json.dumps(result, sort_keys=True))
+for threads, seed in json.loads(sys.argv[1]):
+    with dspy.context(lm=scorer):
+        program = OPRO(
+            metric=exact_match, prompt_model=optimizer_lm(seed=0, cache=False), max_steps=3,
+            num_threads=threads, seed=seed, exemplars="accumulative_most_frequent",
+        ).compile(dspy.Predict("question -> answer"), trainset=examples[:25], valset=examples[25:])
+    result = program.detailed_results.model_dump_json(exclude={"usage", "settings"})
+    print(json.dumps(json.loads(result), sort_keys=True))
 """
 
 
-def run_determinism(threads: int, seed: int, hash_seed: int) -> str:
+def run_determinism(*runs: tuple[int, int], hash_seed: int) -> list[str]:
+    """Return the results of runs, of so many threads and such a seed each, in a new process."""
     return subprocess.run(
-        [sys.executable, "-c", DETERMINISM, str(threads), str(seed)],
+        [sys.executable, "-c", DETERMINISM, json.dumps(runs)],
         check=True,
         capture_output=True,
         text=True,
-        env={**__import__("os").environ, "PYTHONHASHSEED": str(hash_seed)},
-    ).stdout
+        env={**os.environ, "PYTHONHASHSEED": str(hash_seed)},
+    ).stdout.splitlines()
 
 
 def test_the_same_seed_gives_the_same_run_over_threads_and_hash_seeds() -> None:
-    first = run_determinism(threads=1, seed=0, hash_seed=1)
-    assert run_determinism(threads=16, seed=0, hash_seed=2) == first
-    assert run_determinism(threads=4, seed=1, hash_seed=1) != first
+    first, other = run_determinism((1, 0), (4, 1), hash_seed=1)
+    assert run_determinism((16, 0), hash_seed=2) == [first]
+    assert other != first
 
 
 def test_a_program_with_two_predictors_is_optimized_in_turn() -> None:

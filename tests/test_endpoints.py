@@ -54,6 +54,36 @@ def test_two_endpoints_never_share_answers(
     assert (one.requests, two.requests) == (1, 1)
 
 
+@pytest.mark.parametrize(
+    ("provider", "setting"),
+    [
+        ("openai", "OPENAI_API_BASE"),
+        ("openai", "OPENAI_BASE_URL"),
+        ("custom_openai", "OPENAI_BASE_URL"),
+        ("hosted_vllm", "HOSTED_VLLM_API_BASE"),
+        ("xinference", "OPENAI_BASE_URL"),
+        ("openai", "litellm.api_base"),
+    ],
+)
+def test_two_endpoints_that_the_environment_or_litellm_names_never_share_answers(
+    tmp_path: Path,
+    servers: tuple[ChatServer, ChatServer],
+    monkeypatch: pytest.MonkeyPatch,
+    provider: str,
+    setting: str,
+) -> None:
+    if setting == "OPENAI_BASE_URL":  # of which LiteLLM takes this one first
+        monkeypatch.setenv("OPENAI_API_BASE", "http://127.0.0.1:1/v1")
+    for server, name in zip(servers, ("one", "two"), strict=True):
+        if setting.startswith("litellm"):
+            monkeypatch.setattr(setting, server.url)
+        else:
+            monkeypatch.setenv(setting, server.url)
+        options = {"engine": "litellm", "api_key": "sk-planted-0123456789", "num_retries": 0}
+        lm = opro_dspy.cached(dspy.LM(f"{provider}/same-model", **options), cache_dir=tmp_path)
+        assert lm(setting)[0].startswith(f"{name} says")
+
+
 @pytest.mark.parametrize("engine", ["lm15", "litellm"])
 def test_histories_of_hits_look_like_those_of_dspys_own(
     tmp_path: Path, servers: tuple[ChatServer, ChatServer], engine: str

@@ -335,6 +335,102 @@ def test_an_endpoint_of_the_environment_counts(monkeypatch: pytest.MonkeyPatch) 
     assert "elsewhere" not in canonical(describe_lm(lm))
 
 
+@pytest.mark.parametrize(
+    ("model", "settings"),
+    [
+        ("openai/m", "OPENAI_API_BASE OPENAI_BASE_URL"),
+        ("m", "OPENAI_API_BASE ANTHROPIC_BASE_URL COHERE_API_BASE VERTEXAI_LOCATION"),
+        ("text-completion-openai/m", "OPENAI_API_BASE OPENAI_BASE_URL"),
+        ("custom_openai/m", "OPENAI_API_BASE"),
+        ("openai_like/m", "OPENAI_LIKE_API_BASE OPENAI_BASE_URL"),
+        ("anthropic/m", "ANTHROPIC_API_BASE ANTHROPIC_BASE_URL"),
+        ("anthropic_text/m", "ANTHROPIC_API_BASE"),
+        ("azure/m", "AZURE_API_BASE AZURE_API_VERSION AZURE_OPENAI_ENDPOINT AZURE_OPENAI_RESOURCE"),
+        ("azure/mistral-large", "OPENAI_BASE_URL"),
+        ("azure_ai/m", "AZURE_AI_API_BASE AZURE_API_BASE AZURE_AI_API_VERSION"),
+        ("azure_text/m", "AZURE_API_BASE AZURE_API_VERSION"),
+        ("bedrock/m", "AWS_REGION AWS_REGION_NAME AWS_DEFAULT_REGION AWS_BEDROCK_RUNTIME_ENDPOINT"),
+        ("bedrock-chat/m", "AWS_ENDPOINT_URL_BEDROCK_RUNTIME AWS_ENDPOINT_URL"),
+        ("cloudflare/m", "CLOUDFLARE_API_BASE CLOUDFLARE_ACCOUNT_ID"),
+        ("databricks/m", "DATABRICKS_API_BASE DATABRICKS_HOST"),
+        ("fireworks_ai/m", "FIREWORKS_API_BASE FIREWORKS_AI_API_BASE"),
+        ("gemini/m", "GEMINI_API_BASE"),
+        ("hosted_vllm/m", "HOSTED_VLLM_API_BASE OPENAI_BASE_URL"),
+        ("huggingface/m", "HF_API_BASE HUGGINGFACE_API_BASE"),
+        ("lm_studio/m", "LM_STUDIO_API_BASE OPENAI_BASE_URL"),
+        ("ollama/m", "OLLAMA_API_BASE"),
+        ("ollama_chat/m", "OLLAMA_API_BASE"),
+        ("sagemaker/m", "AWS_REGION AWS_REGION_NAME"),
+        ("snowflake/m", "SNOWFLAKE_ACCOUNT_ID"),
+        ("vertex_ai/m", "VERTEXAI_API_BASE VERTEX_LOCATION VERTEXAI_PROJECT GOOGLE_CLOUD_PROJECT"),
+        ("volcengine/m", "ARK_API_BASE VOLCENGINE_API_BASE"),
+        ("watsonx/m", "WATSONX_URL WX_URL WML_URL WATSONX_REGION"),
+    ],
+)
+def test_every_setting_that_says_where_a_provider_is_reached_counts_and_is_not_shown(
+    monkeypatch: pytest.MonkeyPatch, model: str, settings: str
+) -> None:
+    found = {lm_of(model=model)}
+    for at, name in enumerate(settings.split()):
+        monkeypatch.setenv(name, f"https://u:planted@elsewhere/{at}")
+        found.add(lm_of(model=model))
+        monkeypatch.setenv(name, f"https://u:planted@somewhere/{at}")
+        found.add(lm_of(model=model))
+        assert len(found) == 2 * at + 3
+        monkeypatch.setenv(name, f"https://u:other@somewhere/{at}")
+        assert lm_of(model=model) in found
+        told = canonical(describe_lm(dspy.LM(model)))
+        assert not re.search("planted|other@|where/", told)
+
+
+def test_settings_of_others_and_those_that_an_lm_has_itself_do_not_count(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    models = ("openai/m", "ollama_chat/m", "anthropic/m", "groq/m")
+    given = {"api_base": "http://one:80/v1"}
+    before = (
+        [lm_of(model=model) for model in models],
+        lm_of(**given),
+        lm_of(model="azure/m", **given),
+    )
+    others = "AZURE_API_BASE GEMINI_API_BASE AWS_REGION LLAMA_API_BASE METABASE_URL DATABASE_URL"
+    for name in [*others.split(), "OPENAI_MAX_TOKENS", "OPENAI_LOG", "LITELLM_PROXY_API_BASE"]:
+        monkeypatch.setenv(name, "http://x")
+    assert [lm_of(model=model) for model in models] == before[0]
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://x")
+    assert lm_of(**given) == before[1]
+    assert lm_of(model="azure/m", **given) == before[2]
+    monkeypatch.setenv("AZURE_API_VERSION", "2026-01-01")
+    assert lm_of(model="azure/m", **given) != before[2]
+
+
+def test_what_leads_an_lm_to_another_provider_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = lm_of(model="groq/m"), lm_of(model="groq/m", custom_llm_provider="openai")
+    text = lm_of(model="groq/m", model_type="text")
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://x")
+    assert lm_of(model="groq/m") == before[0]
+    assert lm_of(model="groq/m", custom_llm_provider="openai") != before[1]
+    assert lm_of(model="groq/m", model_type="text") != text
+    monkeypatch.setenv("LITELLM_PROXY_API_BASE", "http://x")
+    assert lm_of(model="groq/m") == before[0]
+    monkeypatch.setenv("USE_LITELLM_PROXY", "true")
+    assert lm_of(model="groq/m") != before[0]
+
+
+def test_settings_in_the_module_litellm_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = {"model": "ollama/m", "api_base": "http://one"}
+    before = lm_of(**given), lm_of(model="azure/m"), lm_of(model="vertex_ai/m"), lm_of()
+    module = types.ModuleType("litellm")
+    monkeypatch.setitem(sys.modules, "litellm", module)
+    vars(module).update(api_version="2026-01-01", vertex_location="eu")
+    assert lm_of(model="azure/m") != before[1]
+    assert lm_of(model="vertex_ai/m") != before[2]
+    assert lm_of() == before[3]
+    vars(module).update(api_base="http://two")  # wins over Ollama's own
+    assert lm_of(**given) != before[0]
+    assert lm_of() != before[3]
+
+
 class Engine:
     def __init__(self, url: str, api_key: str) -> None:
         self.url, self.api_key = url, api_key

@@ -243,10 +243,10 @@ def pushing_back(*, calls: range, retry_after: float) -> Callable[[str], str | E
 @pytest.mark.parametrize("first", [0, 20])
 def test_a_retry_after_longer_than_the_timeout_changes_nothing_but_the_calls(first: int) -> None:
     def run(calls: range) -> Any:
-        reply = pushing_back(calls=calls, retry_after=2.5)
+        reply = pushing_back(calls=calls, retry_after=1.3)
         engine = Bench(Path(), reply).scorer.engine
         lm = dspy.LM("bench/scorer", engine=engine, cache=False, num_retries=3)
-        return compiled(lm, timeout=1.0)
+        return compiled(lm, timeout=TIMEOUT_S)
 
     disturbed = run(range(first, first + 6))
     assert disturbed.detailed_results.used("scorer").failures >= 6

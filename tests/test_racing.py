@@ -4,7 +4,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opro_dspy.asking import View
@@ -123,6 +123,7 @@ def test_estimates_are_adjusted_for_how_hard_the_examples_were() -> None:
     assert hard.score > easy.score + 0.05
 
 
+@settings(max_examples=20)
 @given(st.randoms(use_true_random=False))
 def test_estimates_do_not_depend_on_the_order_of_the_scores(shuffle: random.Random) -> None:
     found, _ = drawn(1)

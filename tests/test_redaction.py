@@ -1,18 +1,22 @@
 """No credential that is known stands in what an error says, whatever the error is made of."""
 
+import base64
+import json
 import logging
+import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, quote_plus
 
 import dspy
 import pytest
 from pydantic import BaseModel
 
 from opro_dspy import OPRO, LMCallError, optimize
-from opro_dspy.boundary.cleaning import redact
+from opro_dspy.boundary.cleaning import HIDDEN, redact
 from opro_dspy.problems import LinearRegression
 from opro_dspy.protocols import Event, Observer, ResultKnown, StepEnded
 from tests.fakes import exact, keyword_scorer, questions, scripted_lm
@@ -223,6 +227,60 @@ def test_no_key_in_what_an_observer_of_optimize_raises_is_told(
             observers=[ending(fault, StepEnded)],
         )
     assert told(tmp_path, caught.value, caplog.text) == []
+
+
+KEY = 'sk+pl/nt~ "42"\\é '
+BASIC = f"Basic {base64.b64encode(f'someone:{KEY}'.encode()).decode()}"
+
+
+@pytest.mark.parametrize(
+    ("said", "left"),
+    [
+        (quote(KEY), HIDDEN),
+        (quote(KEY, safe=""), HIDDEN),
+        (quote_plus(KEY), HIDDEN),
+        (re.sub("%..", lambda code: code[0].lower(), quote(KEY)), HIDDEN),
+        (json.dumps({"k": KEY}), '{"k": "[redacted]"}'),
+        (json.dumps({"k": KEY}, ensure_ascii=False), '{"k": "[redacted]"}'),
+        (json.dumps(json.dumps(KEY)), r'"\"[redacted]\""'),
+        (repr({"k": KEY}), "{'k': '[redacted]'}"),
+        (repr(KEY + "'"), None),
+    ],
+)
+def test_a_credential_is_known_quoted_and_escaped(said: str, left: str | None) -> None:
+    told = str(redact(ValueError(said), {KEY}))
+    assert left is None or told == left
+    assert "nt" not in told
+
+
+@pytest.mark.parametrize("encode", [base64.b64encode, base64.urlsafe_b64encode])
+@pytest.mark.parametrize("key", [KEY + "?>", KEY + "?>~", KEY + "?>~?"])
+@pytest.mark.parametrize("before", ["", "u:", "us:", "use:"])
+@pytest.mark.parametrize("after", ["", "1", "12"])
+def test_a_credential_is_known_in_base64_after_and_before_anything(
+    encode: Callable[[bytes], bytes], key: str, before: str, after: str
+) -> None:
+    said = encode(f"{before}{key}{after}".encode()).decode()
+    told = str(redact(ValueError(f"Basic {said}"), {key}))
+    assert HIDDEN in told
+    assert len(told) <= len(f"Basic {HIDDEN}") + 12
+
+
+def test_no_quoted_or_encoded_credential_reaches_a_file_or_a_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    said = f"{quote(KEY)} {json.dumps(KEY)} {KEY!r} {BASIC}"
+
+    def metric(example: dspy.Example, prediction: dspy.Prediction) -> float:
+        raise ValueError(said)
+
+    error = compiled(tmp_path, metric=metric)
+    texts = [p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()]
+    texts += [caplog.text.encode(), "\n".join(parts_of(error)).encode() if error else b""]
+    assert any(b"[redacted]" in text for text in texts)
+    for probe in (b"pl/nt", b"pl%2Fnt", BASIC[16:-4].encode()):
+        assert not any(probe in text for text in texts)
 
 
 def test_an_error_that_can_be_cleaned_stays_itself() -> None:

@@ -1,11 +1,15 @@
 """Taking credentials out of what an error says."""
 
+import base64
 import builtins
+import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
 from types import GetSetDescriptorType, MemberDescriptorType
 from typing import Any
+from urllib.parse import quote, quote_plus
 
 from pydantic import ValidationError
 
@@ -29,6 +33,7 @@ def redact(error: BaseException, secrets: set[str]) -> BaseException:
     Returns:
         `error`, or what stands in for it.
     """
+    secrets = {spelled for secret in secrets for spelled in spellings(secret)}
     links = list(_tree(error))
     for link in links:
         _clean(link, secrets)
@@ -38,6 +43,27 @@ def redact(error: BaseException, secrets: set[str]) -> BaseException:
     for link in links:
         _relink(link, found[id(link)], found)
     return found[id(error)]
+
+
+def spellings(secret: str) -> Iterator[str]:
+    """Yield `secret` as it is and as it is quoted in URLs, escaped in texts, or put in base64.
+
+    In base64 that is what stands for it alone, after anything (`user:`) and before anything.
+    """
+    raw = secret.encode("utf-8", "surrogatepass")
+    quoted = {quote(raw), quote(raw, safe=""), quote_plus(raw)}
+    yield from quoted
+    yield from (re.sub("%..", lambda code: code[0].lower(), text) for text in quoted)
+    escaped = {secret}
+    for _ in range(2):  # JSON in JSON, too
+        for text in list(escaped):
+            escaped |= {json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]}
+            escaped.add(repr(text)[1:-1])
+    yield from escaped
+    for before in range(3):
+        bits = (before + len(raw)) * 8
+        told = base64.b64encode(bytes(before) + raw).decode()[-(-before * 8 // 6) : bits // 6]
+        yield from (told, told.translate(str.maketrans("+/", "-_")))
 
 
 def _tree(error: BaseException) -> Iterator[BaseException]:

@@ -21,8 +21,9 @@ from opro_dspy.fingerprints.describing import (
     describe_program,
     describe_request,
 )
+from opro_dspy.fingerprints.endpoints import endpoint_of
 from opro_dspy.fingerprints.hashing import canonical, fingerprint
-from opro_dspy.fingerprints.lms import endpoint_of, standing_for
+from opro_dspy.fingerprints.lms import standing_for
 
 __all__ = [
     "canonical",

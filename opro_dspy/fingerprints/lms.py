@@ -1,6 +1,5 @@
 """Who an LM is: model, parameters, engine and endpoint; never its keys and headers."""
 
-import os
 from collections.abc import Mapping, MutableMapping, MutableSequence, MutableSet
 from types import ModuleType
 from typing import Any
@@ -18,7 +17,8 @@ from opro_dspy.fingerprints.credentials import (
     without_credentials,
     without_secrets,
 )
-from opro_dspy.fingerprints.hashing import Describe, by_name, fingerprint
+from opro_dspy.fingerprints.endpoints import endpoint_of
+from opro_dspy.fingerprints.hashing import Describe, by_name
 from opro_dspy.fingerprints.objects import attributes_of, state_of
 from opro_dspy.fingerprints.values import held_by
 
@@ -180,28 +180,3 @@ def request_parts(given: Mapping[str, Any], describe: Describe) -> dict[str, Any
         else:
             told[name] = describe(value)
     return told
-
-
-def endpoint_of(lm: dspy.BaseLM, call: Mapping[str, Any] | None = None) -> Any:
-    """Return where `lm` is reached if that is not settled by its model's name alone, else None.
-
-    Args:
-        lm: The LM.
-        call: Options of a call, which override those of the LM.
-    """
-    options = {**(getattr(lm, "kwargs", None) or {}), **(call or {})}
-    for name in URLS:
-        if options.get(name):
-            return without_credentials(options[name])
-    if not isinstance(getattr(lm, "engine", None), str):
-        return None
-    provider, slash, _ = str(lm.model).partition("/")
-    for declared in getattr(lm, "_providers", ()):
-        names = (declared.id, *declared.definition.aliases)
-        if slash and provider.replace("_", "-") in names:
-            return without_credentials(declared.definition.access.base_url)
-    prefix = provider.upper() if slash else "OPENAI"
-    for variable in (f"{prefix}_API_BASE", f"{prefix}_BASE_URL"):
-        if os.environ.get(variable):  # told by its hash: no value of the environment is shown
-            return f"{variable}:{fingerprint(os.environ[variable])[:16]}"
-    return None

@@ -5,10 +5,11 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.cli.conftest import write_lines
+from tests.cli.conftest import run, write_lines
 from tests.fakes import WORDS, field
 from tests.http_server import ChatServer
 
@@ -23,7 +24,7 @@ def reply(text: str) -> str:
     return field("answer", "2")
 
 
-def shell(folder: Path, url: str, *words: str, key: str = KEY) -> subprocess.CompletedProcess[str]:
+def shell(folder: Path, url: str, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "opro_dspy", *words],
         cwd=folder,
@@ -32,7 +33,7 @@ def shell(folder: Path, url: str, *words: str, key: str = KEY) -> subprocess.Com
             "PYTHONPATH": str(ROOT),
             "OPENAI_API_BASE": url,
             "OPENAI_BASE_URL": url,
-            "OPENAI_API_KEY": key,
+            "OPENAI_API_KEY": KEY,
             "OPRO_DSPY_CACHE_DIR": "off",
             "DSPY_CACHEDIR": str(folder / "dspy"),
             "COLUMNS": "200",
@@ -71,30 +72,40 @@ def test_a_console_that_lacks_a_character_has_it_spelt_out(folder: Path) -> None
 
 
 @pytest.mark.parametrize("command", ["compile", "evaluate", "study"])
-def test_a_missing_key_is_wrong_configuration(command: str, folder: Path) -> None:
+def test_a_missing_key_is_wrong_configuration(
+    command: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
     more = {
         "compile": ("question -> answer", *SETS, "--model"),
         "evaluate": ("question -> answer", "--data", *SETS[1:4], "--model"),
         "study": ("order", "--seeds", "1", "--steps", "1", "--lm"),
     }[command]
-    done = shell(folder, "", command, *more, "openai/some-model", key="")
-    assert done.returncode == 2, done.stderr
+    done = run(command, *more, "openai/some-model")
+    assert done.exit_code == 2, done.stderr
     assert "OPENAI_API_KEY" in done.stderr and "optimizer LM" not in done.stderr
 
 
-def test_an_evaluation_that_a_cap_ends_says_nothing_of_a_choice(folder: Path) -> None:
+def test_an_evaluation_that_a_cap_ends_says_nothing_of_a_choice(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
     words = ("--data", "train.jsonl", "--metric", "exact_text", "--max-cost", "0.000001")
     with ChatServer(reply).running() as server:
+        there: dict[str, Any] = {"OPENAI_API_BASE": server.url, "OPENAI_API_KEY": KEY}
         model = ("--model", "openai/gpt-4o-mini")
-        done = shell(folder, server.url, "evaluate", "question -> answer", *words, *model)
-    assert done.returncode == 1
+        done = run("evaluate", "question -> answer", *words, *model, **there)
+    assert done.exit_code == 1
     for word in ("choice", "trainset", "valset", "candidate", "contenders"):
         assert word not in done.stderr
     assert "of $0.0000010 used" in done.stderr
 
 
-def test_a_wrong_command_is_one_line_on_stderr(folder: Path) -> None:
-    done = shell(folder, "", "compile", "question -> answer", *SETS, "--model", "gpt5")
-    assert done.returncode == 2 and done.stdout == ""
+def test_a_wrong_command_is_one_line_on_stderr(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    done = run("compile", "question -> answer", *SETS, "--model", "gpt5")
+    assert done.exit_code == 2 and done.stdout == ""
     assert done.stderr.startswith("Error: an LM is named as provider/model")
     assert done.stderr.count("\n") == 1

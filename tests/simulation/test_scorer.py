@@ -142,7 +142,7 @@ class TwoStage(dspy.Module):  # type: ignore[misc]
 @pytest.mark.parametrize("passes_question", [True, False])
 def test_both_stages_of_a_program_count(passes_question: bool) -> None:
     shape = landscape("many_small_effects")
-    more = make_examples("arithmetic", 500, seed=8)
+    more = make_examples("arithmetic", 300, seed=8)
     lm = scorer_lm(answer_key=more, landscape=shape, cache=False)
     seen = {}
     for plan, solve in ((GOOD, GOOD), (BAD, GOOD), (GOOD, BAD)):
