@@ -127,8 +127,13 @@ class Answers:
         return paid[1]
 
     def owes(self, answer: Answer) -> bool:
-        """Tell whether the run has paid for `answer` without counting it; once for each."""
+        """Tell whether the run has paid for `answer` without counting it."""
         return self.payer is not None and self.payer.owes(answer.paid)
+
+    def counts(self, answer: Answer) -> None:
+        """Note that an answer that the run owed is given, and so counted."""
+        if self.payer is not None and answer.paid is not None:
+            self.payer.counts(answer.paid)
 
     def claim(self, key: str, owner: Owner | None) -> Flight | None:
         """Return a flight if nobody asks for `key` now; see `Flights`."""

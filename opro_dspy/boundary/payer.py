@@ -32,10 +32,10 @@ class Payer:
         return self._run, mark
 
     def owes(self, paid: tuple[str, str] | None) -> bool:
-        """Tell whether an answer was paid for by the run and not counted; once for each."""
-        if paid is None or paid[0] != self._run:
-            return False
+        """Tell whether an answer was paid for by the run and is not counted."""
+        return paid is not None and paid[0] == self._run and paid[1] not in self._counted
+
+    def counts(self, paid: tuple[str, str]) -> None:
+        """Note that an answer is counted from now on: it is given, as if paid for now."""
         with self._lock:
-            owed = paid[1] not in self._counted
             self._counted.add(paid[1])
-        return owed

@@ -145,7 +145,8 @@ class Recall:
         return await steps.acalled(self._sending, ask)
 
     def _counted(self, answer: Answer) -> steps.CallResult:
-        """Return an answer that is owed, as the LM gave it."""
+        """Return an answer that is owed, as the LM gave it; a cap may have refused it until now."""
+        self._answers.counts(answer)
         self._note(None if answer.paid is None else answer.paid[1])
         return answer.as_asked_now()
 
