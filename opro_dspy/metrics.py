@@ -42,7 +42,8 @@ def multiple_choice(
 ) -> bool:
     """Tell whether both answers are the same option, named by its letter or its text.
 
-    Options are the lines `(A) …` of the example's inputs.
+    Options are the lines `(A) …` of the example's inputs. The letter is the first one in brackets
+    behind "answer is", else the last one in brackets, else a bare capital at the beginning.
     """
     options = _options(example)
     expected, found = _text(example, field), _text(prediction, field)
@@ -55,7 +56,10 @@ def multiple_choice(
 def yes_no(
     example: dspy.Example, prediction: Any, trace: Any = None, *, field: str = "answer"
 ) -> bool:
-    """Tell whether both answers say yes (or true), or both say no (or false)."""
+    """Tell whether both answers say yes (or true), or both say no (or false).
+
+    What counts is said behind "answer is", else at the beginning, else last.
+    """
     expected, found = verdict_in(_text(example, field)), verdict_in(_text(prediction, field))
     return found is not None and found == expected
 

@@ -32,7 +32,8 @@ def positioned(adapter: dspy.ChatAdapter, position: str) -> dspy.ChatAdapter:
     """Return a copy of `adapter` that puts the instruction at another place of the prompt.
 
     The instruction leaves the system message and stands in the last message of the user, before or
-    behind its input fields. Demos stay as they are.
+    behind its input fields, and so in each turn of a `dspy.History`, which DSPy writes as it writes
+    that message. Demos stay as they are.
 
     Args:
         adapter: A `dspy.ChatAdapter`, `JSONAdapter` or `XMLAdapter`, or a subclass of them.

@@ -35,6 +35,8 @@ class Scaffold:
     """Lines of `after` that are others with other tools and fields."""
     signature: Any
     """Whose instruction the user's part is; a blank one becomes this signature's default."""
+    over: str | None = None
+    """An instruction that somebody wrote over all of it: this one text stands without it."""
 
     @property
     def is_bare(self) -> bool:
@@ -43,10 +45,14 @@ class Scaffold:
 
     def full(self, text: str) -> str:
         """Return the instruction with `text` as the user's part."""
+        if self.over is not None and text == self.normalized(self.over):
+            return self.over
         return f"{self.before}{text}{self.after}"
 
     def text(self, instructions: str) -> str:
         """Return the user's part of `instructions`, which `holds`, or which `is_of_others`."""
+        if instructions == self.over:
+            return instructions
         end = len(instructions) - len(self.after)
         if not self.holds(instructions):
             end = instructions.index(self.opening, len(self.before))
@@ -86,8 +92,8 @@ def scaffolds_of(
     DSPy's own modules are asked for theirs. Of other modules with a `signature`, it is what stands
     around that signature's instruction, on lines of its own, in those of the predictors that they
     hold. An instruction that was loaded into an agent whose tools are others now gets the scaffold
-    of the present tools. Where another optimizer has replaced a whole instruction, nothing is left
-    of it: all of it is the user's.
+    of the present tools. Where another optimizer has replaced a whole instruction, that stays as it
+    is, and all others get the scaffold again.
 
     Raises:
         ConfigurationError: If an instruction holds parts of a protocol that cannot be told from
@@ -131,7 +137,19 @@ def _scaffold(
             "agent anew with your text as its signature's instruction "
             "(`signature.with_instructions(…)`), or set one without any of that text."
         )
-    return around
+    return _restored(name, instructions, known) if around.is_bare else around
+
+
+def _restored(name: str, instructions: str, known: Scaffold) -> Scaffold:
+    """Return the scaffold for all texts but one that was written over it."""
+    logger.warning(
+        "The instruction of %s has nothing of the text in which DSPy names an agent's tools: "
+        "somebody wrote over it, as optimizers that know no agents do. It is measured as it is; "
+        "the ones that OPRO proposes stand in that text again: %.80r",
+        name,
+        instructions,
+    )
+    return replace(known, over=instructions)
 
 
 def _renewed(name: str, instructions: str, known: Scaffold) -> Scaffold:

@@ -40,6 +40,7 @@ from opro_dspy.inputs import (
     check_options,
     check_sets,
 )
+from opro_dspy.integrations.autologging import join_autologging
 from opro_dspy.meta_prompt import resolve_meta_prompt
 from opro_dspy.metric import Metric
 from opro_dspy.names import named_from, refuse_unknown
@@ -356,6 +357,7 @@ class OPRO(Teleprompter):  # type: ignore[misc]
         """
         known, settings = _parameters(OPRO.compile), _parameters(OPRO.__init__)
         refuse_unknown("compile", unknown, known, settings=settings)
+        join_autologging(self.get_params())
         return self._run(student, trainset, valset, inputs, on_step).compile()
 
     async def acompile(

@@ -15,7 +15,8 @@ ROWS = (
     {"report"},
     {"plots"},
     {"simulation"},
-    {"teleprompter", "solving", "integrations", "datasets"},
+    {"teleprompter", "solving", "datasets"},
+    {"integrations"},
     {"run"},
     {"wiring", "choice", "warm_start"},
     {"inputs", "loop", "outcome", "estimate", "identity", "runlog", "watching", "runs"}

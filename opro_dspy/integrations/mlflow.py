@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from opro_dspy.errors import ConfigurationError
+from opro_dspy.integrations.autologging import PREFIX, log_params
 from opro_dspy.integrations.tracking import (
+    flat,
     result_metrics,
-    settings_of,
     step_metrics,
     warn_of_another,
     write_files,
@@ -17,7 +18,6 @@ from opro_dspy.integrations.tracking import (
 from opro_dspy.protocols import Event, ResultKnown, StepEnded, StepStarted
 from opro_dspy.result import RunResult
 
-_MAX_PARAM_CHARS = 500
 _NOT_THERE = "RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"
 """What stores say of a run that they do not have, or whose id is none."""
 
@@ -47,7 +47,7 @@ class MLflowObserver:
     """
 
     def __init__(
-        self, *, run_id: str | None = None, run_name: str | None = None, prefix: str = "opro/"
+        self, *, run_id: str | None = None, run_name: str | None = None, prefix: str = PREFIX
     ) -> None:
         self._mlflow = _mlflow()
         if run_id is not None and not isinstance(run_id, str):
@@ -127,22 +127,12 @@ class MLflowObserver:
 
     def _log_result(self, run_id: str, result: RunResult) -> None:
         self._log({f"result/{n}": v for n, v in result_metrics(result).items()}, step=0)
-        self._log_settings(run_id, result)
+        settings = {self._prefix + name: value for name, value in flat(result.settings).items()}
+        log_params(self._mlflow, run_id, settings)
         self._client.set_tag(run_id, self._prefix + "stop_reason", result.stop_reason)
         with tempfile.TemporaryDirectory() as folder:
             for path in write_files(result, Path(folder)):
                 self._client.log_artifact(run_id, str(path))
-
-    def _log_settings(self, run_id: str, result: RunResult) -> None:
-        """Log what the run does not have: MLflow refuses to change a parameter."""
-        known = self._client.get_run(run_id).data.params
-        settings = {self._prefix + name: value for name, value in settings_of(result).items()}
-        params = [
-            self._mlflow.entities.Param(name, value[:_MAX_PARAM_CHARS])
-            for name, value in settings.items()
-            if name not in known
-        ]
-        self._client.log_batch(run_id, params=params)
 
 
 def _status(stop_reason: str) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from math import isfinite
 from pathlib import Path
 from statistics import fmean, pstdev
+from typing import Any
 
 from opro_dspy.protocols import StepEnded
 from opro_dspy.records import Usage, total_cost
@@ -47,10 +48,10 @@ def result_metrics(result: RunResult) -> dict[str, float]:
     return _known(found)
 
 
-def settings_of(result: RunResult) -> dict[str, str]:
-    """Return the settings as texts, those of options by `option.name`."""
+def flat(settings: Mapping[str, Any]) -> dict[str, str]:
+    """Return settings as texts, those of options by `option.name`."""
     found = {}
-    for name, value in result.settings.items():
+    for name, value in settings.items():
         parts = value if isinstance(value, Mapping) else {"": value}
         for part, item in parts.items():
             found[f"{name}.{part}" if part else name] = str(item)

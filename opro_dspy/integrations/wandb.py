@@ -8,8 +8,8 @@ from typing import Any
 
 from opro_dspy.errors import ConfigurationError
 from opro_dspy.integrations.tracking import (
+    flat,
     result_metrics,
-    settings_of,
     step_metrics,
     warn_of_another,
     write_files,
@@ -92,7 +92,7 @@ class WandbObserver:
     def _log_result(self, run: Any, result: RunResult) -> None:
         numbers = {f"result/{name}": value for name, value in result_metrics(result).items()}
         run.summary.update(self._named({**numbers, "stop_reason": result.stop_reason}))
-        run.config.update(self._named(settings_of(result)), allow_val_change=True)
+        run.config.update(self._named(flat(result.settings)), allow_val_change=True)
         with tempfile.TemporaryDirectory() as folder:
             artifact = self._wandb.Artifact(f"opro-{run.id}", type="opro-result")
             for path in write_files(result, Path(folder)):

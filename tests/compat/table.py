@@ -38,7 +38,9 @@ the place of the first take `RLM`; for the second there is DSPy's `GEPA`.
 
 An agent that was saved and is loaded beside other tools, descriptions or fields brings the old text
 with it. OPRO keeps your part, writes the rest anew for what the agent has now, and says so. Where
-your part cannot be told from the rest, the program is refused.
+another optimizer wrote over all of it (MIPROv2 does), its text is measured as it is, what OPRO
+proposes stands in DSPy's text again, and a warning says so. A text that holds some lines of DSPy's
+is refused: your part cannot be told from the rest.
 
 ### Copies
 

@@ -17,7 +17,7 @@ from opro_dspy.fingerprints import describe_program, fingerprint
 from opro_dspy.program import Program
 from opro_dspy.records import Candidate
 from tests.compat.kinds import KINDS, successor
-from tests.compat.running import Run, students
+from tests.compat.running import Run, optimized, students
 from tests.compat.world import Interpreter, world_lm
 from tests.fakes import TRAIN, WORDS, exact
 
@@ -269,10 +269,37 @@ def test_the_users_part_is_found_where_it_stands_in_the_protocol_too(
     )
 
 
-def test_what_another_optimizer_wrote_over_the_protocol_is_the_users_as_a_whole() -> None:
-    agent = dspy.ReAct("question -> answer", [successor])
-    agent.react.signature = agent.react.signature.with_instructions("All new.")
-    assert Program(agent).candidate.texts["react"] == "All new."
+@pytest.mark.parametrize("name", AGENTS)
+def test_what_was_written_over_the_protocol_stays_and_all_others_get_the_tools_again(
+    name: str, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    agent = students(AGENTS[name])
+    over = {name for name, s in Program(agent).scaffolds.items() if not s.is_bare}
+    for at, predictor in agent.named_predictors():
+        predictor.signature = predictor.signature.with_instructions(f"All new in {at}.")
+    program = Program(agent)
+    assert program.candidate.texts == {at: f"All new in {at}." for at in program.predictors}
+    assert caplog.text.count("somebody wrote over it") == len(over)
+    same = program.build(program.candidate)
+    built = program.compiled(Candidate(dict.fromkeys(program.predictors, "Newer.")))
+    for at, predictor in built.named_predictors():
+        assert dict(same.named_predictors())[at].signature.instructions == f"All new in {at}."
+        assert "Newer." in predictor.signature.instructions
+        assert (predictor.signature.instructions != "Newer.") == (at in over)
+    built.save(tmp_path / "program.json")
+    agent.load(tmp_path / "program.json")
+    assert set(Program(agent).candidate.texts.values()) == {"Newer."}
+
+
+def test_after_an_optimizer_that_knows_no_agents_candidates_name_the_tools() -> None:
+    kind, lm = AGENTS["ReAct"], world_lm()
+    agent = students(kind)
+    agent.react.signature = agent.react.signature.with_instructions("Solve it, please.")
+    optimized(kind, agent, lm)
+    acting = [p for p in lm.engine.prompts if ACTS[0] in p]
+    proposed = [p for p in acting if any(word in p.lower() for word in WORDS)]
+    assert len(acting) > len(proposed) >= 20
+    assert all("successor" in p and DESCRIPTION in p for p in proposed)
 
 
 def test_an_agent_that_keeps_a_history_is_estimated_before_there_is_one() -> None:

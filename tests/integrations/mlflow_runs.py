@@ -7,7 +7,8 @@ import asyncio
 import json
 import logging
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import dspy
 import mlflow
 
 from opro_dspy import OPRO, ConfigurationError, LMCallError
+from opro_dspy.integrations.autologging import join_autologging
 from opro_dspy.integrations.mlflow import MLflowObserver
 from tests.fakes import (
     TRAIN,
@@ -103,6 +105,18 @@ def not_there() -> dict[str, Any]:
 
 def twice(folder: Path) -> list[int]:
     """Return how often it was told by then that a run holds another compile: after each of two."""
+    experiment("twice", folder)
+    counts = []
+    with recorded("opro_dspy.integrations") as told, mlflow.start_run() as run:
+        for _ in range(2):
+            compiled(observers=[MLflowObserver()], max_steps=0)
+            counts.append(sum(f"{run.info.run_id} holds the result of another" in x for x in told))
+    return counts
+
+
+@contextmanager
+def recorded(name: str) -> Iterator[list[str]]:
+    """Return a context with the warnings of a logger, as they come."""
     told: list[str] = []
 
     class Told(logging.Handler):
@@ -110,15 +124,9 @@ def twice(folder: Path) -> list[int]:
             told.append(record.getMessage())
 
     handler = Told(logging.WARNING)
-    logging.getLogger("opro_dspy.integrations").addHandler(handler)
-    experiment("twice", folder)
-    counts = []
-    with mlflow.start_run() as run:
-        for _ in range(2):
-            compiled(observers=[MLflowObserver()], max_steps=0)
-            counts.append(sum(f"{run.info.run_id} holds the result of another" in x for x in told))
-    logging.getLogger("opro_dspy.integrations").removeHandler(handler)
-    return counts
+    logging.getLogger(name).addHandler(handler)
+    yield told
+    logging.getLogger(name).removeHandler(handler)
 
 
 def main(folder: Path) -> None:
@@ -149,7 +157,13 @@ def main(folder: Path) -> None:
     mlflow.dspy.autolog(log_compiles=True, log_evals=True)
     dspy.configure(lm=keyword_scorer())
     second = compiled(max_steps=2, num_candidates=3, observers=[MLflowObserver()])
+    plain = experiment("plain", folder)
+    compiled(max_steps=0)
+    with recorded("opro_dspy.integrations") as unseen:
+        join_autologging({"max_steps": 0})  # as MLflow calls it where it has patched nothing
     said = {
+        "plain": runs(plain),
+        "unseen": unseen,
         "alone": runs(alone),
         "awaited": runs(awaited),
         "unwritable": unwritable,

@@ -73,6 +73,17 @@ def test_the_observer_adds_settings_to_the_run_of_autologging(said: dict[str, An
     assert parent["metrics"]["opro/best"]
 
 
+def test_settings_are_in_the_run_of_autologging_without_an_observer(said: dict[str, Any]) -> None:
+    (parent,) = [run for run in said["plain"] if run["parent"] is None]
+    assert parent["params"]["opro/max_steps"] == "0"
+    assert parent["params"]["opro/view.num_entries"] == "20"
+
+
+def test_a_compile_that_autologging_does_not_see_is_told(said: dict[str, Any]) -> None:
+    (told,) = said["unseen"]
+    assert "once more, after `import opro_dspy`" in told
+
+
 def test_a_run_that_is_awaited_is_logged_where_the_observer_was_made(said: dict[str, Any]) -> None:
     outer, later = said["awaited"]
     assert outer["name"] == "of the caller"
