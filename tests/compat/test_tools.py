@@ -297,9 +297,9 @@ def test_after_an_optimizer_that_knows_no_agents_candidates_name_the_tools() -> 
     agent.react.signature = agent.react.signature.with_instructions("Solve it, please.")
     optimized(kind, agent, lm)
     acting = [p for p in lm.engine.prompts if ACTS[0] in p]
-    proposed = [p for p in acting if any(word in p.lower() for word in WORDS)]
-    assert len(acting) > len(proposed) >= 20
-    assert all("successor" in p and DESCRIPTION in p for p in proposed)
+    without = [p for p in acting if PROTOCOL["ReAct"] not in p or DESCRIPTION not in p]
+    assert len(acting) - len(without) >= 20
+    assert all(" Solve it, please.\n[[ ## question ## ]]" in p for p in without)  # the student
 
 
 def test_an_agent_that_keeps_a_history_is_estimated_before_there_is_one() -> None:
