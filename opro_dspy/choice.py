@@ -226,7 +226,7 @@ class Choice:
             scores = {**before, **{n_train + i: score for i, score in on_set.items()}}
             everything.append(replace(e, scores=scores))
         found = estimates(everything, n_examples=n, among=range(n_train, n))
-        worth = {e.candidate.key: x.worth for e, x in zip(everything, found, strict=True)}
+        worth = {e.candidate.key: x.score for e, x in zip(everything, found, strict=True)}
         return sorted(pool, key=lambda candidate: -worth[candidate.key])
 
     def meet_the_rest(

@@ -8,7 +8,6 @@ as likeness has told anything in this run, and toward the mean of all.
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import cache
 from math import log, sqrt
 
@@ -100,10 +99,7 @@ def estimates(
         fitted_by: Makes the model (`rasch.LastFit` where it may be asked for again).
 
     Returns:
-        Estimates in the order of `evaluations`. `expected` is the model's mean over all examples:
-        the best of many has been lucky on those that it met, and the model takes that back, also
-        where all were met (the winner's curse: Efron 2011, "Tweedie's formula and selection
-        bias"). `stderr` is that of the mean over a fresh sample
+        Estimates in the order of `evaluations`. `stderr` is that of the mean over a fresh sample
         of as many examples, to which unseen ones add what the model does not know.
     """
     if not evaluations:
@@ -116,13 +112,12 @@ def estimates(
 def _estimate(model: Model, index: int, evaluation: Evaluation, among: range) -> Estimate:
     scores = {j - among.start: s for j, s in evaluation.scores.items() if j in among}
     n = len(among)
+    if len(scores) == n:
+        return Estimate.of(scores)
     scale, difficulty = model.high - model.low, model.difficulty[among.start : among.stop]
+    doubt = model.difficulty_variance[among.start : among.stop]
     p = sigmoid(model.level + model.ability[index] - difficulty)
     values = model.low + scale * p
-    expected = float(values.mean())
-    if len(scores) == n:
-        return replace(Estimate.of(scores), expected=expected)
-    doubt = model.difficulty_variance[among.start : among.stop]
     slope = p * (1.0 - p)
     seen = np.fromiter(scores, dtype=int)
     values[seen] = np.fromiter(scores.values(), dtype=float)
@@ -134,7 +129,6 @@ def _estimate(model: Model, index: int, evaluation: Evaluation, among: range) ->
         score=float(values.mean()),
         stderr=sqrt(scale**2 * float(unknown + noise) + float(spread)),
         n_examples=len(scores),
-        expected=expected,
     )
 
 
@@ -216,19 +210,19 @@ def leaders(found: Sequence[Estimate], *, n_examples: int, k: int, z: float) -> 
         Lai & Robbins 1985, "Asymptotically efficient adaptive allocation rules"; one standard
         error for optimism.
     """
-    ranked = sorted(range(len(found)), key=lambda i: -found[i].worth)
+    ranked = sorted(range(len(found)), key=lambda i: -found[i].score)
     if len(ranked) > 1:
         first, second = found[ranked[0]], found[ranked[1]]
-        gap = first.worth - second.worth
+        gap = first.score - second.score
         if gap > z * sqrt(first.stderr**2 + second.stderr**2):
             return []
-    best = max((estimate.worth for estimate in found), default=0.0)
+    best = max((estimate.score for estimate in found), default=0.0)
     unsure = [
         i
         for i in ranked
-        if found[i].n_examples < n_examples and found[i].worth + z * found[i].stderr >= best
+        if found[i].n_examples < n_examples and found[i].score + z * found[i].stderr >= best
     ]
-    return sorted(unsure, key=lambda i: -(found[i].worth + found[i].stderr))[:k]
+    return sorted(unsure, key=lambda i: -(found[i].score + found[i].stderr))[:k]
 
 
 def rounds_of_choice(

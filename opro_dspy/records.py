@@ -43,13 +43,6 @@ class Estimate:
     """Standard error of `score`; 0.0 when fewer than two examples were scored."""
     n_examples: int
     """Examples behind `score`."""
-    expected: float | None = None
-    """Expected score on further examples of the kind, where a model tells: `score` without luck."""
-
-    @property
-    def worth(self) -> float:
-        """What ranks: `expected` where it is known, else `score`."""
-        return self.score if self.expected is None else self.expected
 
     @staticmethod
     def of(scores: Mapping[int, float]) -> "Estimate":

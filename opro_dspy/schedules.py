@@ -54,7 +54,7 @@ def adaptive(start: float, *, delta: float = 0.1, low: float = 0.3, high: float 
         temperature = start
         for done in trajectory.steps[1:]:
             now, before = trajectory.best_after(done.index), trajectory.best_after(done.index - 1)
-            improved = now is not None and before is not None and now.worth > before.worth
+            improved = now is not None and before is not None and now.score > before.score
             repeats = sum(p.rejected == ALREADY_SCORED for p in done.proposals)
             stuck = 2 * repeats >= max(1, len(done.proposals))
             temperature += -delta if improved and not stuck else delta

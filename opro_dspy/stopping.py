@@ -86,7 +86,7 @@ def patience(n: int, *, per_round: int = 1) -> Stop:
         if done < n * per_round:
             return None
         now, before = trajectory.best_after(done), trajectory.best_after(done - n * per_round)
-        if now is None or before is None or now.worth > before.worth:
+        if now is None or before is None or now.score > before.score:
             return None
         return f"patience: no improvement for {_rounds(n, per_round)}"
 

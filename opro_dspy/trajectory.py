@@ -33,7 +33,7 @@ class Entry:
     @property
     def worth(self) -> tuple[bool, float]:
         """What ranks the entry, higher is better; see `Trajectory.worth`."""
-        return not self.dropped, self.estimate.worth
+        return not self.dropped, self.estimate.score
 
 
 class Trajectory:
@@ -101,7 +101,7 @@ class Trajectory:
         A dropped one ranks below all others: its failure score says nothing, and is a high one
         where the metric goes below 0.
         """
-        return self.evaluation(candidate).dropped is None, self.estimate(candidate).worth
+        return self.evaluation(candidate).dropped is None, self.estimate(candidate).score
 
     def ranked(self) -> list[Evaluation]:
         """Return all evaluations, best first; ties keep the order in which they were told."""
@@ -152,7 +152,7 @@ class Trajectory:
             the reference code.
         """
         context, entries = base.context_of(component), dict[str, Entry]()
-        scores = [estimate.worth for estimate in self._estimates.values()]
+        scores = [estimate.score for estimate in self._estimates.values()]
         span = min(scores, default=0.0), max(scores, default=0.0)
         for evaluation in self.ranked():
             entry = self._entry(evaluation, component, context, span=span)
@@ -177,7 +177,6 @@ class Trajectory:
         An adjusted score stays in `span`, the range of all that were estimated.
         """
         candidate, estimate = evaluation.candidate, self.estimate(evaluation.candidate)
-        estimate = replace(estimate, score=estimate.worth, expected=None)
         there = candidate.context_of(component)
         dropped = evaluation.dropped is not None
         if here != there and not dropped:

@@ -96,22 +96,6 @@ def test_a_lucky_four_of_four_does_not_lead() -> None:
     assert second.stderr > first.stderr
 
 
-def test_what_is_expected_of_the_best_is_not_its_luck() -> None:
-    luck = {"score": list[float](), "worth": list[float]()}
-    for seed in range(30):
-        found, truth = drawn(seed)
-        told = estimates(found, n_examples=60)
-        for name, values in luck.items():
-            best = max(range(len(told)), key=lambda i: getattr(told[i], name))
-            values.append(getattr(told[best], name) - truth[best])
-    assert sum(luck["score"]) / 30 > 0.04
-    assert abs(sum(luck["worth"])) / 30 < 0.02
-
-
-def test_plain_means_rank_by_themselves() -> None:
-    assert evaluation("a", {0: 1.0, 1: 0.0}).estimate.worth == 0.5
-
-
 def test_estimates_are_adjusted_for_how_hard_the_examples_were() -> None:
     everybody = [
         evaluation(str(i), {j: float(j < 30 or (j + i) % 10 == 0) for j in range(60)})
