@@ -31,6 +31,13 @@ from opro_dspy.settings import Seats
 
 logger = logging.getLogger(__name__)
 
+IF_NOTHING_WAS_EDITED = (
+    "If the metric's code is as it was, the metric holds what changes as it runs, or with each "
+    "process (a counter, a memo, a start time, a random name): keep that in a private attribute "
+    "of an object, or give the object a `dump_state()` without it."
+)
+"""What to do where another metric is found, and nobody meant it."""
+
 
 def example_keys(examples: Sequence[dspy.Example]) -> list[str]:
     """Return a key for each example: a hash of its content, and a number if it has equals.

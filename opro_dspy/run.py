@@ -17,7 +17,7 @@ from opro_dspy.choice import Choice
 from opro_dspy.errors import RunError
 from opro_dspy.estimate import RunEstimate, estimate_run, rates_of
 from opro_dspy.filters import printable
-from opro_dspy.identity import example_keys, make_manifest
+from opro_dspy.identity import IF_NOTHING_WAS_EDITED, example_keys, make_manifest
 from opro_dspy.inputs import initial_candidates
 from opro_dspy.interrupt import Interrupt
 from opro_dspy.journal import Manifest
@@ -130,7 +130,10 @@ class Run:
             seats.resume,
             gate=gate,
             saved=partial(saved, program),
-            advice={"instructions": if_it_went_on(seats.log_dir)} if seats.warm_start else {},
+            advice={
+                "metric.hash": IF_NOTHING_WAS_EDITED,
+                "instructions": if_it_went_on(seats.log_dir) if seats.warm_start else "",
+            },
         )
         program.watch_lms(gate.watch)
         gate.holders = [*program.modules, *seats.metric.holders]

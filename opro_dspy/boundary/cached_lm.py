@@ -33,7 +33,8 @@ def cached(
     anew. It is saved with a program, and copied, as `lm` is; what is loaded is the plain LM.
 
     Args:
-        lm: An LM; its own `cache` flag decides about DSPy's cache alone.
+        lm: An LM; its own `cache` flag decides about DSPy's cache alone, here: of one with
+            `cache=False`, `compile` keeps proposals and example scores, but no answers.
         cache_dir: The folder, as in `OPRO`; None keeps answers in memory, as long as the LM lives.
 
     Raises:
