@@ -132,7 +132,7 @@ class Run:
             saved=partial(saved, program),
             advice={
                 "metric.hash": IF_NOTHING_WAS_EDITED,
-                "instructions": if_it_went_on(seats.log_dir) if seats.warm_start else "",
+                **({"instructions": if_it_went_on(seats.log_dir)} if seats.warm_start else {}),
             },
         )
         program.watch_lms(gate.watch)

@@ -161,7 +161,8 @@ class Gate:
 
     def scored(self, usage: Sequence[Usage]) -> None:
         """Note what an example took that has come to a score, in this session or another."""
-        self.budget.scored([priced(row, self._prices) for row in usage])
+        if self.budget.has_caps:  # nobody asks otherwise
+            self.budget.scored([priced(row, self._prices) for row in usage])
 
     @property
     def foresight(self) -> Foresight:

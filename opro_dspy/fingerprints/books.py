@@ -1,6 +1,5 @@
 """Which attributes of an LM or engine say what it is, and which are books that it keeps."""
 
-import inspect
 import logging
 from collections.abc import Mapping
 from typing import Any
@@ -9,6 +8,7 @@ from uuid import uuid4
 from opro_dspy.fingerprints.changes import assigned_in, changed_by_use
 from opro_dspy.fingerprints.given import given_to
 from opro_dspy.fingerprints.libraries import from_library
+from opro_dspy.fingerprints.objects import arguments_of
 
 logger = logging.getLogger(__name__)
 
@@ -23,7 +23,7 @@ def lasting(kind: type, held: Mapping[str, Any]) -> dict[str, Any]:
     counter), what methods make of theirs, and what was set from outside. Left out is what a call
     assigns or changes in place, and of the rest private attributes, numbers and lists.
     """
-    needed = _arguments(kind)
+    needed = {name.lstrip("_"): is_needed for name, is_needed in arguments_of(kind).items()}
     used, given, assigned = changed_by_use(kind), given_to(kind), assigned_in(kind, but_in=())
 
     def counts(name: str, value: Any) -> bool:
@@ -36,15 +36,6 @@ def lasting(kind: type, held: Mapping[str, Any]) -> dict[str, Any]:
         return not (name.startswith("_") or is_number(value) or isinstance(value, list))
 
     return {name: value for name, value in held.items() if counts(name, value)}
-
-
-def _arguments(kind: type) -> dict[str, bool]:
-    """Return the names of the arguments of a class, and whether it needs them."""
-    try:
-        arguments = inspect.signature(kind).parameters.values()
-    except (TypeError, ValueError):  # classes in C need not tell
-        return {}
-    return {a.name.lstrip("_"): a.default is inspect.Parameter.empty for a in arguments}
 
 
 def is_number(value: Any) -> bool:

@@ -25,6 +25,11 @@ def by_name(held: Mapping[str, Any], describe: Describe) -> dict[str, Any]:
     return {name: describe(item) for name, item in sorted(held.items())}
 
 
+def in_any_order(value: Any, describe: Describe) -> Any:
+    """Return the description of a value; of a dict, the order in which it was filled is no part."""
+    return by_name(value, describe) if type(value) is dict else describe(value)
+
+
 def in_order(
     items: Iterable[Any], outline: Callable[[Any], Any], full: Callable[[Any], Any]
 ) -> list[Any]:

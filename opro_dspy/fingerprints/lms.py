@@ -18,7 +18,7 @@ from opro_dspy.fingerprints.credentials import (
     without_secrets,
 )
 from opro_dspy.fingerprints.endpoints import endpoint_of
-from opro_dspy.fingerprints.hashing import Describe, by_name
+from opro_dspy.fingerprints.hashing import Describe, in_any_order
 from opro_dspy.fingerprints.objects import attributes_of, state_of
 from opro_dspy.fingerprints.values import held_by
 
@@ -96,11 +96,8 @@ def lm_parts(lm: dspy.BaseLM, describe: Describe) -> dict[str, Any]:
 def adapter_parts(adapter: dspy.Adapter, describe: Describe) -> dict[str, Any]:
     """Return class and state of an adapter; DSPy's callbacks have no part in answers."""
     state = state_of(adapter)
-    if type(state) is dict:
-        told = by_name({n: v for n, v in state.items() if n != "callbacks"}, describe)
-    else:
-        told = describe(state)
-    return {"~object": describe(type(adapter)), "state": told}
+    held = {n: v for n, v in state.items() if n != "callbacks"} if type(state) is dict else state
+    return {"~object": describe(type(adapter)), "state": in_any_order(held, describe)}
 
 
 def engine_parts(engine: Any, describe: Describe) -> Any:
@@ -112,17 +109,16 @@ def engine_parts(engine: Any, describe: Describe) -> Any:
     kind = type(engine)
     told, state = describe(kind), state_of(engine)
     if callable(getattr(engine, "dump_state", None)):
-        return {"class": told, "state": _described(without_secrets(state), describe)}
+        return {"class": told, "state": _described(state, describe)}
     if isinstance(state, dict):
         held = state if isinstance(engine, BaseModel) else _all_held(engine, state)
         told, state = _without_counters(told, kind), books.lasting(kind, held)
-    shown = _described(without_secrets(state), describe)
+    shown = _described(state, describe)
     return {"class": told, "state": shown, **books.apart(engine, kind, shown)}
 
 
 def _described(state: Any, describe: Describe) -> Any:
-    told = by_name(state, describe) if type(state) is dict else describe(state)
-    return without_secrets(told)
+    return without_secrets(in_any_order(without_secrets(state), describe))
 
 
 def _without_keys(told: Any) -> Any:
@@ -162,11 +158,6 @@ def _holds_items(value: Any) -> bool:
     return isinstance(value, (MutableMapping, MutableSet, MutableSequence))
 
 
-def _message_parts(message: Any, describe: Describe) -> Any:
-    """Return a message; in which order its role and content stand is no part."""
-    return by_name(message, describe) if type(message) is dict else describe(message)
-
-
 def request_parts(given: Mapping[str, Any], describe: Describe) -> dict[str, Any]:
     """Return what of a call or an LM's parameters has a part in the answer."""
     told: dict[str, Any] = {}
@@ -176,7 +167,7 @@ def request_parts(given: Mapping[str, Any], describe: Describe) -> dict[str, Any
         if name in URLS:
             told[name] = without_credentials(value)
         elif name == "messages" and isinstance(value, list):
-            told[name] = [_message_parts(message, describe) for message in value]
+            told[name] = [in_any_order(message, describe) for message in value]
         else:
             told[name] = describe(value)
     return told

@@ -115,9 +115,10 @@ def attributes_of(value: Any) -> dict[str, Any]:
     return told
 
 
-def arguments_of(kind: type) -> list[str]:
-    """Return the names of the arguments of a class."""
+def arguments_of(kind: type) -> dict[str, bool]:
+    """Return the names of the arguments of a class, and whether it needs them."""
     try:
-        return list(inspect.signature(kind).parameters)
+        arguments = inspect.signature(kind).parameters.items()
     except (TypeError, ValueError):  # classes in C need not tell
-        return []
+        return {}
+    return {name: argument.default is inspect.Parameter.empty for name, argument in arguments}

@@ -35,18 +35,20 @@ def join_autologging(settings: Mapping[str, Any]) -> None:
         )
         return
     try:
-        log_params(mlflow, run.info.run_id, {PREFIX + n: v for n, v in flat(settings).items()})
+        log_settings(mlflow, run.info.run_id, settings)
     except mlflow.MlflowException:
         logger.warning("The settings could not be logged to MLflow.", exc_info=True)
 
 
-def log_params(mlflow: Any, run_id: str, params: Mapping[str, str]) -> None:
-    """Log the parameters that a run does not have: MLflow refuses to change one."""
+def log_settings(
+    mlflow: Any, run_id: str, settings: Mapping[str, Any], *, prefix: str = PREFIX
+) -> None:
+    """Log those settings that a run does not have: MLflow refuses to change a parameter."""
     client = mlflow.MlflowClient()
     known = client.get_run(run_id).data.params
     new = [
-        mlflow.entities.Param(name, value[:_MAX_PARAM_CHARS])
-        for name, value in params.items()
-        if name not in known
+        mlflow.entities.Param(prefix + name, value[:_MAX_PARAM_CHARS])
+        for name, value in flat(settings).items()
+        if prefix + name not in known
     ]
     client.log_batch(run_id, params=new)

@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from opro_dspy.errors import ConfigurationError
-from opro_dspy.integrations.autologging import PREFIX, log_params
+from opro_dspy.integrations.autologging import PREFIX, log_settings
 from opro_dspy.integrations.tracking import (
-    flat,
     result_metrics,
     step_metrics,
     warn_of_another,
@@ -127,8 +126,7 @@ class MLflowObserver:
 
     def _log_result(self, run_id: str, result: RunResult) -> None:
         self._log({f"result/{n}": v for n, v in result_metrics(result).items()}, step=0)
-        settings = {self._prefix + name: value for name, value in flat(result.settings).items()}
-        log_params(self._mlflow, run_id, settings)
+        log_settings(self._mlflow, run_id, result.settings, prefix=self._prefix)
         self._client.set_tag(run_id, self._prefix + "stop_reason", result.stop_reason)
         with tempfile.TemporaryDirectory() as folder:
             for path in write_files(result, Path(folder)):

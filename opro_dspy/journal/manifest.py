@@ -205,7 +205,7 @@ def _refusal(
     shown = "; ".join(changed[:8]) + (f"; and {len(changed) - 8} more" if len(changed) > 8 else "")
     also = f" (Versions: {'; '.join(versions)}.)" if versions else ""
     names = [entry.partition(":")[0] for entry in changed]
-    advised = "".join(f" {advice[name]}" for name in names if advice.get(name))
+    advised = "".join(f" {advice[name]}" for name in names if name in advice)
     return (
         f"the run in {path} cannot go on with what has changed since: {shown}.{also} Undo that, "
         'pass another `log_dir`, resume="force" to go on all the same (what still matches is '
